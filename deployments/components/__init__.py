@@ -1,0 +1,87 @@
+"""Every component type that is here or plugged in, found by walking this package and one entry-point group."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+from graphs.component import Component
+from graphs.errors import AnabranchError
+
+GROUP = "anabranch.components"
+"""The entry-point group of plug-ins. Each names a class, a module, or a package that is walked."""
+
+ComponentType = type[Component[Any, Any]]
+
+
+def registry() -> dict[str, ComponentType]:
+    """Return the component types by the name that documents write; heavy imports wait for their `setup`."""
+    found: dict[str, ComponentType] = {}
+    for cls in _all_types():
+        if cls.type in found:
+            raise AnabranchError(
+                f"two component types are called {cls.type!r}: {_place(found[cls.type])} and {_place(cls)}; "
+                "rename one, or remove the plug-in that brings it"
+            )
+        found[cls.type] = cls
+    return dict(sorted(found.items()))
+
+
+def _all_types() -> Iterator[ComponentType]:
+    yield from _types_under(import_module(__name__))
+    for plug_in in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        yield from _plugged_in(plug_in)
+
+
+def _plugged_in(plug_in: EntryPoint) -> list[ComponentType]:
+    try:
+        target: object = plug_in.load()
+        types = list(_types_under(target)) if inspect.ismodule(target) else [_component_type(target)]
+    except Exception as error:  # a plug-in is a stranger's code: it may raise anything, and is named whatever it was
+        raise AnabranchError(
+            f"the plug-in {plug_in.name!r} ({_origin(plug_in)}) can't be loaded: {type(error).__name__}: {error}; "
+            "repair or uninstall it"
+        ) from error
+    if not types:
+        raise AnabranchError(
+            f"the plug-in {plug_in.name!r} ({_origin(plug_in)}) holds no component type; "
+            "expected a class derived from graphs.component.Component with a `type`"
+        )
+    return types
+
+
+def _types_under(module: ModuleType) -> Iterator[ComponentType]:
+    """Yield the types a module defines itself, then those of the modules below it if it is a package."""
+    for value in vars(module).values():
+        if _is_component_type(value) and value.__module__ == module.__name__:
+            yield value
+    for info in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
+        yield from _types_under(import_module(info.name))
+
+
+def _component_type(target: object) -> ComponentType:
+    if isinstance(target, type) and issubclass(target, Component) and _is_component_type(target):
+        return target
+    raise TypeError(f"expected a Component with a `type`, got {target!r}")
+
+
+def _is_component_type(value: object) -> bool:
+    return (
+        isinstance(value, type)
+        and issubclass(value, Component)
+        and "type" in vars(value)
+        and not inspect.isabstract(value)
+    )
+
+
+def _place(cls: ComponentType) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _origin(plug_in: EntryPoint) -> str:
+    return f"{plug_in.dist.name}: {plug_in.value}" if plug_in.dist else plug_in.value

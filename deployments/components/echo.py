@@ -1,0 +1,94 @@
+"""Text comes in; its words come back, one chunk each, at the pace that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from graphs.component import (
+    ActionInput,
+    Chunk,
+    Component,
+    ComponentConfig,
+    Note,
+    Stream,
+    Streamable,
+    Truth,
+    Whole,
+)
+from graphs.errors import ComponentFailed
+from graphs.units import Duration
+
+_WORD = re.compile(r"\s*\S+(?:\s+\Z)?|\s+\Z")
+"""A word with the space before it, the last one also with what follows: joined, they are the text again."""
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Echo(Component[ComponentConfig, ActionInput]):
+    """Streams back the words of its input: the hello world of the documents, the tool of tests and drills.
+
+    Text is cut into words, their spaces kept. A stream is passed on chunk by chunk. Anything
+    else (a mapping, a number, bytes) comes back as it is, whole.
+    """
+
+    type = "echo"
+
+    class Input(ActionInput):
+        text: Streamable[Any] = Field(description="What to say: text, a stream, or any other value.")
+        interval: Duration = Field(default=0.0, description="The pause between two chunks; 20ms is 50 a second.")
+        delay: Duration = Field(default=0.0, description="The pause before the first chunk.")
+        repeat: Count = Field(default=1, description="How often the text is said.")
+        streaming: Truth = Field(default=True, description="False: one whole answer.")
+        fail_after: Count | None = Field(default=None, description="Fail once this many chunks have been sent.")
+
+    async def run(self, input: Input) -> AsyncIterator[Chunk]:
+        loop = asyncio.get_running_loop()
+        start = loop.time() + input.delay
+        await _until(start)
+        sent = 0
+        async with aclosing(_answer(input)) as chunks:
+            async for chunk in chunks:
+                if sent == input.fail_after:
+                    break
+                if input.interval:
+                    # On the clock, not after the last chunk: the pace doesn't drift with the work between.
+                    await _until(start + sent * input.interval)
+                yield chunk
+                sent += not isinstance(chunk, Note)
+        if sent == input.fail_after:
+            raise ComponentFailed(f"asked to fail after {sent} chunks")
+
+
+async def _answer(input: Echo.Input) -> AsyncGenerator[Chunk]:
+    text: Any = input.text
+    if isinstance(text, Stream):
+        if input.streaming and input.repeat == 1:
+            try:
+                async for batch in text.batches():
+                    for chunk in batch:
+                        yield chunk
+            finally:
+                await text.aclose()
+            return
+        text = await text.join()
+    if not isinstance(text, str):
+        yield Whole(text)
+    elif not input.streaming:
+        yield Whole(text * input.repeat)
+    else:
+        words = _WORD.findall(text)
+        for _ in range(input.repeat):
+            for word in words:
+                yield word
+
+
+async def _until(time: float) -> None:
+    loop = asyncio.get_running_loop()
+    if (pause := time - loop.time()) > 0:
+        await asyncio.sleep(pause)

@@ -1,0 +1,252 @@
+"""The bytes of an answer, in any packets, become chunks: which decoder depends on `stream_format` and Content-Type."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from deployments.upstream.refusals import StreamFailed, error_event, is_failure, parse_json, stream_failure
+from deployments.upstream.sse import MAX_EVENT, EventParser, ServerEvent
+from graphs.errors import UpstreamFailed
+from graphs.stream import MAX_WHOLE, Batch
+
+StreamFormat = Literal["json", "text"]
+
+EVENT_STREAM = "text/event-stream"
+JSON_LINES = frozenset(
+    {
+        "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl",
+        "application/jsonlines", "application/x-jsonlines", "application/stream+json",
+    }
+)  # fmt: skip
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Decoder(Protocol):
+    """Takes packets, gives chunks. `done` once the stream has said itself that it ended (`[DONE]`)."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def feed(self, packet: bytes) -> Batch: ...
+
+    def end(self) -> Batch: ...
+
+
+def is_json(content_type: str) -> bool:
+    """Whether one JSON document is meant: application/json, or anything `+json` that is not one per line."""
+    if content_type in JSON_LINES:
+        return False
+    return content_type in ("application/json", "text/json") or content_type.endswith("+json")
+
+
+def comes_whole(stream_format: StreamFormat | None, content_type: str) -> bool:
+    """Whether an answer is one value rather than a stream: with no `stream_format`, JSON and plain text are."""
+    is_text = content_type.startswith("text/") and content_type != EVENT_STREAM
+    return stream_format is None and (is_json(content_type) or is_text)
+
+
+def decoder(stream_format: StreamFormat | None, content_type: str, charset: str, chunk_size: int) -> Decoder:
+    """Choose the decoder for an answer that streams."""
+    match stream_format:
+        case None:
+            return RawBytes(chunk_size)
+        case "text":
+            return Events(add_text) if content_type == EVENT_STREAM else PlainText(charset)
+        case "json":
+            if is_json(content_type):
+                return JsonDocument(charset)
+            if content_type == EVENT_STREAM:
+                return Events(add_json)
+            return JsonLines() if content_type in JSON_LINES else UnlabelledJson()
+
+
+class RawBytes:
+    """Bytes as they come, in chunks of at most `chunk_size`."""
+
+    done = False
+
+    def __init__(self, chunk_size: int) -> None:
+        self._size = chunk_size
+
+    def feed(self, packet: bytes) -> Batch:
+        if len(packet) <= self._size:
+            return [packet] if packet else []
+        return [packet[at : at + self._size] for at in range(0, len(packet), self._size)]
+
+    def end(self) -> Batch:
+        return []
+
+
+class PlainText:
+    """Decoded text; a character that is split across packets arrives whole, with the second."""
+
+    done = False
+
+    def __init__(self, charset: str) -> None:
+        self._decoder = codecs.getincrementaldecoder(known_charset(charset))("replace")
+
+    def feed(self, packet: bytes) -> Batch:
+        text = self._decoder.decode(packet)
+        return [text] if text else []
+
+    def end(self) -> Batch:
+        rest = self._decoder.decode(b"", final=True)
+        return [rest] if rest else []
+
+
+class Events:
+    """The data of each server-sent event; `[DONE]` ends them, an error event raises."""
+
+    def __init__(self, add: Callable[[Batch, str], None]) -> None:
+        self.done = False
+        self._events = EventParser()
+        self._add = add
+
+    def feed(self, packet: bytes) -> Batch:
+        return self._chunks(self._events.feed(packet))
+
+    def end(self) -> Batch:
+        return self._chunks(self._events.end())
+
+    def _chunks(self, events: list[ServerEvent]) -> Batch:
+        chunks: Batch = []
+        for data, name, _ in events:
+            if self.done or data == "[DONE]":
+                self.done = True
+                break
+            if name == "error":
+                raise StreamFailed(chunks, error_event(data))
+            self._add(chunks, data)
+        return chunks
+
+
+class JsonLines:
+    """One JSON value a line."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._at_start = True
+
+    def feed(self, packet: bytes) -> Batch:
+        *lines, rest = packet.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._pieces, lines[0]))
+            self._pieces.clear()
+            self._held = 0
+        self._pieces.append(rest)
+        self._held += len(rest)
+        if self._held > MAX_EVENT:
+            raise UpstreamFailed(f"one line of the stream is larger than {MAX_EVENT >> 20} MiB")
+        return self._chunks(lines)
+
+    def end(self) -> Batch:
+        return self.feed(b"\n")
+
+    def _chunks(self, lines: list[bytes]) -> Batch:
+        if lines and self._at_start:
+            self._at_start = False
+            lines[0] = lines[0].removeprefix(_BOM)
+        chunks: Batch = []
+        for line in lines:
+            text = line.strip()
+            if self.done or text in (b"[DONE]", b"data: [DONE]"):
+                self.done = True
+                break
+            add_json(chunks, text.decode("utf-8", "replace"))
+        return chunks
+
+
+class JsonDocument:
+    """An ordinary JSON body where a stream was asked for: a stream of that one value."""
+
+    done = False
+
+    def __init__(self, charset: str) -> None:
+        self._body = Body()
+        self._charset = charset
+
+    def feed(self, packet: bytes) -> Batch:
+        self._body.add(packet)
+        return []
+
+    def end(self) -> Batch:
+        chunks: Batch = []
+        add_json(chunks, self._body.text(self._charset))
+        return chunks
+
+
+class UnlabelledJson:
+    """A stream whose Content-Type doesn't say: its first letter tells events from lines of JSON.
+
+    Every line of an event stream opens with `data`, `event`, `id`, `retry` or a colon, and no JSON value does.
+    """
+
+    def __init__(self) -> None:
+        self._inner: Events | JsonLines | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._inner is not None and self._inner.done
+
+    def feed(self, packet: bytes) -> Batch:
+        if self._inner is None:
+            packet = packet.lstrip(_BOM + b" \t\r\n")
+            if not packet:
+                return []
+            self._inner = Events(add_json) if packet[:1] in b":deir" else JsonLines()
+        return self._inner.feed(packet)
+
+    def end(self) -> Batch:
+        return [] if self._inner is None else self._inner.end()
+
+
+class Body:
+    """A whole body being gathered, never more than MAX_WHOLE."""
+
+    def __init__(self) -> None:
+        self._packets: list[bytes] = []
+        self._size = 0
+
+    def add(self, packet: bytes) -> None:
+        self._size += len(packet)
+        if self._size > MAX_WHOLE:
+            raise UpstreamFailed(
+                f"the answer is larger than {MAX_WHOLE >> 20} MiB; write stream_format: json or text to stream it"
+            )
+        self._packets.append(packet)
+
+    def text(self, charset: str) -> str:
+        return b"".join(self._packets).decode(known_charset(charset), "replace").removeprefix("\ufeff")
+
+
+def known_charset(name: str) -> str:
+    """Return the charset a Content-Type names, or UTF-8 where it is no charset that Python knows."""
+    try:
+        b" ".decode(name, "replace")
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        return "utf-8"
+    return name
+
+
+def add_text(chunks: Batch, data: str) -> None:
+    if data:
+        chunks.append(data)
+
+
+def add_json(chunks: Batch, data: str) -> None:
+    """Parse one value of a stream and add it, unless it is the upstream's way to say that it failed."""
+    if not data or data.isspace():
+        return
+    try:
+        value = parse_json(data)
+    except UpstreamFailed as error:
+        raise StreamFailed(chunks, error) from None
+    if is_failure(value):
+        raise StreamFailed(chunks, stream_failure(value))
+    chunks.append(value)

@@ -1,0 +1,64 @@
+"""Whatever aiohttp raises becomes an error of ours, and whether trying again could help."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import aiohttp
+
+from graphs.errors import AnabranchError, InvalidInput, TimedOut, UpstreamFailed
+
+RETRIED = frozenset({408, 429})
+"""Error statuses worth another try, beside every 5xx."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error to tell, and whether it may pass by itself."""
+
+    error: AnabranchError
+    transient: bool
+    retry_after: float | None = None
+
+
+def is_transient(status: int) -> bool:
+    return status in RETRIED or status >= 500
+
+
+def connection_failure(error: Exception, timeout: float, answered: bool) -> Failure:
+    """Say what went wrong with a connection. `answered`: the headers had already come.
+
+    Only types and the system's own words are used: aiohttp's messages hold the whole URL, with its query.
+    """
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return Failure(TimedOut(f"no connection within {timeout:g} s (timeout: {timeout:g})"), True)
+        case aiohttp.SocketTimeoutError() | asyncio.TimeoutError():
+            silent = "went silent" if answered else "sent no answer"
+            return Failure(TimedOut(f"{silent} for {timeout:g} s (timeout: {timeout:g})"), True)
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
+            return Failure(UpstreamFailed(f"its TLS certificate is not trusted: {reason}"), False)
+        case aiohttp.ClientSSLError():
+            return Failure(UpstreamFailed("the TLS handshake failed; does it speak https on this port?"), False)
+        case aiohttp.ClientConnectorDNSError():
+            return Failure(UpstreamFailed(f"the name {error.host!r} can't be resolved"), True)
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return Failure(UpstreamFailed("the proxy named by the environment can't be reached or refused"), True)
+        case aiohttp.ClientConnectorError():
+            return Failure(UpstreamFailed(f"can't connect: {_words(error.os_error)}"), True)
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return Failure(InvalidInput("expected a valid http(s) URL", field="endpoint"), False)
+        case aiohttp.ClientResponseError():
+            return Failure(UpstreamFailed("the answer is not valid HTTP"), False)
+        case aiohttp.ClientPayloadError():
+            return Failure(UpstreamFailed("the answer broke off in the middle"), True)
+        case _ if answered:
+            return Failure(UpstreamFailed("the connection was lost in the middle of the answer"), True)
+        case _:
+            return Failure(UpstreamFailed("the connection was closed before an answer came"), True)
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,100 @@
+"""What an upstream writes when it fails, in a body or inside a stream, becomes an UpstreamFailed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from graphs.errors import UpstreamFailed
+from graphs.stream import Batch, Value
+
+_SHOWN = 200
+"""How much of an answer a message shows, in characters."""
+_CHUNK_OBJECTS = ("chat.completion", "text_completion")
+_ENVELOPE = frozenset({"type", "request_id"})
+
+
+class StreamFailed(Exception):
+    """Raised by a decoder at a failure inside a stream, with the chunks of the same packet that came before it."""
+
+    def __init__(self, before: Batch, error: UpstreamFailed) -> None:
+        super().__init__(error.message)
+        self.before = before
+        self.error = error
+
+
+def parse_json(text: str) -> Value:
+    """Parse one JSON value; what isn't JSON is an error that shows it."""
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError):
+        raise UpstreamFailed(f"expected JSON, got {shown(text)}") from None
+
+
+def shown(text: str) -> str:
+    """Quote a piece of an answer for a message, shortened."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}… ({len(text)} characters)"
+
+
+def is_failure(value: Value) -> bool:
+    """Whether a value of a stream says that the stream failed.
+
+    `{"error": …}` alone, Anthropic's `{"type": "error", "error": …}`, and an `error` on an
+    OpenAI chunk, on which both of OpenAI's own clients raise. An `error` beside other fields is data.
+    """
+    if type(value) is not dict or "error" not in value:
+        return False
+    fields = cast("dict[str, Any]", value)
+    if not fields["error"]:
+        return False
+    alone = fields.keys() - _ENVELOPE == {"error"}
+    return alone or str(fields.get("object", "")).startswith(_CHUNK_OBJECTS)
+
+
+def error_event(data: str) -> UpstreamFailed:
+    """Return the failure that an `event: error` describes, in JSON or in words."""
+    try:
+        body = parse_json(data)
+    except UpstreamFailed:
+        body = data
+    return stream_failure(body)
+
+
+def stream_failure(body: Value) -> UpstreamFailed:
+    """Return the failure of a stream that said so itself."""
+    reason = reason_in(body)
+    return UpstreamFailed(
+        f"the stream ended with an error: {reason}" if reason else "the stream ended with an error",
+        upstream={"body": body},
+    )
+
+
+def status_failure(status: int, body: Value, retry_after: float | None) -> UpstreamFailed:
+    """Return the failure of an answer whose status is an error."""
+    reason = reason_in(body)
+    details = {} if retry_after is None else {"retry_after": retry_after}
+    return UpstreamFailed(
+        f"answered {status}: {reason}" if reason else f"answered {status}",
+        upstream={"status": status, "body": body},
+        **details,
+    )
+
+
+def reason_in(body: Value) -> str:
+    """Find the words in an error body, in the places where APIs put them."""
+    if isinstance(body, str):
+        return " ".join(body[:_SHOWN].split())
+    if isinstance(body, Mapping):
+        fields = cast("Mapping[str, Any]", body)
+        for key in ("error", "message", "detail", "error_description", "title"):
+            if found := reason_in(fields.get(key)):
+                return found
+    return ""
+
+
+def _no_constant(name: str) -> Value:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant)

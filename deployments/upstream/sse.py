@@ -1,0 +1,112 @@
+"""Bytes of a text/event-stream, in any pieces, become events, as the WHATWG HTML standard parses them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from graphs.errors import UpstreamFailed
+
+MAX_EVENT = 16 * 1024 * 1024
+"""The most one event (or one line) may hold, in bytes: the one thing a parser must keep whole."""
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_ENDS = (b"\n", b"\r")
+
+
+class ServerEvent(NamedTuple):
+    """One dispatched event; `id` is the last one seen, as the standard says."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+
+
+class EventParser:
+    """Feed it packets; each gives the events it completes.
+
+    One kindness beyond the standard: an event whose blank line is missing at the very end
+    is given by `end`, since some upstreams never send it.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._line_size = 0
+        self._data_size = 0
+        self._after_cr = False
+        self._at_start = True
+        self._data: list[bytes] = []
+        self._event = ""
+        self._id = ""
+
+    def feed(self, packet: bytes) -> list[ServerEvent]:
+        """Return the events that this packet completes; an empty list when it completes none."""
+        if self._after_cr and packet:
+            # The LF of a CRLF that was cut between its two bytes: its line has already been given.
+            self._after_cr = False
+            packet = packet.removeprefix(b"\n")
+        if b"\n" not in packet and b"\r" not in packet:
+            self._hold(packet)
+            return []
+        lines = self._lines(packet)
+        if self._at_start:
+            self._at_start = False
+            lines[0] = lines[0].removeprefix(_BOM)
+        return self._events(lines)
+
+    def end(self) -> list[ServerEvent]:
+        """Return the event left unfinished by a body without a final blank line, if it has data."""
+        self._after_cr = False
+        return self.feed(b"\n\n")
+
+    def _lines(self, packet: bytes) -> list[bytes]:
+        """Split off the lines this packet completes, at CR, LF and CRLF only (as bytes do), and hold the rest."""
+        text = b"".join((*self._pieces, packet)) if self._pieces else packet
+        self._pieces.clear()
+        self._line_size = 0
+        lines = text.splitlines()
+        if text.endswith(_LINE_ENDS):
+            self._after_cr = text.endswith(b"\r")
+        else:
+            self._hold(lines.pop())
+        return lines
+
+    def _hold(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._line_size += len(piece)
+        self._bound()
+
+    def _bound(self) -> None:
+        if self._line_size > MAX_EVENT or self._data_size > MAX_EVENT:
+            raise UpstreamFailed(f"one event of the stream is larger than {MAX_EVENT >> 20} MiB")
+
+    def _events(self, lines: list[bytes]) -> list[ServerEvent]:
+        events: list[ServerEvent] = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._data_size += len(line)
+                self._bound()
+            elif not line:
+                if self._data:
+                    data = b"\n".join(self._data).decode("utf-8", "replace")
+                    events.append(ServerEvent(data, self._event or "message", self._id))
+                    self._data.clear()
+                    self._data_size = 0
+                self._event = ""
+            else:
+                self._field(line)
+        return events
+
+    def _field(self, line: bytes) -> None:
+        """Take any line but `data: …` and the blank one; comments and unknown fields change nothing."""
+        name, _, raw = line.partition(b":")
+        value = raw.removeprefix(b" ").decode("utf-8", "replace")
+        match name:
+            case b"event":
+                self._event = value
+            case b"id" if "\0" not in value:
+                self._id = value
+            case b"data":
+                self._data.append(b"")
+            case _:
+                pass

@@ -1,0 +1,79 @@
+"""Build the Serve application of a document: BuildArgs in, Application out. The one place where both halves meet."""
+
+# No `from __future__ import annotations` here: Ray finds a typed builder by the annotation of its one parameter.
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from ray.serve import Application
+
+from deployments import ingress, worker
+from deployments.components import registry
+from graphs.component import Registry
+from graphs.errors import AnabranchError, Unavailable
+from graphs.load import load, load_inline
+from graphs.placement import misfits
+from graphs.plan import Plan
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class BuildArgs(BaseModel):
+    """What `applications[].args` of a Serve config may hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: str | list[str] | None = Field(default=None, description="path of a document, or a list of paths to merge")
+    document: str | dict[str, Any] | None = Field(default=None, description="the document itself")
+    check_placement: bool = Field(
+        default=True, description="refuse what the cluster can't place now; false where an autoscaler may add nodes"
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "BuildArgs":
+        if (self.config is None) == (self.document is None):
+            raise ValueError("write exactly one of config (a path) and document (the YAML itself)")
+        return self
+
+
+def build(args: BuildArgs) -> Application:
+    """Return the application of the document that `args` name."""
+    types = registry()
+    return compose(_plan(args, types), types, check_placement=args.check_placement)
+
+
+def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> Application:
+    """Return the application of a plan: one deployment per component, and the ingress that holds their handles."""
+    _refuse_unrunnable(plan, types)
+    if check_placement and ray.is_initialized():
+        reasons = misfits(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        if reasons:
+            raise Unavailable("; ".join(reasons))
+    components = {
+        id: worker.bind(component, types[component.type], plan.secrets)
+        for id, component in plan.components.items()
+        if types[component.type].deployed
+    }
+    return ingress.bind_ingress(plan, components)
+
+
+def _plan(args: BuildArgs, types: Registry) -> Plan:
+    if args.document is not None:
+        return load_inline(args.document, types)
+    paths = [args.config] if isinstance(args.config, str) else list(args.config or [])
+    return load([_found(Path(path)) for path in paths], types)
+
+
+def _found(path: Path) -> Path:
+    """Look in the working directory, then beside the packages: a replica's working directory is not the user's."""
+    return path if path.is_absolute() or path.exists() or not (ROOT / path).exists() else ROOT / path
+
+
+def _refuse_unrunnable(plan: Plan, types: Registry) -> None:
+    for id, component in plan.components.items():
+        if not types[component.type].runnable:
+            raise AnabranchError(
+                f"{component.where}: component '{id}' is of type '{component.type}', "
+                "which this version checks but can't run yet"
+            )

@@ -1,0 +1,262 @@
+"""Bindings in the tree: parse them, put the environment in, check the names they use, compile values to templates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from graphs.language import LanguageError, bindings, parse, references, resolve_env
+from graphs.language.nodes import Binding, Constant, ListTemplate, MappingTemplate, Offsets, Reference, Template, Text
+from graphs.source import Bound, Diagnostic, Entry, Mistakes, Node, Scalar, Sequence, Span, offsets_in_source
+from graphs.source import Mapping as MappingNode
+from graphs.suggest import closest
+
+Lookup = Callable[[str], str | None]
+
+KNOWN_IN = {
+    "input": "jobs, conditions and actions",
+    "jobs": "the fields of jobs and a workflow's output",
+    "output": "a job's output and a workflow's output",
+    "result": "the output of a component's action",
+    "response": "the output of a component's action",
+    "item": "the `do` of a for-each job",
+    "index": "the `do` of a for-each job",
+    "error": "on_error.output",
+    "run": "jobs and actions",
+    "session": "jobs and actions",
+    "env": "any value",
+}
+FIXED_FIELDS = {"run": ("id", "workflow"), "session": ("id",), "error": ("type", "message")}
+
+
+@dataclass
+class Environment:
+    """What `${env.NAME}` finds, and what it found: the values that must never be shown."""
+
+    lookup: Lookup
+    secrets: set[str] = field(default_factory=set[str])
+    missing: dict[str, list[Span]] = field(default_factory=dict[str, list[Span]])
+
+    def get(self, name: str) -> str | None:
+        value = self.lookup(name)
+        if value:
+            self.secrets.add(value)
+        return value
+
+
+def resolve(node: Node, environment: Environment, mistakes: Mistakes) -> Node:
+    """Return the tree with every `${…}` parsed and every `${env.…}` replaced."""
+    match node.kind:
+        case "mapping":
+            entries = {
+                key: Entry(key, entry.key_span, resolve(entry.node, environment, mistakes))
+                for key, entry in node.entries.items()
+            }
+            return MappingNode(entries, node.span, node.path)
+        case "list":
+            return Sequence([resolve(item, environment, mistakes) for item in node.items], node.span, node.path)
+        case "bound":
+            return node
+        case "scalar":
+            return _resolve_scalar(node, environment, mistakes)
+
+
+def _resolve_scalar(node: Scalar, environment: Environment, mistakes: Mistakes) -> Node:
+    if not isinstance(node.value, str) or "${" not in node.value:
+        return node
+    try:
+        template = parse(node.value)
+    except LanguageError as error:
+        mistakes.add(span_in(node, error.at), error.message, error.hint, node.path)
+        return _broken(node, mistakes)
+    resolved = resolve_env(template, environment.get)
+    for unset in resolved.unset:
+        environment.missing.setdefault(unset.name, []).append(span_in(node, unset.at))
+    for error in resolved.errors:
+        mistakes.add(span_in(node, error.at), error.message, error.hint, node.path)
+    if resolved.unset or resolved.errors:
+        return _broken(node, mistakes)
+    if isinstance(resolved.template, Constant):
+        return Scalar(
+            resolved.template.value, node.span, node.path, shown=None if template == resolved.template else node.value
+        )
+    return Bound(_with_source(resolved.template, node), node)
+
+
+def _broken(node: Scalar, mistakes: Mistakes) -> Bound:
+    """Stand in for a value that can't be known, about which nothing more is told."""
+    mistakes.silence(node.span)
+    return Bound(Binding(Reference("input", (), (0, 0)), (0, 0)), node)
+
+
+def tell_missing(environment: Environment, mistakes: Mistakes) -> None:
+    """Tell every variable that is unset and has no default, where it is used first."""
+    for name, spans in sorted(environment.missing.items()):
+        message = f"the environment variable {name} is not set"
+        hint = f"set it, put it into .env, or write ${{env.{name} | default}}"
+        mistakes.found.append(Diagnostic(spans[0], message, hint))
+
+
+def span_in(node: Scalar, at: Offsets) -> Span:
+    """Return where a piece of a scalar's text stands in its file."""
+    source = node.span.source
+    offsets = offsets_in_source(source, node.span, str(node.value))
+    last = len(offsets) - 1
+    start, end = min(at[0], last), min(at[1], last)
+    return source.span(offsets[start], offsets[end - 1] + 1 if end > start else offsets[start])
+
+
+def _with_source(template: Template, node: Scalar) -> Template:
+    """Note in every binding where it stands, for the errors of a run."""
+    match template.kind:
+        case "binding":
+            return dataclasses.replace(template, source=str(span_in(node, template.at)))
+        case "text":
+            parts = tuple(
+                part if isinstance(part, str) else dataclasses.replace(part, source=str(span_in(node, part.at)))
+                for part in template.parts
+            )
+            return Text(parts)
+        case _:
+            return template
+
+
+@dataclass(frozen=True)
+class Visible:
+    """The names that bindings at one place can see."""
+
+    what: str
+    names: frozenset[str]
+    chunked: frozenset[str] = frozenset()
+    """Names X for which `X[]` has a meaning."""
+    jobs: tuple[str, ...] = ()
+    this_job: str | None = None
+
+
+def check_names(node: Node | None, visible: Visible, mistakes: Mistakes) -> None:
+    """Tell every reference below a node to something that isn't there."""
+    for bound in bounds(node):
+        for binding in bindings(bound.template):
+            for reference in references(binding):
+                _check_reference(reference, binding, bound, visible, mistakes)
+
+
+def _check_reference(
+    reference: Reference, binding: Binding, bound: Bound, visible: Visible, mistakes: Mistakes
+) -> None:
+    text = str(bound.scalar.value)[binding.at[0] : binding.at[1]]
+    ats = reference.step_ats or (reference.at,)
+
+    def tell(step: int, message: str, hint: str | None) -> None:
+        at = ats[step] if step < len(ats) else reference.at
+        mistakes.add(span_in(bound.scalar, at), message, hint, bound.path)
+
+    listed = f"Known here: {', '.join(sorted(visible.names))}."
+    if reference.name not in visible.names:
+        if reference.name in KNOWN_IN:
+            places = KNOWN_IN[reference.name]
+            tell(
+                0, f"'{reference.name}' is not known in {visible.what}, in {text}", f"it is known in {places}. {listed}"
+            )
+        else:
+            near = closest(reference.name, visible.names)
+            tell(
+                0, f"unknown name '{reference.name}' in {text}", f"did you mean '{near}'? {listed}" if near else listed
+            )
+        return
+    if reference.chunked and reference.name not in visible.chunked:
+        able = " or ".join(f"{name}[]" for name in sorted(visible.chunked))
+        hint = f"write {reference.name} without []" + (f", or {able}" if able else "")
+        tell(
+            0,
+            f"'{reference.name}[]' names a chunk, but {reference.name} doesn't come in chunks in {visible.what}, in {text}",
+            hint,
+        )
+    if reference.name == "jobs":
+        _check_job_reference(reference, text, visible, tell)
+    elif reference.name in FIXED_FIELDS and (
+        not reference.path or reference.path[0] not in FIXED_FIELDS[reference.name]
+    ):
+        fields = FIXED_FIELDS[reference.name]
+        got = f"'{reference.path[0]}'" if reference.path else "nothing"
+        tell(
+            1,
+            f"expected {' or '.join(fields)} after '{reference.name}.', got {got} in {text}",
+            f"write {reference.name}.{fields[0]}",
+        )
+
+
+def _check_job_reference(
+    reference: Reference, text: str, visible: Visible, tell: Callable[[int, str, str | None], None]
+) -> None:
+    listed = f"Jobs: {', '.join(visible.jobs)}."
+    if not reference.path:
+        tell(0, f"'jobs' needs the id of a job, in {text}", f"write jobs.{visible.jobs[0]}.output. {listed}")
+        return
+    job = str(reference.path[0])
+    if job not in visible.jobs:
+        near = closest(job, visible.jobs)
+        tell(1, f"unknown job '{job}' in {text}", f"did you mean '{near}'? {listed}" if near else listed)
+    elif job == visible.this_job:
+        tell(
+            1,
+            f"job '{job}' refers to its own output in {text}",
+            "write output for its own result, in its `output` only",
+        )
+    elif len(reference.path) < 2 or reference.path[1] != "output":
+        got = f"'{reference.path[1]}'" if len(reference.path) > 1 else "nothing"
+        tell(2, f"expected output after 'jobs.{job}.', got {got} in {text}", f"write jobs.{job}.output")
+
+
+def bounds(node: Node | None) -> Iterator[Bound]:
+    """Yield every scalar with bindings below a node."""
+    if node is None:
+        return
+    match node.kind:
+        case "bound":
+            yield node
+        case "mapping":
+            for entry in node.entries.values():
+                yield from bounds(entry.node)
+        case "list":
+            for item in node.items:
+                yield from bounds(item)
+        case "scalar":
+            return
+
+
+def to_template(node: Node | None) -> Template | None:
+    """Compile a value; what holds no binding becomes one Constant."""
+    if node is None:
+        return None
+    match node.kind:
+        case "scalar":
+            return Constant(node.value)
+        case "bound":
+            return node.template
+        case "mapping":
+            items = tuple((key, _template(entry.node)) for key, entry in node.entries.items())
+            if all(isinstance(item, Constant) for _, item in items):
+                return Constant({key: item.value for key, item in items if isinstance(item, Constant)})
+            return MappingTemplate(items)
+        case "list":
+            each = tuple(_template(item) for item in node.items)
+            if all(isinstance(item, Constant) for item in each):
+                return Constant([item.value for item in each if isinstance(item, Constant)])
+            return ListTemplate(each)
+
+
+def _template(node: Node) -> Template:
+    template = to_template(node)
+    assert template is not None
+    return template
+
+
+def fields_of(template: Template) -> Mapping[str, Template] | None:
+    """Return a mapping template's items by key, None for any other shape."""
+    if isinstance(template, MappingTemplate):
+        return dict(template.items)
+    if isinstance(template, Constant) and isinstance(template.value, dict):
+        return {key: Constant(value) for key, value in template.value.items()}
+    return None

@@ -1,0 +1,189 @@
+"""Wire the jobs of a workflow: drafts in; who waits for whom, cycles, unreachable jobs, and where streams flow out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from graphs import spec
+from graphs.checker.bindings import fields_of
+from graphs.checker.jobs import Draft, fixed_truth, node_at
+from graphs.language import bindings, is_stream_reference, references
+from graphs.language.nodes import Binding, Template
+from graphs.plan import ComponentCall
+from graphs.source import Mistakes
+
+
+@dataclass(frozen=True)
+class Wires:
+    """One job's place in its workflow."""
+
+    needs: frozenset[str]
+    feeds_from: frozenset[str]
+    routed_by: frozenset[str]
+    whole: frozenset[str]
+    flows: frozenset[str]
+
+
+def wire(drafts: Mapping[str, Draft], mistakes: Mistakes) -> dict[str, Wires]:
+    """Return every job's wires; tell cycles and jobs that can never run."""
+    routed: dict[str, set[str]] = {id: set() for id in drafts}
+    for draft in drafts.values():
+        for route in draft.routes:
+            if route.to in routed:
+                routed[route.to].add(draft.id)
+    wires = {id: _wires(draft, routed[id], drafts) for id, draft in drafts.items()}
+    if not _tell_cycles(drafts, wires, mistakes):
+        _tell_unreachable(drafts, wires, mistakes)
+    return wires
+
+
+def _wires(draft: Draft, routed_by: set[str], drafts: Mapping[str, Draft]) -> Wires:
+    feeds = {name for name in (*draft.reads, *draft.spec.depends_on) if name in drafts and name != draft.id}
+    flows = {name for name in draft.reads if name in feeds and _flows(draft, name)}
+    whole = {name for name in draft.reads if name in feeds} - flows
+    return Wires(
+        needs=frozenset(feeds | routed_by),
+        feeds_from=frozenset(feeds),
+        routed_by=frozenset(routed_by),
+        whole=frozenset(whole),
+        flows=frozenset(flows),
+    )
+
+
+def _tell_cycles(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> bool:
+    told = False
+    done: set[str] = set()
+    for start in drafts:
+        path = _cycle_from(start, wires, done, [])
+        if path:
+            told = True
+            first = drafts[path[0]]
+            span = first.reads.get(path[1]) or (node_at(first.node, "depends_on") or first.node).span
+            mistakes.add(
+                span,
+                f"jobs wait for each other: {' -> '.join(path)}",
+                "each waits for the next; remove one of these needs",
+                first.node.path,
+            )
+    return told
+
+
+def _cycle_from(id: str, wires: Mapping[str, Wires], done: set[str], path: list[str]) -> list[str] | None:
+    if id in path:
+        return [*path[path.index(id) :], id]
+    if id in done or id not in wires:
+        return None
+    for need in sorted(wires[id].needs):
+        found = _cycle_from(need, wires, done, [*path, id])
+        if found:
+            done.add(id)
+            return found
+    done.add(id)
+    return None
+
+
+def _tell_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> None:
+    dead: dict[str, str] = {}
+    for id in _in_order(wires):
+        draft = drafts[id]
+        if not isinstance(draft.spec, spec.IfJob) and fixed_truth(draft.template("condition")) is False:
+            dead[id] = "its condition is always false"
+        elif wires[id].routed_by and not any(_live_routes(id, drafts, dead)):
+            dead[id] = f"no way leads to it: {_ways(id, wires, dead)}"
+    for id, reason in dead.items():
+        node = node_at(drafts[id].node, "id") or drafts[id].node
+        mistakes.add(
+            node.span, f"job '{id}' can never run: {reason}", "remove it, or give it a way to run", drafts[id].node.path
+        )
+
+
+def _live_routes(id: str, drafts: Mapping[str, Draft], dead: Mapping[str, str]) -> Iterator[bool]:
+    for draft in drafts.values():
+        for route in draft.routes:
+            if route.to == id and not route.dead and draft.id not in dead:
+                yield True
+
+
+def _ways(id: str, wires: Mapping[str, Wires], dead: Mapping[str, str]) -> str:
+    return ", ".join(
+        f"{router} -> {id} ({'never runs' if router in dead else 'never taken'})"
+        for router in sorted(wires[id].routed_by)
+    )
+
+
+def _in_order(wires: Mapping[str, Wires]) -> list[str]:
+    """Return the ids so that every job comes after those it needs."""
+    order: list[str] = []
+
+    def visit(id: str) -> None:
+        if id in order:
+            return
+        for need in sorted(wires[id].needs):
+            visit(need)
+        order.append(id)
+
+    for id in wires:
+        visit(id)
+    return order
+
+
+def _flows(draft: Draft, source: str) -> bool:
+    """Whether `source`'s output reaches this job only once, where a stream can be taken as it flows."""
+    uses = [
+        reference
+        for key in draft.node.entries
+        if key != "component"
+        for reference in _job_references(draft.template(key), source)
+    ]
+    if len(uses) != 1:
+        return False
+    if isinstance(draft.spec, spec.ForEachJob):
+        return _passes(draft.items, source)
+    if _passes(draft.template("output"), source):
+        return True
+    if not isinstance(draft.call, ComponentCall) or draft.called is None:
+        return False
+    action = draft.called.action(draft.call.action)
+    fields = fields_of(draft.call.input) or {}
+    name = next((name for name, template in fields.items() if _passes(template, source)), None)
+    return name is not None and action is not None and _field_flows(action.input, name, draft.called.streamable())
+
+
+def _job_references(template: Template | None, source: str) -> Iterator[object]:
+    if template is None:
+        return
+    for reference in references(template):
+        if reference.name == "jobs" and reference.path[:1] == (source,):
+            yield reference
+
+
+def _passes(template: Template | None, source: str) -> bool:
+    """Whether a value is exactly `${jobs.source.output}`, so that a stream passes through."""
+    if not isinstance(template, Binding) or not is_stream_reference(template):
+        return False
+    found = list(references(template))
+    return len(found) == 1 and found[0].name == "jobs" and found[0].path == (source, "output")
+
+
+def _field_flows(action_input: Template, name: str, streamable: frozenset[str]) -> bool:
+    """Whether the action reads `input.name` once, as the whole of a field that can take a stream."""
+    uses = [
+        (field, binding)
+        for field, template in (fields_of(action_input) or {}).items()
+        for binding in bindings(template)
+        for reference in references(binding)
+        if reference.name == "input" and reference.path[:1] in ((name,), ())
+    ]
+    if len(uses) != 1:
+        return False
+    field, binding = uses[0]
+    template = (fields_of(action_input) or {})[field]
+    found = list(references(binding))
+    return (
+        field in streamable
+        and template is binding
+        and is_stream_reference(binding)
+        and len(found) == 1
+        and found[0].path == (name,)
+    )

@@ -1,0 +1,222 @@
+"""Check one workflow: its layout in, a WorkflowPlan out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphs import language, spec
+from graphs.checker import bindings, fields
+from graphs.checker.bindings import Visible, fields_of
+from graphs.checker.components import CheckedComponent
+from graphs.checker.jobs import Draft, Surroundings, check_job, node_at
+from graphs.checker.layout import WorkflowLayout
+from graphs.checker.wiring import Wires, wire
+from graphs.language import chunked_names, is_stream_reference, references
+from graphs.language.nodes import Binding, Template
+from graphs.plan import (
+    CallJob,
+    Case,
+    DelayJob,
+    ForEachJob,
+    IfJob,
+    Job,
+    OnError,
+    OutputKind,
+    RandomJob,
+    Retry,
+    SwitchJob,
+    WorkflowPlan,
+)  # fmt: skip
+from graphs.source import Mistakes, Node
+from graphs.suggest import closest
+from graphs.validation import validate
+
+
+def check_workflow(
+    layout: WorkflowLayout, id: str, job_ids: list[str], around: Surroundings, mistakes: Mistakes
+) -> WorkflowPlan:
+    """Return the workflow's plan; after mistakes it is only good for checking the rest."""
+    valid = validate(spec.Workflow, layout.keys, mistakes, layout.what)
+    drafts: dict[str, Draft] = {}
+    for node, job_id in zip(layout.jobs, job_ids, strict=True):
+        draft = check_job(node, job_id, around, mistakes)
+        if draft is not None:
+            drafts[job_id] = draft
+            _check_given(draft, mistakes)
+    wires = wire(drafts, mistakes)
+    output = layout.keys.get("output")
+    names = frozenset({"output", "input", "jobs", "run", "session"})
+    seen = Visible(f"the output of {layout.what}", names, frozenset({"output"}), around.jobs)
+    bindings.check_names(output, seen, mistakes)
+    template = bindings.to_template(output)
+    return WorkflowPlan(
+        id=id,
+        title=valid.title if valid else None,
+        description=valid.description if valid else None,
+        jobs={job_id: _plan(draft, wires[job_id]) for job_id, draft in drafts.items() if not mistakes},
+        output=template,
+        reads=_read_jobs(template),
+        output_kind=_output_kind(template),
+        inputs=fields.infer(drafts, template),
+    )
+
+
+def _check_given(draft: Draft, mistakes: Mistakes) -> None:
+    """Tell what the called component needs and the job's input, written out, doesn't give."""
+    if draft.called is None or draft.call is None or draft.call.kind != "component":
+        return
+    given_node = (
+        node_at(draft.node, "do", "input") if isinstance(draft.spec, spec.ForEachJob) else draft.node.get("input")
+    )
+    action = draft.called.action(draft.call.action)
+    if given_node is None or given_node.kind != "mapping" or action is None:
+        return
+    read = _fields_read(action.input, draft.called)
+    given = set(given_node.entries)
+    missing = sorted(name for name, needed in read.items() if needed and name not in given)
+    extra = sorted(given - set(read))
+    for name in missing:
+        near = closest(name, extra)
+        entry = given_node.entries[near] if near else None
+        if entry is not None:
+            extra.remove(entry.key)
+        mistakes.add(
+            entry.key_span if entry else given_node.span,
+            f"{draft.what} doesn't give component '{draft.called.plan.id}' the '{name}' it needs",
+            f"did you mean '{name}' instead of '{near}'?" if near else f"add `{name}: …` to the job's input",
+            (entry.node if entry else given_node).path,
+        )
+    for key in extra:
+        near = closest(key, [name for name in read if name not in given])
+        if near:
+            mistakes.add(
+                given_node.entries[key].key_span,
+                f"component '{draft.called.plan.id}' doesn't read '{key}'",
+                f"did you mean '{near}'? It reads: {', '.join(sorted(read))}.",
+                given_node.entries[key].node.path,
+            )
+
+
+def _fields_read(action_input: Template, component: CheckedComponent) -> Mapping[str, bool]:
+    """Return the `input.NAME`s an action reads; True for those without which a required field stays empty."""
+    required = component.required()
+    read: dict[str, bool] = {}
+    for field, template in (fields_of(action_input) or {}).items():
+        for binding in language.bindings(template):
+            for reference in references(binding):
+                if reference.name == "input" and reference.path and isinstance(reference.path[0], str):
+                    needed = template is binding and binding.default is None and field in required
+                    plain = needed and binding.expr.kind == "reference"
+                    read[reference.path[0]] = read.get(reference.path[0], False) or plain
+    return read
+
+
+def _read_jobs(template: Template | None) -> frozenset[str]:
+    found = references(template) if template is not None else ()
+    return frozenset(str(each.path[0]) for each in found if each.name == "jobs" and each.path)
+
+
+def _output_kind(template: Template | None) -> OutputKind:
+    if isinstance(template, Binding):
+        cast = template.final_cast or template.cast
+        if cast is None:
+            return OutputKind()
+        format: Any = cast.format if cast.format in ("sse-text", "sse-json") else None
+        return OutputKind(cast.name, format)
+    names = tuple(
+        key
+        for key, item in (fields_of(template) or {}).items()
+        if isinstance(item, Binding) and (is_stream_reference(item) or chunked_names(item))
+    ) if template is not None else ()  # fmt: skip
+    return OutputKind("json", "sse-json" if names else None, names)
+
+
+def _plan(draft: Draft, wires: Wires) -> Job:
+    """Return the runnable job; only called for documents without mistakes."""
+    valid, common = draft.spec, _common(draft, wires)
+    match valid:
+        case spec.ForEachJob():
+            assert draft.call is not None
+            assert draft.items is not None
+            return ForEachJob(
+                **common,
+                items=draft.items,
+                call=draft.call,
+                item_output=draft.template("do", "output"),
+                max_concurrent_count=valid.max_concurrent_count,
+                streaming=draft.template("streaming"),
+            )
+        case spec.IfJob():
+            return IfJob(**common, cases=tuple(_if_cases(draft, valid)), otherwise=valid.if_false or valid.otherwise)
+        case spec.SwitchJob():
+            cases = tuple(
+                Case(_required(_listed(draft, "cases", index, "value")), case.then)
+                for index, case in enumerate(valid.cases)
+            )
+            return SwitchJob(**common, input=_required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise)
+        case spec.RandomJob():
+            return RandomJob(
+                **common,
+                routes=tuple((r.to, 1.0 if r.weight is None else r.weight) for r in valid.routings if r.weight != 0),
+            )
+        case spec.DelayJob():
+            return DelayJob(
+                **common, duration=draft.template("duration"), time=draft.template("time"), timezone=valid.timezone
+            )
+        case _:
+            assert draft.call is not None
+            return CallJob(**common, call=draft.call)
+
+
+def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
+    valid = draft.spec
+    condition = None if isinstance(valid, spec.IfJob) else draft.template("condition")
+    node = draft.node.get("condition")
+    text = (
+        None if condition is None or node is None else str(node.scalar.value if node.kind == "bound" else _scalar(node))
+    )
+    on_error = None
+    if valid.on_error is not None:
+        to = valid.on_error.to
+        output = draft.template("on_error", "output") if to is None else None
+        on_error = OnError(output, to)
+    backoff = {"fixed": 1.0, "exponential": 2.0}.get(str(valid.retry.backoff), valid.retry.backoff)
+    return {
+        "id": draft.id,
+        "needs": wires.needs,
+        "feeds_from": wires.feeds_from,
+        "whole": wires.whole,
+        "flows": wires.flows,
+        "routed_by": wires.routed_by,
+        "where": str(draft.node.span),
+        "condition": condition,
+        "condition_text": text,
+        "output": draft.template("output"),
+        "retry": Retry(valid.retry.max_attempts, valid.retry.delay, float(backoff), valid.retry.max_delay),
+        "on_error": on_error,
+    }
+
+
+def _scalar(node: Node) -> Any:
+    return node.value if node.kind == "scalar" else ""
+
+
+def _if_cases(draft: Draft, valid: spec.IfJob) -> list[Case]:
+    if not valid.conditions:
+        return [Case(_required(draft.node.get("condition")), valid.if_true)]
+    return [
+        Case(_required(_listed(draft, "conditions", index, "condition")), each.if_true)
+        for index, each in enumerate(valid.conditions)
+    ]
+
+
+def _listed(draft: Draft, key: str, index: int, inner: str) -> Node | None:
+    many = draft.node.get(key)
+    return node_at(many.items[index], inner) if many is not None and many.kind == "list" else None
+
+
+def _required(node: Node | None) -> Template:
+    template = bindings.to_template(node)
+    assert template is not None
+    return template

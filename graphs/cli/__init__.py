@@ -1,0 +1,127 @@
+"""The command `anabranch`: check, plan, schema, serve. Arguments in, exit status out; heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from graphs.errors import AnabranchError, DocumentError
+
+if TYPE_CHECKING:
+    from graphs.plan import Plan
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when all is well, 1 for mistakes in documents, 2 for a wrong command line."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except AnabranchError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anabranch", description="YAML components and workflows, as a Ray Serve graph."
+    )
+    parser.add_argument("--version", action="version", version=f"anabranch {version('anabranch')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    check = commands.add_parser("check", help="tell every mistake in a document")
+    _documents(check)
+    check.add_argument("--format", choices=("text", "json"), default="text")
+    check.set_defaults(command=_check)
+
+    plan = commands.add_parser("plan", help="show the graph of a document's workflows")
+    _documents(plan)
+    plan.add_argument("--format", choices=("text", "mermaid"), default="text")
+    plan.set_defaults(command=_plan)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of documents, for editors")
+    schema.set_defaults(command=_schema)
+
+    serve = commands.add_parser("serve", help="serve a document on Ray Serve, with its fast flags set")
+    _documents(serve)
+    serve.add_argument("--host", help="address to listen on (default: the document's, else 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (default: the document's, else 8080)")
+    serve.add_argument("--name", default="anabranch", help="name of the Serve application (default: anabranch)")
+    serve.set_defaults(command=_serve)
+    return parser
+
+
+def _documents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("documents", nargs="+", metavar="FILE", help="documents; several are merged in order")
+
+
+def _load(paths: Sequence[str]) -> Plan:
+    from deployments.components import registry
+    from graphs.load import load
+
+    return load(paths, registry())
+
+
+def _check(args: argparse.Namespace) -> int:
+    try:
+        plan = _load(args.documents)
+    except DocumentError as error:
+        if args.format == "json":
+            print(json.dumps({"ok": False, "mistakes": _as_json(error)}, ensure_ascii=False, indent=2))
+        else:
+            count = len(error.diagnostics)
+            print(f"{error.message}\n\n{count} mistake{'s' if count > 1 else ''}", file=sys.stderr)
+        return 1
+    if args.format == "json":
+        print(json.dumps({"ok": True, "mistakes": []}))
+    else:
+        print(f"{', '.join(args.documents)}: {_counted(plan)}, no mistakes")
+    return 0
+
+
+def _counted(plan: Plan) -> str:
+    components, workflows = len(plan.components), len(plan.workflows)
+    return f"{components} component{'s'[: components != 1]}, {workflows} workflow{'s'[: workflows != 1]}"
+
+
+def _as_json(error: DocumentError) -> list[dict[str, object]]:
+    return [
+        {
+            "file": each.span.source.name,
+            "line": each.span.line,
+            "column": each.span.column,
+            "end_column": each.span.column + max(1, each.span.end - each.span.start),
+            "path": each.path,
+            "message": each.message,
+            "hint": each.hint,
+        }
+        for each in error.diagnostics
+    ]
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from graphs import drawing
+
+    plan = _load(args.documents)
+    print(drawing.mermaid(plan) if args.format == "mermaid" else drawing.text(plan))
+    return 0
+
+
+def _schema(args: argparse.Namespace) -> int:
+    del args
+    from deployments.components import registry
+    from graphs.schema import document_schema
+
+    print(json.dumps(document_schema(registry()), ensure_ascii=False, indent=2))
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from graphs.cli.serve import serve
+
+    return serve(args.documents, args.host, args.port, args.name)

@@ -1,0 +1,127 @@
+"""The contract every component type meets: a Config, an Input, and run, which answers in chunks.
+
+A new type is one file in `deployments/components/` (or a package under the entry-point group
+`anabranch.components`):
+
+    class Shout(Component):
+        '''Says it louder.'''
+
+        type = "shout"
+
+        class Config(ComponentConfig):        # written on the component, fixed while it runs
+            mark: str = "!"
+
+        class Input(ActionInput):             # written on the action, bindings allowed, evaluated for every call
+            text: Streamable[str]
+
+        async def run(self, input: Input) -> AsyncIterator[Chunk]:
+            yield Whole(f"{input.text}{self.config.mark}")
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, SkipValidation
+
+from graphs.stream import Chunk, Note, Stream, Value
+
+__all__ = [
+    "ActionInput", "Chunk", "Component", "ComponentConfig", "Note", "Registry", "Stream", "Streamable", "Value", "Whole",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+
+class TakesStream:
+    """Marks an Input field that may be handed a Stream as it flows; other fields get it joined."""
+
+
+Streamable = Annotated[T | Annotated[Stream, SkipValidation], TakesStream()]
+"""`text: Streamable[str]`: a str, or a Stream of str read as it comes."""
+
+
+class ComponentConfig(BaseModel):
+    """Fields written on the component itself; no bindings but `${env.…}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ActionInput(BaseModel):
+    """Fields written on an action (or, for all its actions, on the component); bindings are evaluated for every call."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An answer that is no stream: yielded once, alone."""
+
+    value: Value
+    notes: Mapping[str, Value] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a component is told when its replica starts."""
+
+    id: str
+
+
+C = TypeVar("C", bound=ComponentConfig)
+I = TypeVar("I", bound=ActionInput)  # noqa: E741  (C and I, as in the contract: Config and Input)
+
+
+class Component(ABC, Generic[C, I]):
+    """A capability. One instance lives in each replica of its deployment and serves many calls at once."""
+
+    type: ClassVar[str]
+    """What the document writes after `type:`."""
+    Config: ClassVar[type[ComponentConfig]] = ComponentConfig
+    Input: ClassVar[type[ActionInput]] = ActionInput
+    deployed: ClassVar[bool] = True
+    """False for a type that needs no deployment of its own."""
+    config_names: ClassVar[frozenset[str]] = frozenset()
+    """Names the type itself fills in, in bindings of its Config (`${port}`); such values reach it as text to render."""
+    runnable: ClassVar[bool] = True
+    """False for a type that is understood and checked but can't run in this version."""
+
+    def __init__(self, config: C, setup: Setup) -> None:
+        self.config = config
+        self.id = setup.id
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield (field, message) for what only this type can know to be wrong before anything runs.
+
+        Both mappings are as written, after `${env.…}`; a value that is still a binding is an `Unknown`.
+        """
+        del config, action
+        yield from ()
+
+    async def setup(self) -> None:
+        """Make ready: load, connect, import what is heavy. The replica reports ready when it returns."""
+
+    @abstractmethod
+    def run(self, input: I) -> AsyncIterator[Chunk]:
+        """Answer one call: chunks as they come, or one Whole. Cancelled when the caller leaves."""
+
+    async def close(self) -> None:
+        """Release what setup took."""
+
+    async def healthy(self) -> None:
+        """Raise when the replica should be replaced."""
+
+
+class Unknown:
+    """Stands for a value known only when the run does: a binding, in `Component.check`."""
+
+    def __repr__(self) -> str:
+        return "a binding"
+
+
+Registry = Mapping[str, type[Component[Any, Any]]]
+"""Component types by the name the document uses."""

@@ -1,0 +1,169 @@
+"""The tree of errors, and the one table of what each is called and which HTTP status it earns.
+
+    AnabranchError                        500  internal_error
+    ├── DocumentError                     400  invalid_document      a document that doesn't compile (all diagnostics)
+    ├── BadRequest                        400  bad_request           malformed JSON, a wrong envelope
+    ├── Unauthorized                      401  unauthorized
+    ├── Forbidden                         403  forbidden
+    ├── NotFound                          404  not_found             unknown workflow, task, model
+    ├── Conflict                          409  conflict
+    ├── TooLarge                          413  too_large             a body or a joined stream over its limit
+    ├── InvalidInput                      422  invalid_input         names the field
+    │   ├── BindingFailed                 422  binding_failed        a conversion that can't be made
+    │   └── NoResult                      422  no_result             every job that could give the output was skipped
+    ├── RateLimited                       429  rate_limited
+    ├── Cancelled                         499  cancelled
+    ├── ComponentFailed                   502  component_failed      the component raised
+    │   └── UpstreamFailed                502  upstream_failed       an HTTP upstream refused or broke
+    ├── Unavailable                       503  unavailable           its replica is dead or not there yet
+    │   └── Overloaded                    503  overloaded            queue full; carries retry_after
+    └── TimedOut                          504  timed_out
+
+Errors cross process borders as data: `error.to_data()` on one side, `from_data(data)` on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from graphs.source import Diagnostic
+
+ErrorData = dict[str, object]
+
+
+class AnabranchError(Exception):
+    """An error whose message is meant for the person who caused it."""
+
+    type: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, object] = details
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (from_data, (self.to_data(),))
+
+    def to_data(self) -> ErrorData:
+        """Return what the API shows: type, message and details, all JSON."""
+        return {"type": self.type, "message": self.message, **self.details}
+
+    def at(self, where: str, **details: object) -> AnabranchError:
+        """Return the same error, its message led by where it happened; details already known win."""
+        return from_data({**details, **self.to_data(), "message": f"{where}: {self.message}"})
+
+
+class DocumentError(AnabranchError):
+    """A document that doesn't compile: carries every diagnostic, and prints them all."""
+
+    type = "invalid_document"
+    status = 400
+
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        self.diagnostics = diagnostics
+        super().__init__("\n".join(diagnostic.render() for diagnostic in diagnostics))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.diagnostics,))
+
+
+class BadRequest(AnabranchError):
+    type = "bad_request"
+    status = 400
+
+
+class Unauthorized(AnabranchError):
+    type = "unauthorized"
+    status = 401
+
+
+class Forbidden(AnabranchError):
+    type = "forbidden"
+    status = 403
+
+
+class NotFound(AnabranchError):
+    type = "not_found"
+    status = 404
+
+
+class Conflict(AnabranchError):
+    type = "conflict"
+    status = 409
+
+
+class TooLarge(AnabranchError):
+    type = "too_large"
+    status = 413
+
+
+class InvalidInput(AnabranchError):
+    """Input of the wrong shape; `field` in the details names it."""
+
+    type = "invalid_input"
+    status = 422
+
+
+class BindingFailed(InvalidInput):
+    type = "binding_failed"
+
+
+class NoResult(InvalidInput):
+    type = "no_result"
+
+
+class RateLimited(AnabranchError):
+    type = "rate_limited"
+    status = 429
+
+
+class Cancelled(AnabranchError):
+    type = "cancelled"
+    status = 499
+
+
+class ComponentFailed(AnabranchError):
+    type = "component_failed"
+    status = 502
+
+
+class UpstreamFailed(ComponentFailed):
+    """An upstream's refusal; `upstream: {status, body}` in the details when it answered."""
+
+    type = "upstream_failed"
+
+
+class Unavailable(AnabranchError):
+    type = "unavailable"
+    status = 503
+
+
+class Overloaded(Unavailable):
+    """A full queue; `retry_after` (seconds) in the details becomes the Retry-After header."""
+
+    type = "overloaded"
+
+
+class TimedOut(AnabranchError):
+    type = "timed_out"
+    status = 504
+
+
+def from_data(data: Mapping[str, object]) -> AnabranchError:
+    """Rebuild the error that `to_data` described; an unknown type becomes the plain AnabranchError."""
+    rest = {key: value for key, value in data.items() if key not in ("type", "message")}
+    cls = _by_type().get(str(data.get("type")), AnabranchError)
+    return cls(str(data.get("message", "")), **rest)
+
+
+def _by_type() -> dict[str, type[AnabranchError]]:
+    return {cls.type: cls for cls in _descendants(AnabranchError) if cls is not DocumentError}
+
+
+def _descendants(cls: type[AnabranchError]) -> Iterator[type[AnabranchError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _descendants(child)

@@ -1,0 +1,40 @@
+"""The `${…}` language: text -> templates, templates and a scope -> values. It knows nothing of documents or workflows."""
+
+from graphs.language.values import NeedsWhole, kind_of, truth
+from graphs.language.environment import Lookup, Resolved, Unset, resolve_env
+from graphs.language.evaluator import Scope, evaluate
+from graphs.language.mistakes import LanguageError
+from graphs.language.parser import parse
+from graphs.language.printer import print_binding, print_reference, print_template
+from graphs.language.references import (
+    bindings,
+    chunked_names,
+    is_stream_reference,
+    references,
+)
+from graphs.language.rendering import map_chunks, render
+from graphs.language.scalars import typed
+
+__all__ = [
+    "LanguageError",
+    "Lookup",
+    "NeedsWhole",
+    "Resolved",
+    "Scope",
+    "Unset",
+    "bindings",
+    "chunked_names",
+    "evaluate",
+    "is_stream_reference",
+    "kind_of",
+    "map_chunks",
+    "parse",
+    "print_binding",
+    "print_reference",
+    "print_template",
+    "references",
+    "render",
+    "resolve_env",
+    "truth",
+    "typed",
+]

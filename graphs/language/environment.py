@@ -1,0 +1,168 @@
+"""A template and a way to look up the environment -> the template without `env` references, and what was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from graphs.errors import BindingFailed
+from graphs.language.values import splice
+from graphs.language.evaluator import Scope, evaluate
+from graphs.language.mistakes import LanguageError
+from graphs.language.nodes import (
+    Binding,
+    Comparison,
+    Constant,
+    Default,
+    Expr,
+    ListTemplate,
+    Literal_,
+    Logic,
+    MappingTemplate,
+    Not,
+    Offsets,
+    Reference,
+    Template,
+    Text,
+)  # fmt: skip
+from graphs.language.references import references, references_of
+from graphs.language.scalars import typed
+
+Lookup = Callable[[str], str | None]
+"""The value of an environment variable, None when it is not set; empty text is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unset:
+    """A variable that is not set and has no default, and the reference that names it."""
+
+    name: str
+    at: Offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """`template` is complete when `unset` and `errors` are empty."""
+
+    template: Template
+    unset: tuple[Unset, ...]
+    errors: tuple[LanguageError, ...]
+
+
+def resolve_env(template: Template, lookup: Lookup) -> Resolved:
+    """Replace every `env.NAME` by its value.
+
+    A value is never parsed for bindings. As the whole of a YAML value it takes the type its text spells; spliced
+    into text, or converted by `as`, it is the text it is. An unset variable is null where its binding has a default.
+    """
+    if not any(reference.name == "env" for reference in references(template)):
+        return Resolved(template, (), ())
+    resolution = _Resolution(lookup)
+    resolved = resolution.template(template)
+    return Resolved(resolved, tuple(resolution.unset), tuple(resolution.errors))
+
+
+@dataclass
+class _Resolution:
+    lookup: Lookup
+    unset: list[Unset] = field(default_factory=list[Unset])
+    errors: list[LanguageError] = field(default_factory=list[LanguageError])
+
+    def template(self, template: Template) -> Template:
+        match template:
+            case Constant():
+                return template
+            case Binding():
+                return self.whole(template)
+            case Text(parts=parts):
+                return self.text(parts)
+            case MappingTemplate(items=items):
+                return MappingTemplate(tuple((key, self.template(item)) for key, item in items))
+            case ListTemplate(items=items):
+                return ListTemplate(tuple(self.template(item) for item in items))
+            case _:
+                assert_never(template)
+
+    def whole(self, binding: Binding) -> Constant | Binding:
+        return self.folded(binding, self.binding(binding, spliced=False))
+
+    def text(self, parts: tuple[str | Binding, ...]) -> Constant | Text:
+        joined: list[str | Binding] = []
+        for part in parts:
+            piece = self.piece(part)
+            if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+                joined[-1] += piece
+            elif piece != "":
+                joined.append(piece)
+        if any(isinstance(part, Binding) for part in joined):
+            return Text(tuple(joined))
+        return Constant("".join(str(part) for part in joined))
+
+    def piece(self, part: str | Binding) -> str | Binding:
+        if isinstance(part, str):
+            return part
+        folded = self.folded(part, self.binding(part, spliced=True))
+        return folded if isinstance(folded, Binding) else splice(folded.value)
+
+    def folded(self, written: Binding, binding: Binding) -> Constant | Binding:
+        """Return the value of a binding that was nothing but environment, else the binding."""
+        if binding == written or any(references_of(binding)):
+            return binding
+        try:
+            return Constant(evaluate(binding, Scope({})))
+        except BindingFailed as failed:
+            hint = "correct the variable, or the type after 'as'"
+            self.errors.append(LanguageError(failed.message, binding.at, hint))
+            return Constant(None)
+
+    def binding(self, binding: Binding, spliced: bool) -> Binding:
+        if not isinstance(binding.expr, Reference) or binding.expr.name != "env":
+            expr = self.expression(binding.expr, has_default=binding.default is not None)
+            return replace(binding, expr=expr, default=self.default(binding, spliced))
+        as_written = spliced or binding.cast is not None or binding.final_cast is not None
+        text = self.variable(binding.expr, has_default=binding.default is not None)
+        if text is None:
+            return replace(binding, expr=_literal(binding.expr, None), default=self.default(binding, spliced))
+        value = text if as_written else typed(text)
+        return replace(binding, expr=_literal(binding.expr, value), default=None)
+
+    def default(self, binding: Binding, spliced: bool) -> Default | None:
+        if not isinstance(binding.default, Binding):
+            return binding.default
+        return self.binding(binding.default, spliced or binding.final_cast is not None)
+
+    def expression(self, expr: Expr, has_default: bool) -> Expr:
+        match expr:
+            case Reference(name="env"):
+                text = self.variable(expr, has_default)
+                return _literal(expr, None if text is None else typed(text))
+            case Reference() | Literal_():
+                return expr
+            case Not(operand=operand):
+                return replace(expr, operand=self.expression(operand, has_default))
+            case Logic(operands=operands):
+                return replace(expr, operands=tuple(self.expression(each, has_default) for each in operands))
+            case Comparison(left=left, right=right):
+                return replace(
+                    expr, left=self.expression(left, has_default), right=self.expression(right, has_default)
+                )
+            case _:
+                assert_never(expr)
+
+    def variable(self, reference: Reference, has_default: bool) -> str | None:
+        match reference.path:
+            case (str() as name,) if not reference.chunked:
+                text = self.lookup(name)
+                if text is None and not has_default:
+                    self.unset.append(Unset(name, reference.at))
+                return text
+            case _:
+                hint = "write ${env.NAME} or ${env.NAME | default}"
+                self.errors.append(LanguageError("expected one name after env", reference.at, hint))
+                return None
+
+
+def _literal(reference: Reference, value: str | float | bool | None) -> Literal_:
+    """Return the value in the reference's place, printed as the reference: it may be secret."""
+    return Literal_(value, reference.at, shown=".".join(("env", *map(str, reference.path))))

@@ -1,0 +1,306 @@
+"""A template and a scope -> its value; templates are compiled into closures, for they may run for every chunk."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from graphs.errors import BindingFailed
+from graphs.language.casts import Cast, cast
+from graphs.language.nodes import (
+    Binding,
+    Comparator,
+    Comparison,
+    Constant,
+    Expr,
+    ListTemplate,
+    Literal_,
+    Logic,
+    MappingTemplate,
+    Not,
+    Reference,
+    Template,
+    Text,
+    Type,
+)  # fmt: skip
+from graphs.language.printer import print_binding
+from graphs.language.texts import decoded
+from graphs.language.types import TEXTS, flows
+from graphs.language.values import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
+from graphs.stream import Stream, Value
+
+__all__ = ["Evaluate", "NeedsWhole", "Scope", "compile_template", "evaluate", "failure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The names a template can see; `chunks` holds the current chunk of those read as `X[]`."""
+
+    names: Mapping[str, Value]
+    chunks: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+
+Evaluate = Callable[[Scope], Value]
+
+
+def evaluate(template: Template, scope: Scope) -> Value:
+    """Return the template's value. Raise BindingFailed, or NeedsWhole for a stream that must be joined first."""
+    return compile_template(template)(scope)
+
+
+def compile_template(template: Template, flow: bool = True) -> Evaluate:
+    """Return the function that evaluates `template`; with `flow`, a whole-value reference may give a Stream as it is."""
+    match template:
+        case Constant(value=value):
+            return lambda scope: value
+        case Binding():
+            return _binding(template, flow)
+        case Text(parts=parts):
+            pieces = [_piece(part) for part in parts]
+            return lambda scope: "".join([piece(scope) for piece in pieces])
+        case MappingTemplate(items=items):
+            entries = [(key, compile_template(item, flow)) for key, item in items]
+            return lambda scope: {key: entry(scope) for key, entry in entries}
+        case ListTemplate(items=items):
+            members = [compile_template(item, flow) for item in items]
+            return lambda scope: [member(scope) for member in members]
+        case _:
+            assert_never(template)
+
+
+def failure(binding: Binding, unfit: Unfit) -> BindingFailed:
+    """Return the error of a binding that can't be evaluated: it names the binding, where it stands, and what came."""
+    text = print_binding(binding)
+    where = f" at {binding.source}" if binding.source else ""
+    shown = f" {unfit.shown}" if unfit.shown and not _may_hold_secret(binding) else ""
+    details: dict[str, object] = {"binding": text}
+    if binding.source:
+        details["where"] = binding.source
+    if isinstance(binding.expr, Reference) and binding.expr.name == "input" and binding.expr.path:
+        details["field"] = ".".join(map(str, binding.expr.path))
+    return BindingFailed(f"{text}{where}: {unfit.message}{shown}", **details)
+
+
+# --- bindings --------------------------------------------------------------------------------------------------------
+
+
+def _binding(binding: Binding, flow: bool) -> Evaluate:
+    expr = binding.expr
+    read = _reference(expr, flow) if isinstance(expr, Reference) else _expression(expr)
+    if binding.cast is not None:
+        read = _converted(read, binding.cast, binding)
+    if binding.default is not None:
+        read = _or_default(read, _default(binding.default, flow))
+    if binding.final_cast is not None:
+        read = _converted(read, binding.final_cast, binding)
+    return read if _is_plain(binding) else _named(read, binding)
+
+
+def _is_plain(binding: Binding) -> bool:
+    """Whether nothing in the binding can be unfit: then chunks are spared the frame that would name it."""
+    return binding.cast is None and binding.final_cast is None and isinstance(binding.expr, Reference)
+
+
+def _named(read: Evaluate, binding: Binding) -> Evaluate:
+    def named(scope: Scope) -> Value:
+        try:
+            return read(scope)
+        except Unfit as unfit:
+            raise failure(binding, unfit) from None
+
+    return named
+
+
+def _piece(part: str | Binding) -> Callable[[Scope], str]:
+    if isinstance(part, str):
+        return lambda scope: part
+    read = _binding(part, flow=False)
+    return _named(lambda scope: splice(read(scope)), part)
+
+
+def _default(default: Binding | Literal_, flow: bool) -> Evaluate:
+    return _binding(default, flow) if isinstance(default, Binding) else _expression(default)
+
+
+def _or_default(read: Evaluate, default: Evaluate) -> Evaluate:
+    def read_or_default(scope: Scope) -> Value:
+        value = read(scope)
+        return default(scope) if value is None else value
+
+    return read_or_default
+
+
+def _converted(read: Evaluate, type: Type, binding: Binding) -> Evaluate:
+    convert = cast(type)
+
+    def converted(scope: Scope) -> Value:
+        value = read(scope)
+        if not isinstance(value, Stream):
+            return convert(value)
+        return _converted_stream(value, type, binding) if flows(type) else convert(whole(value))
+
+    return converted
+
+
+def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
+    """Return the stream with each of its chunks converted."""
+    if type.name not in TEXTS and type.name != "json":
+        return stream
+    convert: Cast = cast(type)
+
+    def converted(chunk: Value) -> Value:
+        try:
+            return convert(chunk)
+        except Unfit as unfit:
+            raise failure(binding, unfit) from None
+
+    return (decoded(stream) if type.name in TEXTS else stream).map(converted)
+
+
+def _may_hold_secret(binding: Binding) -> bool:
+    """Whether a value from the environment stands in the binding: then no value of it is shown."""
+    default = binding.default
+    if isinstance(default, Binding) and _may_hold_secret(default):
+        return True
+    return (isinstance(default, Literal_) and default.shown is not None) or _from_environment(binding.expr)
+
+
+def _from_environment(expr: Expr) -> bool:
+    match expr:
+        case Literal_(shown=shown):
+            return shown is not None
+        case Reference():
+            return False
+        case Not(operand=operand):
+            return _from_environment(operand)
+        case Logic(operands=operands):
+            return any(map(_from_environment, operands))
+        case Comparison(left=left, right=right):
+            return _from_environment(left) or _from_environment(right)
+        case _:
+            assert_never(expr)
+
+
+# --- expressions -----------------------------------------------------------------------------------------------------
+
+
+def _expression(expr: Expr) -> Evaluate:
+    match expr:
+        case Literal_(value=value):
+            return lambda scope: value
+        case Reference():
+            return _reference(expr, flow=False)
+        case Not(operand=operand):
+            negated = _expression(operand)
+            return lambda scope: not truth(negated(scope))
+        case Logic():
+            return _logic(expr)
+        case Comparison():
+            return _comparison(expr)
+        case _:
+            assert_never(expr)
+
+
+def _logic(logic: Logic) -> Evaluate:
+    *firsts, last = [_expression(operand) for operand in logic.operands]
+    decides = logic.op == "or"
+
+    def decided(scope: Scope) -> Value:
+        for operand in firsts:
+            value = operand(scope)
+            if truth(value) is decides:
+                return value
+        return last(scope)
+
+    return decided
+
+
+def _comparison(comparison: Comparison) -> Evaluate:
+    left, right = _expression(comparison.left), _expression(comparison.right)
+    compare = COMPARATORS[comparison.op]
+
+    def compared(scope: Scope) -> Value:
+        try:
+            return compare(left(scope), right(scope))
+        except RecursionError:
+            raise Unfit("the values are nested too deeply to compare") from None
+
+    return compared
+
+
+def _ordered(compare: Callable[[Value, Value], bool]) -> Callable[[Value, Value], bool]:
+    def ordered(left: Value, right: Value) -> bool:
+        check_ordered(left, right)
+        return compare(left, right)
+
+    return ordered
+
+
+COMPARATORS: Mapping[Comparator, Callable[[Value, Value], bool]] = {
+    "==": equal,
+    "!=": lambda left, right: not equal(left, right),
+    "<": _ordered(operator.lt),
+    "<=": _ordered(operator.le),
+    ">": _ordered(operator.gt),
+    ">=": _ordered(operator.ge),
+    "in": lambda left, right: contains(right, left),
+    "not in": lambda left, right: not contains(right, left),
+}
+
+
+# --- references ------------------------------------------------------------------------------------------------------
+
+
+def _reference(reference: Reference, flow: bool) -> Evaluate:
+    return _chunk(reference) if reference.chunked else _value(reference, flow)
+
+
+def _chunk(reference: Reference) -> Evaluate:
+    name, path = reference.name, reference.path
+
+    def read(scope: Scope) -> Value:
+        chunks = scope.chunks
+        value = chunks[name] if name in chunks else whole(scope.names.get(name))
+        return walk(value, path) if path else value
+
+    return read
+
+
+def _value(reference: Reference, flow: bool) -> Evaluate:
+    name, path = reference.name, reference.path
+
+    def read(scope: Scope) -> Value:
+        value = walk(scope.names.get(name), path)
+        return value if flow else whole(value)
+
+    return read
+
+
+def walk(value: Value, path: tuple[str | int, ...]) -> Value:
+    """Return what lies at `path` in `value`; null for missing keys, wrong containers and indices out of range.
+
+    A negative index counts from the end: `messages[-1]` is the last.
+    """
+    for step in path:
+        kind = type(value)
+        if kind is dict:
+            value = value.get(step)
+        elif kind is list and type(step) is int:
+            value = value[step] if -len(value) <= step < len(value) else None
+        else:
+            value = _step(value, step)
+    return value
+
+
+def _step(value: Value, step: str | int) -> Value:
+    match value:
+        case Stream():
+            return walk(whole(value), (step,))
+        case Mapping():
+            return value.get(step)
+        case list() | tuple() if isinstance(step, int):
+            return value[step] if -len(value) <= step < len(value) else None
+        case _:
+            return None

@@ -1,0 +1,136 @@
+"""What a parsed value is made of: templates, bindings and expressions, each with its span."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from graphs.stream import Value
+
+Offsets = tuple[int, int]
+"""Start and end (exclusive) of a node in the text it was parsed from, counted in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value with no binding in it."""
+
+    value: Value
+    kind: Literal["constant"] = "constant"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """`${expr as cast | default as final_cast @(annotation)}`, the whole of a value: it keeps its type."""
+
+    expr: Expr
+    at: Offsets
+    """Of the whole `${…}` in the scalar's text."""
+    cast: Type | None = None
+    default: Default | None = None
+    final_cast: Type | None = None
+    annotations: tuple[Annotation, ...] = ()
+    source: str | None = None
+    """Where it stands (`chat.yaml:4:12`), set by the checker, for run errors."""
+    kind: Literal["binding"] = "binding"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text with bindings spliced into it."""
+
+    parts: tuple[str | Binding, ...]
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingTemplate:
+    items: tuple[tuple[str, Template], ...]
+    kind: Literal["mapping"] = "mapping"
+
+
+@dataclass(frozen=True, slots=True)
+class ListTemplate:
+    items: tuple[Template, ...]
+    kind: Literal["list"] = "list"
+
+
+Template = Constant | Binding | Text | MappingTemplate | ListTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """`text`, `text;sse-text`, `image/png;base64`, `select/a,b,c`."""
+
+    name: str
+    at: Offsets
+    subtype: str | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """`@(description What to ask)`."""
+
+    name: str
+    text: str
+    at: Offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Literal_:  # noqa: N801  (typing has the plain name)
+    """A literal in an expression: text, number, true, false, null."""
+
+    value: str | int | float | bool | None
+    at: Offsets
+    shown: str | None = None
+    """What is printed instead of the value: `env.NAME` for one that came from the environment, and may be secret."""
+    kind: Literal["literal"] = "literal"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`input.messages[0].content`; `chunked` for `response[].…`, which names the current chunk."""
+
+    name: str
+    path: tuple[str | int, ...]
+    at: Offsets
+    chunked: bool = False
+    step_ats: tuple[Offsets, ...] = ()
+    """Of the name, then of each step of the path."""
+    kind: Literal["reference"] = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    operand: Expr
+    at: Offsets
+    kind: Literal["not"] = "not"
+
+
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """`and` / `or`: gives the operand that decided, as Python does."""
+
+    op: Literal["and", "or"]
+    operands: tuple[Expr, ...]
+    at: Offsets
+    kind: Literal["logic"] = "logic"
+
+
+Comparator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    op: Comparator
+    left: Expr
+    right: Expr
+    at: Offsets
+    kind: Literal["comparison"] = "comparison"
+
+
+Expr = Literal_ | Reference | Not | Logic | Comparison
+
+Default = Binding | Literal_
+"""After `|`: another binding, a quoted or YAML-typed literal, or bare words."""

@@ -1,0 +1,261 @@
+"""The text of a scalar -> a Constant, a Binding or a Text: recursive descent over the grammar in `docs/bindings.md`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from graphs.language.expressions import Cursor, parse_expression
+from graphs.language.mistakes import LanguageError
+from graphs.language.nodes import (
+    Annotation,
+    Binding,
+    Constant,
+    Default,
+    Literal_,
+    Text,
+    Type,
+)
+from graphs.language.scalars import typed
+from graphs.language.tokens import name_end, shortened, skip_space
+from graphs.language.types import ELSEWHERE, FORMATS, TYPES
+from graphs.suggest import closest
+
+OPEN = "${"
+ANNOTATIONS = frozenset({"description"})
+
+END_OF_DEFAULT = re.compile(r"[{}|]|@\(|(?<![^\s|])as(?!\S)")
+END_OF_SUBTYPE = re.compile(r"[;|}]|@\(|(?<!\S)as(?!\S)")
+"""Where bare words end: at a symbol, an annotation, or the word `as` by itself."""
+
+
+def parse(text: str) -> Constant | Binding | Text:
+    """Return what `text` means: no binding, wholly one, or some spliced into it."""
+    if OPEN not in text:
+        return Constant(text)
+    parts = _Parts()
+    position = 0
+    while (opening := text.find(OPEN, position)) >= 0:
+        before, escaped = _unescaped(text[position:opening])
+        parts.add(before)
+        if escaped:
+            parts.add(OPEN)
+            position = opening + len(OPEN)
+        else:
+            cursor = Cursor(text, opening)
+            parts.add(_binding(cursor))
+            position = cursor.position
+    parts.add(text[position:])
+    return parts.template()
+
+
+@dataclass
+class _Parts:
+    """Text and bindings in order, neighbouring texts made one."""
+
+    parts: list[str | Binding] = field(default_factory=list[str | Binding])
+
+    def add(self, part: str | Binding) -> None:
+        last = self.parts[-1] if self.parts else None
+        if isinstance(part, str) and isinstance(last, str):
+            self.parts[-1] = last + part
+        elif part != "":
+            self.parts.append(part)
+
+    def template(self) -> Constant | Binding | Text:
+        match self.parts:
+            case [str() as text]:
+                return Constant(text)
+            case [Binding() as binding]:
+                return binding
+            case parts:
+                return Text(tuple(parts))
+
+
+def _unescaped(before: str) -> tuple[str, bool]:
+    r"""Return the text before a `${` and whether that is escaped: `\${` is a literal, `\\${` a backslash and a binding."""
+    kept = before.rstrip("\\")
+    backslashes = len(before) - len(kept)
+    return kept + "\\" * (backslashes // 2), backslashes % 2 == 1
+
+
+def _binding(cursor: Cursor) -> Binding:
+    """Parse from `${` to its `}`."""
+    with cursor.deeper():
+        opening = cursor.open_binding()
+        expr = parse_expression(cursor)
+        cast = _cast(cursor)
+        default = _default(cursor)
+        final_cast = _cast(cursor)
+        annotations = _annotations(cursor)
+        end = cursor.close_binding()
+    return Binding(expr, (opening, end), cast, default, final_cast, annotations)
+
+
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+def _cast(cursor: Cursor) -> Type | None:
+    if not cursor.take_word("as"):
+        return None
+    token = cursor.peek()
+    if token.kind != "name":
+        raise cursor.unexpected("a type after 'as'", "write as text, as integer, as json…")
+    cursor.take()
+    _check_known(token.text, token.at, "type", TYPES, ELSEWHERE)
+    subtype = _subtype(cursor, token.text) if cursor.take_next("/") else None
+    if token.text == "select" and subtype is None:
+        raise LanguageError("select needs its choices", token.at, "write select/a,b,c")
+    format = _format(cursor) if cursor.take_next(";") else None
+    return Type(token.text, (token.at[0], cursor.position), subtype, format)
+
+
+def _subtype(cursor: Cursor, name: str) -> str:
+    start = cursor.position
+    end = _end_of_words(END_OF_SUBTYPE, cursor.text, start)
+    written = cursor.text[start:end]
+    cursor.position = start + len(written.rstrip())
+    if name == "select":
+        return _choices(written, (start, max(cursor.position, start)))
+    stop = next((i for i in range(start, end) if not _in_subtype(cursor.text[i])), end)
+    cursor.position = stop
+    if stop == start:
+        raise cursor.unexpected(f"a kind of {name} after '/'", f"write {name}/png or {name} alone")
+    return cursor.text[start:stop]
+
+
+def _in_subtype(character: str) -> bool:
+    return character.isalnum() or character in "+-._*"
+
+
+def _choices(written: str, at: tuple[int, int]) -> str:
+    choices = [choice.strip() for choice in written.split(",")]
+    if not all(choices):
+        raise LanguageError("a choice of this select is empty", at, "write select/a,b,c")
+    return ",".join(choices)
+
+
+def _format(cursor: Cursor) -> str:
+    start = cursor.position
+    end = name_end(cursor.text, start)
+    if end == start:
+        raise cursor.unexpected("a format after ';'", f"write {_any_of(FORMATS)}")
+    cursor.position = end
+    format = cursor.text[start:end]
+    _check_known(format, (start, end), "format", FORMATS, {})
+    return format
+
+
+def _check_known(
+    word: str, at: tuple[int, int], what: str, known: frozenset[str], elsewhere: dict[str, str]
+) -> None:
+    if word in known:
+        return
+    meant = elsewhere.get(word.casefold()) or closest(word, known)
+    listed = f"known: {', '.join(sorted(known))}"
+    hint = f"did you mean '{meant}'? {listed[0].upper()}{listed[1:]}" if meant else listed
+    raise LanguageError(f"unknown {what} '{shortened(word)}'", at, hint)
+
+
+def _any_of(words: frozenset[str]) -> str:
+    *rest, last = sorted(words)
+    return f"{', '.join(rest)} or {last}"
+
+
+# --- defaults --------------------------------------------------------------------------------------------------------
+
+
+def _default(cursor: Cursor) -> Default | None:
+    if not cursor.take_symbol("|"):
+        return None
+    start = skip_space(cursor.text, cursor.position)
+    if cursor.text.startswith(OPEN, start):
+        cursor.position = start
+        return _binding(cursor)
+    if cursor.text[start : start + 1] in ("'", '"'):
+        token = cursor.take()
+        return Literal_(token.value, token.at)
+    return _bare_words(cursor, start)
+
+
+def _bare_words(cursor: Cursor, start: int) -> Literal_:
+    text = cursor.text
+    end = _end_of_words(END_OF_DEFAULT, text, start)
+    words = text[start:end].rstrip()
+    cursor.position = start + len(words)
+    follows = text[end : end + 1]
+    if end == len(text):
+        raise cursor.unclosed()
+    if follows == "{" or words.startswith("["):
+        raise _container_default(words, (start, end + 1) if follows == "{" else (start, end))
+    if not words:
+        hint = 'write | "" for empty text, | null for null'
+        raise LanguageError("expected a default after '|', got nothing", (start, end + 1), hint)
+    if follows == "|":
+        raise LanguageError(
+            "a binding has one default",
+            (end, end + 1),
+            f'write | ${{… | …}} for a second, or quote it: | "{words} |…"',
+        )
+    return Literal_(typed(words), (start, cursor.position))
+
+
+def _container_default(words: str, at: tuple[int, int]) -> LanguageError:
+    if words.startswith("["):
+        return LanguageError(
+            "a default can't be a list as it stands", at, "write it as JSON text: | '[]' as list"
+        )
+    if not words:
+        return LanguageError(
+            "a default can't be a mapping as it stands", at, "write it as JSON text: | '{}' as object"
+        )
+    return LanguageError(
+        "a default is one binding or plain words, not both", at, 'quote text with braces: | "a {b}"'
+    )
+
+
+def _end_of_words(ends: re.Pattern[str], text: str, start: int) -> int:
+    end = ends.search(text, start)
+    return end.start() if end else len(text)
+
+
+# --- annotations -----------------------------------------------------------------------------------------------------
+
+
+def _annotations(cursor: Cursor) -> tuple[Annotation, ...]:
+    annotations: list[Annotation] = []
+    while cursor.peek().text == "@(":
+        annotations.append(_annotation(cursor))
+    return tuple(annotations)
+
+
+def _annotation(cursor: Cursor) -> Annotation:
+    opening = cursor.take()
+    word = cursor.peek()
+    if word.kind != "name":
+        raise cursor.unexpected("a word after '@('", "write @(description What to ask)")
+    cursor.take()
+    _check_known(word.text, word.at, "annotation", ANNOTATIONS, {})
+    text, end = _annotation_text(cursor, opening.at[0])
+    if not text:
+        raise LanguageError("this annotation says nothing", (opening.at[0], end), f"write @({word.text} …)")
+    cursor.position = end
+    return Annotation(word.text, text, (opening.at[0], end))
+
+
+def _annotation_text(cursor: Cursor, opening: int) -> tuple[str, int]:
+    r"""Return the text up to the `)` that closes the annotation, and where that ends; `\(`, `\)` and `\\` are literal."""
+    text, position, depth = cursor.text, cursor.position, 1
+    characters: list[str] = []
+    while position < len(text):
+        character = text[position]
+        if character == "\\" and text[position + 1 : position + 2] in ("(", ")", "\\"):
+            position += 1
+            character = text[position]
+        elif character in "()":
+            depth += 1 if character == "(" else -1
+            if depth == 0:
+                return "".join(characters).strip(), position + 1
+        characters.append(character)
+        position += 1
+    raise LanguageError("this annotation is never closed", (opening, opening + 2), "end it with )")

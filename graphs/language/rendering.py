@@ -1,0 +1,126 @@
+"""A template, a scope and streams -> a value, or a stream of one value a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from graphs.errors import BindingFailed
+from graphs.language.values import NeedsWhole
+from graphs.language.evaluator import Evaluate, Scope, compile_template
+from graphs.language.nodes import (
+    Binding,
+    ListTemplate,
+    MappingTemplate,
+    Reference,
+    Template,
+    Text,
+)
+from graphs.language.printer import print_template
+from graphs.language.references import bindings, chunked_names
+from graphs.language.texts import decoded
+from graphs.language.types import TEXTS
+from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
+
+
+async def render(template: Template, scope: Scope) -> Value:
+    """Return the template's value, joining the streams it needs whole; a stream read as `X[]` gives a mapped Stream."""
+    mapped = _mapped(template, scope)
+    if mapped is not None:
+        return mapped
+    evaluate = compile_template(template)
+    while True:
+        try:
+            return evaluate(scope)
+        except NeedsWhole as needed:
+            await needed.stream.join()
+
+
+def map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream: Stream) -> Stream:
+    """Return the stream of what `template` gives for each chunk, `X[]` being the chunk for every X of `names`.
+
+    Notes pass; what comes out null or empty is left out.
+    """
+    source = decoded(stream) if _reads_text(template, names) else stream
+
+    async def batches() -> AsyncIterator[Batch]:
+        change = _change(compile_template(template, flow=False), scope, names)
+        async for batch in source.batches():
+            out: Batch = []
+            for chunk in batch:
+                if type(chunk) is Note:
+                    out.append(chunk)
+                    continue
+                try:
+                    value = change(chunk)
+                except NeedsWhole as needed:
+                    value = await _joined_first(needed, change, chunk, template, stream)
+                if not is_empty(value):
+                    out.append(value)
+            if out:
+                yield out
+
+    return Stream(batches(), stream.aclose)
+
+
+def _mapped(template: Template, scope: Scope) -> Stream | None:
+    """Return the mapped stream if exactly one stream is read chunk by chunk, maybe under several names."""
+    read = {name: scope.names.get(name) for name in chunked_names(template) if name not in scope.chunks}
+    streams = {id(value): value for value in read.values() if isinstance(value, Stream)}
+    if len(streams) != 1:
+        return None
+    (stream,) = streams.values()
+    names = tuple(name for name, value in read.items() if value is stream)
+    return map_chunks(template, scope, names, stream)
+
+
+def _change(evaluate: Evaluate, scope: Scope, names: tuple[str, ...]) -> Callable[[Chunk], Value]:
+    """Return the function of one chunk; it reuses one scope, for this runs for every chunk of every stream."""
+    chunks: dict[str, Any] = dict(scope.chunks)
+    inner = Scope(scope.names, chunks)
+
+    def change(chunk: Chunk) -> Value:
+        for name in names:
+            chunks[name] = chunk
+        return evaluate(inner)
+
+    return change
+
+
+async def _joined_first(
+    needed: NeedsWhole, change: Callable[[Chunk], Value], chunk: Chunk, template: Template, source: Stream
+) -> Value:
+    """Return `change(chunk)` once the other streams it needs are joined."""
+    while True:
+        if needed.stream is source:
+            raise BindingFailed(
+                f"{print_template(template)} reads one stream chunk by chunk and whole; write [] after each of its names"
+            )
+        await needed.stream.join()
+        try:
+            return change(chunk)
+        except NeedsWhole as another:
+            needed = another
+
+
+def _reads_text(template: Template, names: tuple[str, ...]) -> bool:
+    """Whether chunks are read as text: then bytes are decoded over their borders, so that no character is split."""
+    match template:
+        case Text():
+            return any(_is_chunk(binding, names) for binding in bindings(template))
+        case Binding():
+            cast_to_text = any(
+                type is not None and type.name in TEXTS for type in (template.cast, template.final_cast)
+            )
+            return cast_to_text and _is_chunk(template, names)
+        case MappingTemplate(items=items):
+            return any(_reads_text(item, names) for _, item in items)
+        case ListTemplate(items=items):
+            return any(_reads_text(item, names) for item in items)
+        case _:
+            return False
+
+
+def _is_chunk(binding: Binding, names: tuple[str, ...]) -> bool:
+    expr = binding.expr
+    return isinstance(expr, Reference) and expr.chunked and not expr.path and expr.name in names

@@ -1,0 +1,65 @@
+"""Read documents and their `.env` from disk: paths, or an inline document, in; a checked Plan out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from graphs.checker import check
+from graphs.component import Registry
+from graphs.errors import BadRequest, NotFound
+from graphs.plan import Plan
+from graphs.source import Source
+
+INLINE = "<document>"
+
+
+def load(paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, str] | None = None) -> Plan:
+    """Return the plan of the files, merged in order."""
+    sources = [read(Path(path)) for path in paths]
+    folders = dict.fromkeys(Path(path).resolve().parent for path in paths)
+    return check(sources, registry, _environment(list(folders), environ).get)
+
+
+def load_inline(
+    document: str | Mapping[str, Any], registry: Registry, environ: Mapping[str, str] | None = None
+) -> Plan:
+    """Return the plan of a document given as YAML text or as data; `.env` is looked for in the working directory."""
+    if isinstance(document, str):
+        text = document
+    else:
+        import yaml
+
+        text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+    return check([Source(INLINE, text)], registry, _environment([Path.cwd()], environ).get)
+
+
+def read(path: Path) -> Source:
+    """Read one file; every reason that can't be done is told plainly."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise NotFound(f"there is no document {path}") from None
+    except IsADirectoryError:
+        raise BadRequest(f"{path} is a folder; write the path of a YAML file in it") from None
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise BadRequest(f"{path} can't be read: {error.strerror}") from None
+    return Source(str(path), text.replace("\r\n", "\n"))
+
+
+def _environment(folders: Sequence[Path], environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return `.env` of the documents' folders, later ones winning, below the process environment, which wins over all."""
+    known: dict[str, str] = {}
+    for folder in folders:
+        path = folder / ".env"
+        if path.is_file():
+            from dotenv import dotenv_values
+
+            known |= {
+                name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None
+            }
+    return {**known, **(os.environ if environ is None else environ)}

@@ -1,0 +1,75 @@
+"""Say why a plan can't be placed: the plan and the cluster's nodes in, one sentence for each request that never fits out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from graphs.plan import Options, Plan
+
+Node = Mapping[str, float]
+"""What one node of the cluster offers, as Ray counts it."""
+
+UNITS = {"GPU": "GPUs", "CPU": "CPUs", "memory": "bytes of memory"}
+
+
+def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
+    """Return what the cluster, however idle, could never place."""
+    requests = [(f"component '{id}'", each.options) for id, each in plan.components.items() if each.type != "workflow"]
+    found = [reason for who, options in requests for reason in _alone(who, options, nodes)]
+    return found or list(_together([*requests, ("the ingress", plan.controller.options)], nodes))
+
+
+def demands(options: Options) -> dict[str, float]:
+    """Return what one replica takes, as Ray counts it."""
+    wanted = {"GPU": options.num_gpus, "CPU": options.num_cpus, "memory": options.memory}
+    found = {name: float(amount) for name, amount in wanted.items() if amount}
+    if options.accelerator_type:
+        found[f"accelerator_type:{options.accelerator_type}"] = 0.001
+    return found
+
+
+def least_replicas(options: Options) -> int:
+    """Return how many replicas there are at the least."""
+    if options.autoscaling is not None:
+        return int(options.autoscaling.get("initial") or options.autoscaling.get("min", 1))
+    return options.replicas or 1
+
+
+def _alone(who: str, options: Options, nodes: Sequence[Node]) -> Iterator[str]:
+    """Yield the resources of one replica that no single node has."""
+    wanted = demands(options)
+    for name, amount in wanted.items():
+        most = max((node.get(name, 0.0) for node in nodes), default=0.0)
+        if amount <= most:
+            continue
+        if name.startswith("accelerator_type:"):
+            kinds = sorted(
+                {kind.partition(":")[2] for node in nodes for kind in node if kind.startswith("accelerator_type:")}
+            )
+            yield (
+                f"{who} asks for accelerator_type {options.accelerator_type}, and the cluster has "
+                f"{', '.join(kinds) if kinds else 'none'}; change its resources or add such a node"
+            )
+        else:
+            where = "the cluster has" if len(nodes) == 1 else "the largest node has"
+            yield f"{who} asks for {amount:g} {UNITS[name]} a replica, and {where} {most:g}; lower its resources or add a node"
+        return
+    if not any(all(node.get(name, 0.0) >= amount for name, amount in wanted.items()) for node in nodes):
+        yield f"{who} asks for more than any one node has together: {_listed(wanted)}; lower its resources or add a node"
+
+
+def _together(requests: Sequence[tuple[str, Options]], nodes: Sequence[Node]) -> Iterator[str]:
+    """Yield the resources that all replicas together ask too much of."""
+    for name, unit in UNITS.items():
+        shares = [(who, demands(options).get(name, 0.0) * least_replicas(options)) for who, options in requests]
+        total, there = sum(share for _, share in shares), sum(node.get(name, 0.0) for node in nodes)
+        if total > there + 1e-6:
+            asked = ", ".join(f"{who} {share:g}" for who, share in shares if share)
+            yield (
+                f"the document asks for {total:g} {unit} in all, and the cluster has {there:g} ({asked}); "
+                "lower resources or replicas, or add a node"
+            )
+
+
+def _listed(wanted: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {UNITS.get(name, name)}" for name, amount in wanted.items())

@@ -1,0 +1,249 @@
+"""The Plan: a document checked, resolved and ready to run. Frozen, picklable, no string left to parse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from graphs.language.nodes import Template
+from graphs.stream import Value
+
+DEFAULT_CPUS = 0.1
+"""Of a core, for a replica that doesn't say: Ray Serve's own default of a whole one fills a laptop with two components."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a document says, by id. Ids are in document order."""
+
+    controller: Controller
+    components: Mapping[str, ComponentPlan]
+    workflows: Mapping[str, WorkflowPlan]
+    default_workflow: str | None
+    secrets: frozenset[str] = frozenset()
+    """Resolved environment values that must never be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webui:
+    driver: Literal["gradio"]
+    host: str | None
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """How the document is served."""
+
+    name: str | None
+    host: str | None
+    port: int | None
+    origins: tuple[str, ...]
+    compression: bool
+    max_request_size: int
+    webui: Webui | None
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What Ray Serve is asked for; None leaves Ray's default."""
+
+    num_gpus: float | None = None
+    num_cpus: float = DEFAULT_CPUS
+    memory: int | None = None
+    accelerator_type: str | None = None
+    replicas: int | None = None
+    autoscaling: Mapping[str, Any] | None = None
+    max_concurrent_count: int = 256
+    max_queued: int = 1024
+    runtime_env: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentPlan:
+    id: str
+    type: str
+    config: Mapping[str, Value]
+    """Valid against the type's Config, environment resolved."""
+    actions: Mapping[str, ActionPlan]
+    default_action: str | None
+    options: Options
+    where: str
+    """`file:line:column` of the component, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionPlan:
+    """One operation. `input` gives a mapping for the type's Input; `output` maps `result`/`response`."""
+
+    id: str
+    input: Template
+    output: Template | None
+
+
+@dataclass(frozen=True, slots=True)
+class InputField:
+    """One field a workflow reads from its input, inferred from its bindings."""
+
+    name: str
+    type: str = "any"
+    subtype: str | None = None
+    format: str | None = None
+    default: Value = None
+    required: bool = True
+    options: tuple[str, ...] = ()
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPlan:
+    id: str
+    title: str | None
+    description: str | None
+    jobs: Mapping[str, Job]
+    """In document order."""
+    output: Template | None
+    reads: frozenset[str]
+    """Jobs whose output the workflow's own `output` names as `jobs.ID.output`."""
+    output_kind: OutputKind
+    inputs: tuple[InputField, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputKind:
+    """How a streaming result is written: `format` is what the document asks for, None when it doesn't say."""
+
+    type: str | None = None
+    format: Literal["sse-text", "sse-json"] | None = None
+    names: tuple[str, ...] = ()
+    """Several streams side by side: the keys of the output mapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    max_attempts: int = 1
+    delay: float = 0.0
+    backoff: float = 1.0
+    """The factor between one delay and the next: 1 is fixed, 2 doubles."""
+    max_delay: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnError:
+    """Exactly one is set: a value instead of the failure, or the job that takes over."""
+
+    output: Template | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobBase:
+    id: str
+    needs: frozenset[str]
+    """Every job that must settle first: depends_on, references, the routers and failures that lead here."""
+    feeds_from: frozenset[str]
+    """The part of `needs` that its bindings or depends_on name: those jobs' outputs are not the workflow's result."""
+    whole: frozenset[str]
+    """Jobs whose output this one reads as a whole value."""
+    flows: frozenset[str]
+    """Jobs whose output this one can take as a stream."""
+    routed_by: frozenset[str]
+    """Routers, and jobs with `on_error.to`, one of which must choose this job for it to run."""
+    where: str
+    """`file:line:column`."""
+    condition: Template | None = None
+    condition_text: str | None = None
+    output: Template | None = None
+    retry: Retry = field(default_factory=Retry)
+    on_error: OnError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentCall:
+    component: str
+    action: str
+    input: Template
+    kind: Literal["component"] = "component"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCall:
+    """A component of type `workflow`: run by the runner itself, inside the same run."""
+
+    component: str
+    workflow: str
+    input: Template
+    """Seen from the job."""
+    action_input: Template
+    """Seen from the component's action, with that value as `input`."""
+    output: Template | None
+    kind: Literal["workflow"] = "workflow"
+
+
+Call = ComponentCall | WorkflowCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallJob(JobBase):
+    call: Call
+    kind: Literal["call"] = "call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForEachJob(JobBase):
+    """`call.input` sees `item` and `index`. A list in order, or with `streaming` a stream in order."""
+
+    items: Template
+    call: Call
+    item_output: Template | None
+    """Maps each call's result as `output`."""
+    max_concurrent_count: int
+    streaming: Template | None
+    kind: Literal["for-each"] = "for-each"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`test` is a whole condition for `if`, a value compared with the router's input for `switch`."""
+
+    test: Template
+    to: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IfJob(JobBase):
+    """The first case whose test is true, else `otherwise` (None: nobody)."""
+
+    cases: tuple[Case, ...]
+    otherwise: str | None
+    kind: Literal["if"] = "if"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchJob(JobBase):
+    input: Template
+    cases: tuple[Case, ...]
+    otherwise: str | None
+    kind: Literal["switch"] = "switch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomJob(JobBase):
+    routes: tuple[tuple[str, float], ...]
+    """(job, weight); weights are positive."""
+    kind: Literal["random-router"] = "random-router"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelayJob(JobBase):
+    """Waits `duration` (seconds or `5s`), or until `time`; its output is the workflow's input unless mapped."""
+
+    duration: Template | None
+    time: Template | None
+    timezone: str | None
+    kind: Literal["delay"] = "delay"
+
+
+Job = CallJob | ForEachJob | IfJob | SwitchJob | RandomJob | DelayJob

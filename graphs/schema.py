@@ -1,0 +1,177 @@
+"""JSON Schema: of documents, for editors; of a workflow's input, for the API and the UI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic_core import PydanticOmit, core_schema
+
+from graphs import spec
+from graphs.component import Component, Registry
+from graphs.plan import InputField, WorkflowPlan
+
+Schema = dict[str, Any]
+
+BINDING: Schema = {"type": "string", "pattern": r"\$\{", "description": "a binding, evaluated for every call"}
+ENVIRONMENT: Schema = {"type": "string", "pattern": r"\$\{", "description": "a value from the environment"}
+
+TYPES: Mapping[str, Schema] = {
+    "text": {"type": "string"},
+    "markdown": {"type": "string"},
+    "select": {"type": "string"},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "list": {"type": "array"},
+    "object": {"type": "object"},
+    "base64": {"type": "string", "contentEncoding": "base64"},
+}
+
+
+class _Written(GenerateJsonSchema):
+    """What may be written in a document: fields that only a run can fill (Streams) are left out."""
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:
+        del schema, error_info
+        raise PydanticOmit
+
+    def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> Any:
+        del schema
+        raise PydanticOmit
+
+
+def document_schema(registry: Registry) -> Schema:
+    """Return the JSON Schema of a document, for the component types there are."""
+    definitions: dict[str, Schema] = {}
+    controller = _object(spec.Controller, definitions, ENVIRONMENT)
+    types = [_component(registry[name], definitions) for name in sorted(registry)]
+    jobs = [_job(name, model, definitions) for name, model in spec.JOBS.items()]
+    definitions["component"] = {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"enum": sorted(registry)}},
+        "allOf": [{"if": _is("type", name), "then": each} for name, each in zip(sorted(registry), types, strict=True)],
+    }
+    definitions["job"] = {
+        "type": "object",
+        "allOf": [
+            {"if": _is("type", name, required=name != "component"), "then": each}
+            for name, each in zip(spec.JOBS, jobs, strict=True)
+        ],
+    }
+    definitions["workflow"] = _workflow(definitions)
+    component, workflow = {"$ref": "#/$defs/component"}, {"$ref": "#/$defs/workflow"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "anabranch document",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "controller": controller,
+            "component": component,
+            "components": {"type": "array", "items": component},
+            "workflow": workflow,
+            "workflows": {"type": "array", "items": workflow},
+        },
+        "$defs": definitions,
+    }
+
+
+def input_schema(workflow: WorkflowPlan) -> Schema:
+    """Return the JSON Schema of a workflow's input."""
+    return {
+        "type": "object",
+        "properties": {field.name: _field(field) for field in workflow.inputs},
+        "required": [field.name for field in workflow.inputs if field.required],
+    }
+
+
+def _field(field: InputField) -> Schema:
+    schema = dict(TYPES.get(field.type, {}))
+    if field.options:
+        schema["enum"] = list(field.options)
+    if field.default is not None:
+        schema["default"] = field.default
+    if field.description:
+        schema["description"] = field.description
+    return schema
+
+
+def _component(cls: type[Component[Any, Any]], definitions: dict[str, Schema]) -> Schema:
+    common = _object(spec.Component, definitions, ENVIRONMENT)["properties"]
+    config = _object(cls.Config, definitions, ENVIRONMENT)["properties"]
+    fields = _object(cls.Input, definitions, BINDING)["properties"]
+    action = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**_object(spec.Action, definitions, BINDING)["properties"], **fields},
+    }
+    return {
+        "type": "object",
+        "description": (cls.__doc__ or "").strip().split("\n")[0],
+        "additionalProperties": False,
+        "properties": {
+            **fields,
+            **config,
+            **common,
+            "type": {"const": cls.type},
+            "output": {"description": "what the action gives, seen from `result` or `response`"},
+            "action": action,
+            "actions": {"type": "array", "items": action},
+        },
+    }
+
+
+def _job(name: str, model: type[BaseModel], definitions: dict[str, Schema]) -> Schema:
+    schema = _object(model, definitions, BINDING)
+    schema["properties"]["type"] = {"const": name}
+    if name == "component":
+        schema["properties"]["component"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/component"}]}
+    return schema
+
+
+def _workflow(definitions: dict[str, Schema]) -> Schema:
+    own = _object(spec.Workflow, definitions, BINDING)["properties"]
+    flat = _object(spec.CallJob, definitions, BINDING)["properties"]
+    job = {"$ref": "#/$defs/job"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**flat, **own, "job": job, "jobs": {"type": "array", "items": job}},
+    }
+
+
+def _object(model: type[BaseModel], definitions: dict[str, Schema], binding: Schema) -> Schema:
+    """Return a model's schema, in which every scalar may also be a binding."""
+    mode: JsonSchemaMode = "validation"
+    schema = model.model_json_schema(schema_generator=_Written, ref_template="#/$defs/{model}", mode=mode)
+    for name, inner in schema.pop("$defs", {}).items():
+        definitions[name] = _bindable(inner, binding)
+    schema = _bindable(schema, binding)
+    schema.setdefault("properties", {})
+    return schema
+
+
+def _bindable(schema: Schema, binding: Schema) -> Schema:
+    if "properties" not in schema:
+        return schema
+    properties = {name: _or_binding(each, binding) for name, each in schema["properties"].items()}
+    return {**schema, "properties": properties}
+
+
+def _or_binding(schema: Schema, binding: Schema) -> Schema:
+    if schema.get("type") == "string" and not {"enum", "pattern", "const"} & schema.keys():
+        return schema
+    if not {"type", "anyOf", "$ref", "enum", "const"} & schema.keys():
+        return schema
+    notes = {key: schema[key] for key in ("title", "description", "default") if key in schema}
+    rest = {key: value for key, value in schema.items() if key not in notes}
+    return {**notes, "anyOf": [rest, binding]}
+
+
+def _is(key: str, value: str, *, required: bool = True) -> Schema:
+    test: Schema = {"properties": {key: {"const": value}}}
+    return {**test, "required": [key]} if required else test

@@ -1,0 +1,125 @@
+"""A Stream: a value that arrives in pieces, read once chunk by chunk, or joined into the whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphs.errors import TooLarge
+
+Value = Any
+"""JSON-like data, bytes, or a Stream: what bindings read and jobs hand on."""
+
+MAX_WHOLE = 64 * 1024 * 1024
+"""The most a joined stream may hold, in bytes (characters for text): a stream is not a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a component says beside its chunks: usage, finish_reason, tool calls… Mappings let it pass, joins set it aside."""
+
+    data: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+
+Chunk = Any
+"""A piece of an answer: text, bytes, a JSON value — or a Note."""
+
+Batch = list[Chunk]
+"""The chunks that were ready at the same moment; never empty. Batching never delays a chunk."""
+
+
+class Stream:
+    """Chunks in order, from one source to one reader. Closing it stops the source.
+
+    Built over an async iterator of batches; `close` is awaited exactly once, when the
+    stream ends, fails, or is closed early.
+    """
+
+    def __init__(
+        self,
+        batches: AsyncIterator[Batch],
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._batches = batches
+        self._close = close
+        self._whole: tuple[Value] | None = None
+        self.notes: list[Note] = []
+
+    @property
+    def joined(self) -> tuple[Value] | None:
+        """The whole value in a 1-tuple once `join` has run, else None."""
+        return self._whole
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Yield chunks as they come, those ready together in one list."""
+        if self._whole is not None:
+            if not is_empty(self._whole[0]):
+                yield [self._whole[0]]
+            return
+        try:
+            async for batch in self._batches:
+                yield batch
+        finally:
+            await self.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        """Yield chunks one by one, notes left out."""
+        async for batch in self.batches():
+            for chunk in batch:
+                if not isinstance(chunk, Note):
+                    yield chunk
+
+    async def join(self) -> Value:
+        """Read to the end and return the whole: text or bytes concatenated, anything else as a list. Idempotent."""
+        if self._whole is None:
+            chunks: list[Value] = []
+            size = 0
+            async for batch in self.batches():
+                for chunk in batch:
+                    if isinstance(chunk, Note):
+                        self.notes.append(chunk)
+                        continue
+                    chunks.append(chunk)
+                    size += len(chunk) if isinstance(chunk, str | bytes) else 64
+                if size > MAX_WHOLE:
+                    raise TooLarge(f"a stream that had to be read whole is larger than {MAX_WHOLE >> 20} MiB")
+            self._whole = (join_chunks(chunks),)
+        return self._whole[0]
+
+    async def aclose(self) -> None:
+        """Stop the source; safe to call again."""
+        close, self._close = self._close, None
+        if close is not None:
+            await close()
+
+    def map(self, change: Callable[[Value], Value]) -> Stream:
+        """Return a stream of `change(chunk)`; notes pass, and chunks that become null or empty are left out."""
+
+        async def changed() -> AsyncIterator[Batch]:
+            async for batch in self.batches():
+                out = [
+                    after
+                    for chunk in batch
+                    if not is_empty(after := chunk if isinstance(chunk, Note) else change(chunk))
+                ]
+                if out:
+                    yield out
+
+        return Stream(changed(), self.aclose)
+
+
+def join_chunks(chunks: list[Value]) -> Value:
+    """Join chunks into one value: all text -> text, all bytes -> bytes, else the list of them."""
+    if not chunks:
+        return ""
+    if all(isinstance(chunk, str) for chunk in chunks):
+        return "".join(chunks)
+    if all(isinstance(chunk, bytes) for chunk in chunks):
+        return b"".join(chunks)
+    return chunks
+
+
+def is_empty(chunk: Chunk) -> bool:
+    """Whether a chunk says nothing: null, empty text, no bytes."""
+    return chunk is None or (isinstance(chunk, str | bytes) and not chunk)

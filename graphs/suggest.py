@@ -1,0 +1,31 @@
+"""A word nobody knows, and the words that are known -> the one that was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+LONGEST = 64
+"""Words longer than this are not compared: the cost grows with the square of the length."""
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that `word` was probably meant to be, None when none is near enough."""
+    known = {_folded(candidate): candidate for candidate in candidates if len(candidate) <= LONGEST}
+    sought = _folded(word)
+    if sought in known:
+        return known[sought]
+    if len(word) > LONGEST:
+        return None
+    near = get_close_matches(sought, known, n=1, cutoff=_cutoff(sought))
+    return known[near[0]] if near else None
+
+
+def _folded(word: str) -> str:
+    """Case, `_` against `-` and spaces are no difference worth a message of its own."""
+    return word.casefold().replace("_", "-").replace(" ", "-")
+
+
+def _cutoff(word: str) -> float:
+    """Short words differ by much when they differ at all: one letter of three is still a likely slip."""
+    return 0.6 if len(word) <= 4 else 0.7
