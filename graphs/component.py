@@ -23,14 +23,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SkipValidation
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidatorFunctionWrapHandler, WrapValidator
 
+from graphs.language import truth
 from graphs.stream import Chunk, Note, Stream, Value
 
 __all__ = [
-    "ActionInput", "Chunk", "Component", "ComponentConfig", "Note", "Registry", "Stream", "Streamable", "Value", "Whole",
+    "ActionInput", "Chunk", "Component", "ComponentConfig", "Note", "Registry", "Stream", "Streamable", "Truth",
+    "Value", "Whole",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -40,8 +42,19 @@ class TakesStream:
     """Marks an Input field that may be handed a Stream as it flows; other fields get it joined."""
 
 
-Streamable = Annotated[T | Annotated[Stream, SkipValidation], TakesStream()]
+def _let_streams_pass(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    return value if isinstance(value, Stream) else validate(value)
+
+
+if TYPE_CHECKING:
+    Streamable = Annotated[T | Stream, TakesStream()]
+else:
+    # Not a union at run time: a value that is wrong earns one message, and the JSON Schema shows T alone.
+    Streamable = Annotated[T, WrapValidator(_let_streams_pass), TakesStream()]
 """`text: Streamable[str]`: a str, or a Stream of str read as it comes."""
+
+Truth = Annotated[bool, BeforeValidator(truth)]
+"""A switch in an Input, as `streaming` is: true or false by the language's rules, so that "off" is false."""
 
 
 class ComponentConfig(BaseModel):

@@ -30,7 +30,16 @@ _WORD = re.compile(r"\s*\S+(?:\s+\Z)?|\s+\Z")
 Count = Annotated[int, Field(ge=0)]
 
 
-class Echo(Component[ComponentConfig, ActionInput]):
+class EchoInput(ActionInput):
+    text: Streamable[Any] = Field(description="What to say: text, a stream, or any other value.")
+    interval: Duration = Field(default=0.0, description="The pause between two chunks; 20ms is 50 a second.")
+    delay: Duration = Field(default=0.0, description="The pause before the first chunk.")
+    repeat: Count = Field(default=1, description="How often the text is said.")
+    streaming: Truth = Field(default=True, description="False: one whole answer.")
+    fail_after: Count | None = Field(default=None, description="Fail once this many chunks have been sent.")
+
+
+class Echo(Component[ComponentConfig, EchoInput]):
     """Streams back the words of its input: the hello world of the documents, the tool of tests and drills.
 
     Text is cut into words, their spaces kept. A stream is passed on chunk by chunk. Anything
@@ -38,16 +47,9 @@ class Echo(Component[ComponentConfig, ActionInput]):
     """
 
     type = "echo"
+    Input = EchoInput
 
-    class Input(ActionInput):
-        text: Streamable[Any] = Field(description="What to say: text, a stream, or any other value.")
-        interval: Duration = Field(default=0.0, description="The pause between two chunks; 20ms is 50 a second.")
-        delay: Duration = Field(default=0.0, description="The pause before the first chunk.")
-        repeat: Count = Field(default=1, description="How often the text is said.")
-        streaming: Truth = Field(default=True, description="False: one whole answer.")
-        fail_after: Count | None = Field(default=None, description="Fail once this many chunks have been sent.")
-
-    async def run(self, input: Input) -> AsyncIterator[Chunk]:
+    async def run(self, input: EchoInput) -> AsyncIterator[Chunk]:
         loop = asyncio.get_running_loop()
         start = loop.time() + input.delay
         await _until(start)
@@ -65,7 +67,7 @@ class Echo(Component[ComponentConfig, ActionInput]):
             raise ComponentFailed(f"asked to fail after {sent} chunks")
 
 
-async def _answer(input: Echo.Input) -> AsyncGenerator[Chunk]:
+async def _answer(input: EchoInput) -> AsyncGenerator[Chunk]:
     text: Any = input.text
     if isinstance(text, Stream):
         if input.streaming and input.repeat == 1:

@@ -1,6 +1,5 @@
 """The `${…}` language: text -> templates, templates and a scope -> values. It knows nothing of documents or workflows."""
 
-from graphs.language.values import NeedsWhole, kind_of, truth
 from graphs.language.environment import Lookup, Resolved, Unset, resolve_env
 from graphs.language.evaluator import Scope, evaluate
 from graphs.language.mistakes import LanguageError
@@ -14,6 +13,7 @@ from graphs.language.references import (
 )
 from graphs.language.rendering import map_chunks, render
 from graphs.language.scalars import typed
+from graphs.language.values import NeedsWhole, kind_of, truth
 
 __all__ = [
     "LanguageError",

@@ -143,7 +143,7 @@ def _shown(value: Value) -> str | None:
     """Return a value short and plain enough for a message."""
     match value:
         case str() if len(value) <= SHOWN_LENGTH:
-            return f"'{value}'"
+            return repr(value)
         case bool() | float():
             return str(value).lower()
         case int() if abs(value) < 10**SHOWN_LENGTH:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from graphs.errors import BindingFailed
-from graphs.language.values import splice
 from graphs.language.evaluator import Scope, evaluate
 from graphs.language.mistakes import LanguageError
 from graphs.language.nodes import (
@@ -28,6 +27,7 @@ from graphs.language.nodes import (
 )  # fmt: skip
 from graphs.language.references import references, references_of
 from graphs.language.scalars import typed
+from graphs.language.values import splice
 
 Lookup = Callable[[str], str | None]
 """The value of an environment variable, None when it is not set; empty text is set."""
@@ -144,9 +144,7 @@ class _Resolution:
             case Logic(operands=operands):
                 return replace(expr, operands=tuple(self.expression(each, has_default) for each in operands))
             case Comparison(left=left, right=right):
-                return replace(
-                    expr, left=self.expression(left, has_default), right=self.expression(right, has_default)
-                )
+                return replace(expr, left=self.expression(left, has_default), right=self.expression(right, has_default))
             case _:
                 assert_never(expr)
 

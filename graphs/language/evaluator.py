@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from graphs.errors import BindingFailed
 from graphs.language.casts import Cast, cast
+from graphs.language.failures import failure
 from graphs.language.nodes import (
     Binding,
     Comparator,
@@ -25,13 +25,12 @@ from graphs.language.nodes import (
     Text,
     Type,
 )  # fmt: skip
-from graphs.language.printer import print_binding
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
 from graphs.language.values import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
 from graphs.stream import Stream, Value
 
-__all__ = ["Evaluate", "NeedsWhole", "Scope", "compile_template", "evaluate", "failure"]
+__all__ = ["Evaluate", "NeedsWhole", "Scope", "compile_template", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def compile_template(template: Template, flow: bool = True) -> Evaluate:
     """Return the function that evaluates `template`; with `flow`, a whole-value reference may give a Stream as it is."""
     match template:
         case Constant(value=value):
-            return lambda scope: value
+            return lambda _: value
         case Binding():
             return _binding(template, flow)
         case Text(parts=parts):
@@ -68,19 +67,6 @@ def compile_template(template: Template, flow: bool = True) -> Evaluate:
             return lambda scope: [member(scope) for member in members]
         case _:
             assert_never(template)
-
-
-def failure(binding: Binding, unfit: Unfit) -> BindingFailed:
-    """Return the error of a binding that can't be evaluated: it names the binding, where it stands, and what came."""
-    text = print_binding(binding)
-    where = f" at {binding.source}" if binding.source else ""
-    shown = f" {unfit.shown}" if unfit.shown and not _may_hold_secret(binding) else ""
-    details: dict[str, object] = {"binding": text}
-    if binding.source:
-        details["where"] = binding.source
-    if isinstance(binding.expr, Reference) and binding.expr.name == "input" and binding.expr.path:
-        details["field"] = ".".join(map(str, binding.expr.path))
-    return BindingFailed(f"{text}{where}: {unfit.message}{shown}", **details)
 
 
 # --- bindings --------------------------------------------------------------------------------------------------------
@@ -115,7 +101,7 @@ def _named(read: Evaluate, binding: Binding) -> Evaluate:
 
 def _piece(part: str | Binding) -> Callable[[Scope], str]:
     if isinstance(part, str):
-        return lambda scope: part
+        return lambda _: part
     read = _binding(part, flow=False)
     return _named(lambda scope: splice(read(scope)), part)
 
@@ -159,37 +145,13 @@ def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
     return (decoded(stream) if type.name in TEXTS else stream).map(converted)
 
 
-def _may_hold_secret(binding: Binding) -> bool:
-    """Whether a value from the environment stands in the binding: then no value of it is shown."""
-    default = binding.default
-    if isinstance(default, Binding) and _may_hold_secret(default):
-        return True
-    return (isinstance(default, Literal_) and default.shown is not None) or _from_environment(binding.expr)
-
-
-def _from_environment(expr: Expr) -> bool:
-    match expr:
-        case Literal_(shown=shown):
-            return shown is not None
-        case Reference():
-            return False
-        case Not(operand=operand):
-            return _from_environment(operand)
-        case Logic(operands=operands):
-            return any(map(_from_environment, operands))
-        case Comparison(left=left, right=right):
-            return _from_environment(left) or _from_environment(right)
-        case _:
-            assert_never(expr)
-
-
 # --- expressions -----------------------------------------------------------------------------------------------------
 
 
 def _expression(expr: Expr) -> Evaluate:
     match expr:
         case Literal_(value=value):
-            return lambda scope: value
+            return lambda _: value
         case Reference():
             return _reference(expr, flow=False)
         case Not(operand=operand):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from graphs.language.expressions import Cursor, parse_expression
+from graphs.language.cursor import Cursor
+from graphs.language.expressions import parse_expression
 from graphs.language.mistakes import LanguageError
 from graphs.language.nodes import (
     Annotation,
@@ -146,9 +147,7 @@ def _format(cursor: Cursor) -> str:
     return format
 
 
-def _check_known(
-    word: str, at: tuple[int, int], what: str, known: frozenset[str], elsewhere: dict[str, str]
-) -> None:
+def _check_known(word: str, at: tuple[int, int], what: str, known: frozenset[str], elsewhere: dict[str, str]) -> None:
     if word in known:
         return
     meant = elsewhere.get(word.casefold()) or closest(word, known)
@@ -202,16 +201,10 @@ def _bare_words(cursor: Cursor, start: int) -> Literal_:
 
 def _container_default(words: str, at: tuple[int, int]) -> LanguageError:
     if words.startswith("["):
-        return LanguageError(
-            "a default can't be a list as it stands", at, "write it as JSON text: | '[]' as list"
-        )
+        return LanguageError("a default can't be a list as it stands", at, "write it as JSON text: | '[]' as list")
     if not words:
-        return LanguageError(
-            "a default can't be a mapping as it stands", at, "write it as JSON text: | '{}' as object"
-        )
-    return LanguageError(
-        "a default is one binding or plain words, not both", at, 'quote text with braces: | "a {b}"'
-    )
+        return LanguageError("a default can't be a mapping as it stands", at, "write it as JSON text: | '{}' as object")
+    return LanguageError("a default is one binding or plain words, not both", at, 'quote text with braces: | "a {b}"')
 
 
 def _end_of_words(ends: re.Pattern[str], text: str, start: int) -> int:

@@ -113,11 +113,7 @@ def print_value(value: Value) -> str:
         case str():
             return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         case Mapping():
-            return (
-                "{"
-                + ", ".join(f"{print_value(key)}: {print_value(item)}" for key, item in value.items())
-                + "}"
-            )
+            return "{" + ", ".join(f"{print_value(key)}: {print_value(item)}" for key, item in value.items()) + "}"
         case list():
             return "[" + ", ".join(map(print_value, value)) + "]"
         case _:

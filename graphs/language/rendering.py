@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from graphs.errors import BindingFailed
-from graphs.language.values import NeedsWhole
 from graphs.language.evaluator import Evaluate, Scope, compile_template
 from graphs.language.nodes import (
     Binding,
@@ -16,10 +15,10 @@ from graphs.language.nodes import (
     Template,
     Text,
 )
-from graphs.language.printer import print_template
 from graphs.language.references import bindings, chunked_names
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS
+from graphs.language.values import NeedsWhole
 from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
 
 
@@ -54,7 +53,7 @@ def map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream:
                 try:
                     value = change(chunk)
                 except NeedsWhole as needed:
-                    value = await _joined_first(needed, change, chunk, template, stream)
+                    value = await _joined_first(needed, change, chunk, names, stream)
                 if not is_empty(value):
                     out.append(value)
             if out:
@@ -88,14 +87,13 @@ def _change(evaluate: Evaluate, scope: Scope, names: tuple[str, ...]) -> Callabl
 
 
 async def _joined_first(
-    needed: NeedsWhole, change: Callable[[Chunk], Value], chunk: Chunk, template: Template, source: Stream
+    needed: NeedsWhole, change: Callable[[Chunk], Value], chunk: Chunk, names: tuple[str, ...], source: Stream
 ) -> Value:
     """Return `change(chunk)` once the other streams it needs are joined."""
     while True:
         if needed.stream is source:
-            raise BindingFailed(
-                f"{print_template(template)} reads one stream chunk by chunk and whole; write [] after each of its names"
-            )
+            each = " or ".join(f"{name}[]" for name in names)
+            raise BindingFailed(f"one stream is read chunk by chunk and whole; write {each} for every use of it")
         await needed.stream.join()
         try:
             return change(chunk)
@@ -109,9 +107,7 @@ def _reads_text(template: Template, names: tuple[str, ...]) -> bool:
         case Text():
             return any(_is_chunk(binding, names) for binding in bindings(template))
         case Binding():
-            cast_to_text = any(
-                type is not None and type.name in TEXTS for type in (template.cast, template.final_cast)
-            )
+            cast_to_text = any(type is not None and type.name in TEXTS for type in (template.cast, template.final_cast))
             return cast_to_text and _is_chunk(template, names)
         case MappingTemplate(items=items):
             return any(_reads_text(item, names) for _, item in items)

@@ -1,0 +1,1 @@
+"""What anabranch is measured beside: the same stream of words, written as one would without it."""
