@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import gc
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from typing import Any
 
 import uvloop
 
-from bench.wire import Reader, Target
+from bench.wire import BadLoad, Reader, Target
 
 RAMP = 0.5
 """Seconds over which paced streams start, so that their chunks are spread over the interval as real ones are."""
@@ -30,7 +31,7 @@ RAMP = 0.5
 DISCARDED = 1.0
 """Seconds after the last start that are not measured."""
 
-LIMIT = 10.0
+LIMIT = 5.0
 """Seconds after which an unpaced load is cut short: a slow system needs no more chunks to be known as slow."""
 
 
@@ -111,7 +112,7 @@ async def paced(target: Target, streams: int, interval: float, seconds: float) -
             reader.close()
     gaps = sorted(window.gaps)
     if not gaps:
-        raise RuntimeError(f"no chunk came in {seconds:g} seconds")
+        raise BadLoad(f"no chunk came in {seconds:g} seconds")
     return Paced(
         chunks=window.chunks,
         wanted=streams * elapsed / interval,
@@ -133,7 +134,7 @@ async def unpaced(target: Target, streams: int, chunks: int) -> Unpaced:
     cpu = time.process_time() - cpu
     for reader in readers:
         if reader.ended.done() and reader.ended.exception() is None and reader.chunks != chunks:
-            raise RuntimeError(f"a stream of {chunks} chunks ended after {reader.chunks}")
+            raise BadLoad(f"a stream of {chunks} chunks ended after {reader.chunks}")
         if reader.ended.done():
             reader.ended.result()
         reader.close()
@@ -159,7 +160,7 @@ async def _watch(readers: Sequence[Reader], seconds: float) -> None:
     )
     for ended in done:
         ended.result()
-        raise RuntimeError("a stream ended before the window did")
+        raise BadLoad("a stream ended before the window did")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -175,12 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ask |= {"repeat": 1}
     target = Target.post(options.url, body | {"input": ask} if body else ask)
     gc.disable()
-    if options.mode == "paced":
-        result = uvloop.run(paced(target, options.streams, options.interval, options.seconds))
-    elif options.mode == "unpaced":
-        result = uvloop.run(unpaced(target, options.streams, options.chunks))
-    else:
-        result = uvloop.run(first(target, options.requests))
+    try:
+        if options.mode == "paced":
+            result = uvloop.run(paced(target, options.streams, options.interval, options.seconds))
+        elif options.mode == "unpaced":
+            result = uvloop.run(unpaced(target, options.streams, options.chunks))
+        else:
+            result = uvloop.run(first(target, options.requests))
+    except (BadLoad, OSError, TimeoutError) as error:
+        sys.exit(f"{options.mode}: {error or type(error).__name__}")
     print(json.dumps(asdict(result)), flush=True)
 
 

@@ -7,10 +7,10 @@ processes are those that carry the tag, and their children.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ class Processes:
             if left := self.find():
                 for process in left:
                     _signal(process.pid, signal.SIGTERM)
-                self._gone_within(3.0)
+                self._gone_within(grace)
         finally:
             while left := self.find():
                 for process in left:
@@ -112,11 +112,10 @@ class Processes:
         return True
 
 
-def watch_resident(processes: Processes, every: float) -> Iterator[dict[Process, int]]:
-    """Yield the resident bytes of each process, `every` so many seconds."""
-    while True:
-        yield processes.resident()
-        time.sleep(every)
+def machine_cpu() -> float:
+    """Return the seconds that all cores of the machine have been busy, stolen time included."""
+    user, nice, system, _, _, irq, softirq, steal = (int(part) for part in _read(Path("/proc/stat")).split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / _TICK
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -132,7 +131,5 @@ def _read(path: Path) -> bytes:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass

@@ -17,8 +17,8 @@ MARK = b"data: "
 """Stands once in every chunk's event and nowhere else: the words hold none, and `event: end` has an empty `data:`."""
 
 
-class BadAnswer(Exception):
-    """The server answered something else than a stream of events."""
+class BadLoad(Exception):
+    """The server answered something else than the streams it was asked for; what was measured means nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Answer:
             return len(data)
         head = data[:end].lower()
         if not head.startswith(b"http/1.1 200") or b"transfer-encoding: chunked" not in head:
-            raise BadAnswer(f"expected 200 and a chunked body, got {data[: end + 500].decode(errors='replace')}")
+            raise BadLoad(f"expected 200 and a chunked body, got {data[: end + 500].decode(errors='replace')}")
         self._headed = True
         return end + 4
 
@@ -111,7 +111,7 @@ class Reader(asyncio.Protocol):
         return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.transport.write(self._target.request)
 
     def data_received(self, data: bytes) -> None:
@@ -119,12 +119,12 @@ class Reader(asyncio.Protocol):
         self.bytes += len(data)
         try:
             body = self._tail + self._answer.feed(data)
-        except (BadAnswer, ValueError) as error:
+        except (BadLoad, ValueError) as error:
             self._end(error)
             return
         count = body.count(MARK)
         if b"event: error" in body:
-            self._end(BadAnswer(f"the stream failed: {body.decode(errors='replace')}"))
+            self._end(BadLoad(f"the stream failed: {body.decode(errors='replace')}"))
             return
         self._tail = body[1 - len(MARK) :]
         if count:
@@ -136,7 +136,7 @@ class Reader(asyncio.Protocol):
             self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or BadAnswer(f"the connection was closed after {self.chunks} chunks, before the end of the body"))
+        self._end(exc or BadLoad(f"the connection was closed after {self.chunks} chunks, before the end of the body"))
 
     def close(self) -> None:
         """Leave, as a client does that has seen enough."""
@@ -151,4 +151,5 @@ class Reader(asyncio.Protocol):
             self.ended.set_result(None)
         else:
             self.ended.set_exception(error)
+            self.ended.exception()  # many readers fail alike; the first that is asked tells
         self.transport.close()

@@ -22,6 +22,8 @@ class Delta:
 
     chunks: Batch
     name: str | None = None
+    whole: bool = False
+    """The one chunk is a plain value beside the streams: no joining makes it a list."""
     kind: Literal["delta"] = "delta"
 
 

@@ -60,13 +60,13 @@ Truth = Annotated[bool, BeforeValidator(truth)]
 class ComponentConfig(BaseModel):
     """Fields written on the component itself; no bindings but `${env.…}`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ActionInput(BaseModel):
     """Fields written on an action (or, for all its actions, on the component); bindings are evaluated for every call."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

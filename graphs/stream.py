@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphs.errors import TooLarge
+from graphs.errors import AnabranchError, TooLarge
 
 Value = Any
 """JSON-like data, bytes, or a Stream: what bindings read and jobs hand on."""
@@ -43,6 +44,7 @@ class Stream:
     ) -> None:
         self._batches = batches
         self._close = close
+        self._locate: Callable[[AnabranchError], AnabranchError] | None = None
         self._whole: tuple[Value] | None = None
         self.notes: list[Note] = []
 
@@ -51,7 +53,7 @@ class Stream:
         """The whole value in a 1-tuple once `join` has run, else None."""
         return self._whole
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield chunks as they come, those ready together in one list."""
         if self._whole is not None:
             if not is_empty(self._whole[0]):
@@ -60,15 +62,26 @@ class Stream:
         try:
             async for batch in self._batches:
                 yield batch
+        except AnabranchError as error:
+            located = error if self._locate is None else self._locate(error)
+            if located is error:
+                raise
+            raise located from error
         finally:
-            await self.aclose()
+            try:
+                # A generator left to the garbage collector would be closed some time later, in a task of its own.
+                if isinstance(self._batches, AsyncGenerator):
+                    await self._batches.aclose()
+            finally:
+                await self.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
+    async def __aiter__(self) -> AsyncGenerator[Chunk, None]:
         """Yield chunks one by one, notes left out."""
-        async for batch in self.batches():
-            for chunk in batch:
-                if not isinstance(chunk, Note):
-                    yield chunk
+        async with aclosing(self.batches()) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    if not isinstance(chunk, Note):
+                        yield chunk
 
     async def join(self) -> Value:
         """Read to the end and return the whole: text or bytes concatenated, anything else as a list. Idempotent."""
@@ -93,18 +106,37 @@ class Stream:
         if close is not None:
             await close()
 
+    def then_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have `close` awaited too, after the source's own, when the stream ends or is closed."""
+        first = self._close
+
+        async def both() -> None:
+            try:
+                if first is not None:
+                    await first()
+            finally:
+                await close()
+
+        self._close = both
+
+    def located(self, locate: Callable[[AnabranchError], AnabranchError]) -> None:
+        """Have the reader told of a failure as `locate` gives it; who first says where the stream comes from is right."""
+        if self._locate is None:
+            self._locate = locate
+
     def map(self, change: Callable[[Value], Value]) -> Stream:
         """Return a stream of `change(chunk)`; notes pass, and chunks that become null or empty are left out."""
 
         async def changed() -> AsyncIterator[Batch]:
-            async for batch in self.batches():
-                out = [
-                    after
-                    for chunk in batch
-                    if not is_empty(after := chunk if isinstance(chunk, Note) else change(chunk))
-                ]
-                if out:
-                    yield out
+            async with aclosing(self.batches()) as batches:
+                async for batch in batches:
+                    out = [
+                        after
+                        for chunk in batch
+                        if not is_empty(after := chunk if isinstance(chunk, Note) else change(chunk))
+                    ]
+                    if out:
+                        yield out
 
         return Stream(changed(), self.aclose)
 

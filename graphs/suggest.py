@@ -11,13 +11,14 @@ LONGEST = 64
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that `word` was probably meant to be, None when none is near enough."""
-    known = {_folded(candidate): candidate for candidate in candidates if len(candidate) <= LONGEST}
-    sought = _folded(word)
-    if sought in known:
-        return known[sought]
     if len(word) > LONGEST:
         return None
-    near = get_close_matches(sought, known, n=1, cutoff=_cutoff(sought))
+    known: dict[str, str] = {}
+    for candidate in candidates:
+        if len(candidate) <= LONGEST:
+            known.setdefault(_folded(candidate), candidate)
+    sought = _folded(word)
+    near = [sought] if sought in known else get_close_matches(sought, known, n=1, cutoff=_cutoff(sought))
     return known[near[0]] if near else None
 
 

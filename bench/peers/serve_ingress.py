@@ -23,12 +23,12 @@ class Ingress:
 
     @api.post("/")
     async def run(self, request: Request) -> StreamingResponse:
-        return StreamingResponse(_events(request), media_type="text/event-stream")
+        return StreamingResponse(self._events(request), media_type="text/event-stream")
 
+    async def _events(self, request: Request) -> AsyncIterator[bytes]:
+        async for chunk in words(request):
+            yield event(chunk)
 
-async def _events(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in words(request):
-        yield event(chunk)
 
 
 app = Ingress.bind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from bench.peers.words import Request, event, words
@@ -21,6 +22,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         more = message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     if scope["method"] == "POST":
+        gone = asyncio.ensure_future(receive())  # sending to a client that left does nothing, so listen for it
         async for chunk in words(Request.model_validate_json(body)):
+            if gone.done():
+                return
             await send({"type": "http.response.body", "body": event(chunk), "more_body": True})
+        gone.cancel()
     await send({"type": "http.response.body", "body": b""})

@@ -17,10 +17,17 @@ class Request(BaseModel):
 
 
 async def words(request: Request) -> AsyncIterator[str]:
-    """Yield the text again and again; pauses fall between chunks, as `echo` has them."""
+    """Yield the text again and again, paced by the clock as `echo` is, so that no delay adds up.
+
+    Without a pace it still gives way after each chunk, as whatever makes tokens does: a source that didn't would
+    write one stream to its end while the others wait, and measure that instead of streaming.
+    """
+    loop = asyncio.get_running_loop()
+    start = loop.time()
     for index in range(request.repeat):
-        if index and request.interval:
-            await asyncio.sleep(request.interval)
+        if index:
+            pause = start + index * request.interval - loop.time() if request.interval else 0.0
+            await asyncio.sleep(max(0.0, pause))
         yield request.text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -50,8 +49,9 @@ class Echo(Component[ComponentConfig, EchoInput]):
     Input = EchoInput
 
     async def run(self, input: EchoInput) -> AsyncIterator[Chunk]:
-        loop = asyncio.get_running_loop()
-        start = loop.time() + input.delay
+        from asyncio import get_running_loop
+
+        start = get_running_loop().time() + input.delay
         await _until(start)
         sent = 0
         async with aclosing(_answer(input)) as chunks:
@@ -91,6 +91,8 @@ async def _answer(input: EchoInput) -> AsyncGenerator[Chunk]:
 
 
 async def _until(time: float) -> None:
-    loop = asyncio.get_running_loop()
-    if (pause := time - loop.time()) > 0:
-        await asyncio.sleep(pause)
+    # Imported late like anything heavy: reading documents needs the fields above, not the event loop.
+    from asyncio import get_running_loop, sleep
+
+    if (pause := time - get_running_loop().time()) > 0:
+        await sleep(pause)

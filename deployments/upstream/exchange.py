@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,14 +48,6 @@ class Policy:
     retry_delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How an answer is to be read."""
-
-    stream_format: StreamFormat | None
-    chunk_size: int
-
-
 class _Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error.message)
@@ -65,9 +57,12 @@ class _Failed(Exception):
 class Exchange:
     """All calls of one component replica to its upstream: one session, its connections shared by every call."""
 
-    def __init__(self, id: str, policy: Policy) -> None:
+    def __init__(
+        self, id: str, policy: Policy, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._id = id
         self._policy = policy
+        self._sleep = sleep
         self._proxies = getproxies()
         self._session = aiohttp.ClientSession(
             # How many calls run at once is the replica's max_concurrent_count; a second limit would only hide it.
@@ -84,7 +79,9 @@ class Exchange:
     async def close(self) -> None:
         await self._session.close()
 
-    async def answer(self, request: Request, reading: Reading) -> AsyncGenerator[Batch]:
+    async def answer(
+        self, request: Request, stream_format: StreamFormat | None, chunk_size: int
+    ) -> AsyncGenerator[Batch]:
         """Yield the answer: lists of chunks as they come, or one list of one Whole.
 
         Tried again as the policy says until the first chunk has been given. Closing the
@@ -94,7 +91,10 @@ class Exchange:
         while True:
             started = False
             try:
-                async with self._opened(request) as response, aclosing(_batches(response, reading)) as batches:
+                async with (
+                    self._opened(request) as response,
+                    aclosing(_batches(response, stream_format, chunk_size)) as batches,
+                ):
                     async for batch in batches:
                         started = True
                         yield batch
@@ -109,17 +109,17 @@ class Exchange:
                 "component %s: %s: %s; trying again in %.1f s (%d of %d)",
                 self._id, request.where, failure.error.message, wait, tries, self._policy.max_retries,
             )  # fmt: skip
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
 
     def _wait(self, tries: int, retry_after: float | None) -> float | None:
         """Return how long to wait before another try, or None to give up."""
         if tries > self._policy.max_retries or (retry_after or 0) > MAX_RETRY_WAIT:
             return None
         grown = min(self._policy.retry_delay * 2 ** min(tries - 1, 16), MAX_RETRY_WAIT)
-        return max(grown * random.uniform(0.5, 1.0), retry_after or 0)  # noqa: S311  (jitter, not a secret)
+        return max(grown * random.uniform(0.5, 1.0), retry_after or 0)
 
     @asynccontextmanager
-    async def _opened(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _opened(self, request: Request) -> AsyncGenerator[aiohttp.ClientResponse]:
         """Send a request, follow its redirects, and close the connection unless the answer was read to its end."""
         response: aiohttp.ClientResponse | None = None
         try:
@@ -168,17 +168,19 @@ class Exchange:
         return proxy
 
 
-async def _batches(response: aiohttp.ClientResponse, reading: Reading) -> AsyncGenerator[Batch]:
+async def _batches(
+    response: aiohttp.ClientResponse, stream_format: StreamFormat | None, chunk_size: int
+) -> AsyncGenerator[Batch]:
     """Read an answer as its format and its headers say."""
     kind = response.content_type if "Content-Type" in response.headers else ""
     charset = response.charset or "utf-8"
     if response.status == 204 or response.method == "HEAD":
         yield [Whole(None)]
         return
-    if comes_whole(reading.stream_format, kind):
+    if comes_whole(stream_format, kind):
         yield [Whole(await _whole(response, kind, charset))]
         return
-    chosen = decoder(reading.stream_format, kind, charset, reading.chunk_size)
+    chosen = decoder(stream_format, kind, charset, chunk_size)
     try:
         while packet := await response.content.readany():
             if batch := chosen.feed(packet):
@@ -266,9 +268,7 @@ def _redirected(request: Request, response: aiohttp.ClientResponse) -> Request:
         raise UpstreamFailed("redirected to something that is not a URL") from None
     if new.scheme not in ("http", "https"):
         raise UpstreamFailed(f"redirected to a {new.scheme}: URL; expected http or https")
-    headers = {
-        name: value for name, value in request.headers.items() if same_origin or name.lower() in _HARMLESS
-    }
+    headers = {name: value for name, value in request.headers.items() if same_origin or name.lower() in _HARMLESS}
     if response.status == 303 or (response.status in (301, 302) and request.method == "POST"):
         headers.pop("Content-Type", None)
         request = replace(request, method="HEAD" if request.method == "HEAD" else "GET", body=None)

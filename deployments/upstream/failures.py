@@ -34,22 +34,15 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
     match error:
         case aiohttp.ConnectionTimeoutError():
             return Failure(TimedOut(f"no connection within {timeout:g} s (timeout: {timeout:g})"), True)
-        case aiohttp.SocketTimeoutError() | asyncio.TimeoutError():
+        case asyncio.TimeoutError():
             silent = "went silent" if answered else "sent no answer"
             return Failure(TimedOut(f"{silent} for {timeout:g} s (timeout: {timeout:g})"), True)
-        case aiohttp.ClientConnectorCertificateError():
-            reason = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
-            return Failure(UpstreamFailed(f"its TLS certificate is not trusted: {reason}"), False)
-        case aiohttp.ClientSSLError():
-            return Failure(UpstreamFailed("the TLS handshake failed; does it speak https on this port?"), False)
-        case aiohttp.ClientConnectorDNSError():
-            return Failure(UpstreamFailed(f"the name {error.host!r} can't be resolved"), True)
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return Failure(UpstreamFailed("the proxy named by the environment can't be reached or refused"), True)
         case aiohttp.ClientConnectorError():
-            return Failure(UpstreamFailed(f"can't connect: {_words(error.os_error)}"), True)
+            return _not_connected(error)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return Failure(InvalidInput("expected a valid http(s) URL", field="endpoint"), False)
+        case aiohttp.ClientHttpProxyError():
+            return Failure(UpstreamFailed("the proxy named by the environment refused to connect"), False)
         case aiohttp.ClientResponseError():
             return Failure(UpstreamFailed("the answer is not valid HTTP"), False)
         case aiohttp.ClientPayloadError():
@@ -60,5 +53,17 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
             return Failure(UpstreamFailed("the connection was closed before an answer came"), True)
 
 
-def _words(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
+def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
+            return Failure(UpstreamFailed(f"its TLS certificate is not trusted: {reason}"), False)
+        case aiohttp.ClientSSLError():
+            return Failure(UpstreamFailed("the TLS handshake failed; does it speak https on this port?"), False)
+        case aiohttp.ClientConnectorDNSError():
+            return Failure(UpstreamFailed(f"the name {error.host!r} can't be resolved"), True)
+        case aiohttp.ClientProxyConnectionError():
+            return Failure(UpstreamFailed("the proxy named by the environment can't be reached"), True)
+        case _:
+            words = (error.os_error.strerror or type(error.os_error).__name__).lower()
+            return Failure(UpstreamFailed(f"can't connect: {words}"), True)

@@ -29,7 +29,7 @@ def parse_json(text: str) -> Value:
     try:
         return _JSON.decode(text)
     except (ValueError, RecursionError):
-        raise UpstreamFailed(f"expected JSON, got {shown(text)}") from None
+        raise UpstreamFailed(f"expected JSON, got {shown(text.strip())}") from None
 
 
 def shown(text: str) -> str:

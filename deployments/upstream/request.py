@@ -90,6 +90,11 @@ def header_mistakes(headers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, message
 
 
+def spell(value: Scalar) -> str:
+    """Write a scalar as text, booleans as JSON does."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def with_params(url: str, params: Mapping[str, Value] | None) -> str:
     """Add query parameters: lists repeat their name, null ones are left out."""
     query = urlencode(list(_pairs(params or {}, "params")), quote_via=quote)
@@ -135,11 +140,11 @@ def _pairs(fields: Mapping[str, Value], field: str) -> Iterator[tuple[str, str]]
             if not isinstance(item, str | int | float | bool):
                 expected = "expected text, a number, a boolean or a list of them"
                 raise InvalidInput(f"{expected}, got {_named(item)}", field=f"{field}.{name}")
-            yield name, _text(item)
+            yield name, spell(item)
 
 
 def _header(name: str, value: Scalar) -> str:
-    text = _text(value).strip(" \t")
+    text = spell(value).strip(" \t")
     if message := _header_mistake(name, text):
         raise InvalidInput(f"header {name!r}: {message}", field=f"headers.{name}")
     return text
@@ -153,10 +158,6 @@ def _header_mistake(name: str, value: str) -> str | None:
     if _UNSAFE.search(value):
         return "expected a value on one line, got one with a line break, a NUL or half a character in it"
     return None
-
-
-def _text(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _named(value: Value) -> str:

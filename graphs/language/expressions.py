@@ -1,4 +1,13 @@
-"""A cursor in a binding -> the expression there: references, literals, comparisons, `not`, `and`, `or`."""
+"""A cursor in a binding -> the expression there.
+
+or-expr    = and-expr { "or" and-expr }
+and-expr   = not-expr { "and" not-expr }
+not-expr   = "not" not-expr | comparison
+comparison = operand [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not in" ) operand ]
+operand    = reference | literal | "(" or-expr ")"
+reference  = name [ "[]" ] { "." name | "[" integer "]" }
+literal    = quoted text | number | true | false | null
+"""
 
 from __future__ import annotations
 
@@ -50,7 +59,7 @@ def _comparison(cursor: Cursor) -> Expr:
         return left
     right = _operand(cursor)
     again = cursor.peek()
-    if again.text in COMPARATORS and again.kind != "string":
+    if again.text in COMPARATORS or again.text == "not":
         message = f"a comparison has two sides, got a second '{again.text}'"
         raise LanguageError(message, again.at, "write a < b and b < c")
     return Comparison(operator, left, right, _from_to(left, right))

@@ -1,8 +1,18 @@
-"""The text of a scalar -> a Constant, a Binding or a Text: recursive descent over the grammar in `docs/bindings.md`."""
+r"""The text of a scalar -> a Constant, a Binding or a Text, by recursive descent.
+
+    text       = { characters | "\${" | binding }
+    binding    = "${" or-expr [ "as" type ] [ "|" default ] [ "as" type ] { annotation } "}"
+    type       = name [ "/" subtype ] [ ";" format ]          text;sse-text   image/png;base64   select/a,b,c
+    default    = binding | quoted text | bare words           up to "}", "@(" or the word "as"; typed as YAML types them
+    annotation = "@(" "description" text ")"
+
+An or-expr is described in `expressions.py`. Backslashes right before a `${` pair up: `\\${x}` is a backslash and a binding.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphs.language.cursor import Cursor
@@ -14,6 +24,7 @@ from graphs.language.nodes import (
     Constant,
     Default,
     Literal_,
+    Offsets,
     Text,
     Type,
 )
@@ -24,6 +35,8 @@ from graphs.suggest import closest
 
 OPEN = "${"
 ANNOTATIONS = frozenset({"description"})
+
+NOTHING: Mapping[str, str] = {}
 
 END_OF_DEFAULT = re.compile(r"[{}|]|@\(|(?<![^\s|])as(?!\S)")
 END_OF_SUBTYPE = re.compile(r"[;|}]|@\(|(?<!\S)as(?!\S)")
@@ -87,7 +100,7 @@ def _binding(cursor: Cursor) -> Binding:
         expr = parse_expression(cursor)
         cast = _cast(cursor)
         default = _default(cursor)
-        final_cast = _cast(cursor)
+        final_cast = _cast(cursor, after_default=default is not None)
         annotations = _annotations(cursor)
         end = cursor.close_binding()
     return Binding(expr, (opening, end), cast, default, final_cast, annotations)
@@ -96,14 +109,15 @@ def _binding(cursor: Cursor) -> Binding:
 # --- types -----------------------------------------------------------------------------------------------------------
 
 
-def _cast(cursor: Cursor) -> Type | None:
+def _cast(cursor: Cursor, after_default: bool = False) -> Type | None:
     if not cursor.take_word("as"):
         return None
     token = cursor.peek()
     if token.kind != "name":
         raise cursor.unexpected("a type after 'as'", "write as text, as integer, as json…")
     cursor.take()
-    _check_known(token.text, token.at, "type", TYPES, ELSEWHERE)
+    remark = "; quote a default that has the word 'as' in it" if after_default else ""
+    _check_known(token.text, token.at, "type", TYPES, ELSEWHERE, remark)
     subtype = _subtype(cursor, token.text) if cursor.take_next("/") else None
     if token.text == "select" and subtype is None:
         raise LanguageError("select needs its choices", token.at, "write select/a,b,c")
@@ -129,7 +143,7 @@ def _in_subtype(character: str) -> bool:
     return character.isalnum() or character in "+-._*"
 
 
-def _choices(written: str, at: tuple[int, int]) -> str:
+def _choices(written: str, at: Offsets) -> str:
     choices = [choice.strip() for choice in written.split(",")]
     if not all(choices):
         raise LanguageError("a choice of this select is empty", at, "write select/a,b,c")
@@ -143,16 +157,23 @@ def _format(cursor: Cursor) -> str:
         raise cursor.unexpected("a format after ';'", f"write {_any_of(FORMATS)}")
     cursor.position = end
     format = cursor.text[start:end]
-    _check_known(format, (start, end), "format", FORMATS, {})
+    _check_known(format, (start, end), "format", FORMATS)
     return format
 
 
-def _check_known(word: str, at: tuple[int, int], what: str, known: frozenset[str], elsewhere: dict[str, str]) -> None:
+def _check_known(
+    word: str,
+    at: Offsets,
+    what: str,
+    known: frozenset[str],
+    elsewhere: Mapping[str, str] = NOTHING,
+    remark: str = "",
+) -> None:
     if word in known:
         return
     meant = elsewhere.get(word.casefold()) or closest(word, known)
-    listed = f"known: {', '.join(sorted(known))}"
-    hint = f"did you mean '{meant}'? {listed[0].upper()}{listed[1:]}" if meant else listed
+    suggestion = f"did you mean '{meant}'? " if meant else ""
+    hint = f"{suggestion}{what}s are {', '.join(sorted(known))}{remark}"
     raise LanguageError(f"unknown {what} '{shortened(word)}'", at, hint)
 
 
@@ -199,7 +220,7 @@ def _bare_words(cursor: Cursor, start: int) -> Literal_:
     return Literal_(typed(words), (start, cursor.position))
 
 
-def _container_default(words: str, at: tuple[int, int]) -> LanguageError:
+def _container_default(words: str, at: Offsets) -> LanguageError:
     if words.startswith("["):
         return LanguageError("a default can't be a list as it stands", at, "write it as JSON text: | '[]' as list")
     if not words:
@@ -228,7 +249,7 @@ def _annotation(cursor: Cursor) -> Annotation:
     if word.kind != "name":
         raise cursor.unexpected("a word after '@('", "write @(description What to ask)")
     cursor.take()
-    _check_known(word.text, word.at, "annotation", ANNOTATIONS, {})
+    _check_known(word.text, word.at, "annotation", ANNOTATIONS)
     text, end = _annotation_text(cursor, opening.at[0])
     if not text:
         raise LanguageError("this annotation says nothing", (opening.at[0], end), f"write @({word.text} …)")

@@ -28,7 +28,7 @@ OR, AND, NOT, COMPARISON, OPERAND = range(5)
 
 OPENING = re.compile(r"(\\*)(\$\{)")
 PARENTHESES = re.compile(r"[()\\]")
-BACKSLASHES = re.compile(r"\\+$")
+BACKSLASHES = re.compile(r"\\+\Z")
 
 
 def print_template(template: Template) -> str:

@@ -37,9 +37,11 @@ def shape(node: Any) -> Any:
 
 
 letters = string.ascii_letters + "éß가中あ_"
-heads = st.builds(
-    str.__add__, st.sampled_from(letters), st.text(letters + string.digits + "-", max_size=6)
-).filter(lambda name: name not in KEYWORDS and name.casefold() not in {"none", "and", "or", "not", "in", "true", "false", "null"})
+heads = st.builds(str.__add__, st.sampled_from(letters), st.text(letters + string.digits + "-", max_size=6)).filter(
+    lambda name: (
+        name not in KEYWORDS and name.casefold() not in {"none", "and", "or", "not", "in", "true", "false", "null"}
+    )
+)
 steps = st.one_of(
     st.text(letters + string.digits + "-", min_size=1, max_size=6),
     st.sampled_from(sorted(KEYWORDS)),
@@ -65,9 +67,11 @@ types = st.one_of(
         formats,
     ),
     st.builds(Type, st.just("select"), st.just(NOWHERE), choices, st.none()),
-    st.builds(Type, st.sampled_from(["image", "audio"]), st.just(NOWHERE), st.sampled_from([None, "png", "svg+xml"]), formats),
+    st.builds(
+        Type, st.sampled_from(["image", "audio"]), st.just(NOWHERE), st.sampled_from([None, "png", "svg+xml"]), formats
+    ),
 )
-annotations = st.builds(
+notes = st.builds(
     Annotation,
     st.just("description"),
     st.text(st.sampled_from("ab ()\\}가"), min_size=1, max_size=8).map(lambda text: f"x{text}x"),
@@ -101,7 +105,7 @@ def binding(default: st.SearchStrategy[Any]) -> st.SearchStrategy[Binding]:
         st.none() | types,
         st.none() | default,
         st.none() | types,
-        st.lists(annotations, max_size=2).map(tuple),
+        st.lists(notes, max_size=2).map(tuple),
     )
 
 
@@ -131,6 +135,8 @@ templates = st.lists(st.one_of(texts, bindings), max_size=4).map(spliced)
 
 json_values = st.recursive(
     scalars,
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(letters, max_size=3), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(letters, max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )

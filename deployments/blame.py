@@ -1,0 +1,73 @@
+"""An exception on its way out of a run -> the error the run ends with, saying where it happened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from graphs.errors import AnabranchError
+from graphs.plan import CallJob, ForEachJob, Job
+
+logger = logging.getLogger("anabranch.run")
+
+INTERRUPTED = frozenset({408, 429})
+"""Statuses below 500 that say nothing against asking again."""
+
+
+@contextmanager
+def foreseen(run_id: str) -> Generator[None]:
+    """Let an AnabranchError pass; make an internal error of anything else, its traceback in the log alone."""
+    try:
+        yield
+    except AnabranchError:
+        raise
+    except asyncio.CancelledError as error:
+        # A callee that cancels itself, while nobody cancelled us, would leave a job that never settles.
+        if _being_cancelled():
+            raise
+        raise _internal(run_id, error) from error
+    except Exception as error:
+        # The one broad except: whatever a component, a handle or we ourselves got wrong ends this run alone,
+        # in an error a client may see. What it was stays in the log.
+        raise _internal(run_id, error) from error
+
+
+@asynccontextmanager
+async def siblings() -> AsyncGenerator[asyncio.TaskGroup]:
+    """A TaskGroup that raises the first failure itself instead of a group around it."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures.exceptions[0].__cause__
+
+
+def located(error: AnabranchError, workflow: str, job: Job | None = None) -> AnabranchError:
+    """Return the error led by workflow, job and component."""
+    where, details = f"workflow '{workflow}'", {"workflow": workflow}
+    if job is not None:
+        where, details = f"{where}, job '{job.id}'", {**details, "job": job.id}
+    if isinstance(job, CallJob | ForEachJob):
+        where, details = f"{where}, component '{job.call.component}'", {**details, "component": job.call.component}
+    return error.at(where, **details)
+
+
+def worth_retrying(error: AnabranchError) -> bool:
+    """Whether the same call may succeed another time; an upstream's own status, where it gave one, decides."""
+    upstream: Any = error.details.get("upstream")
+    status: Any = upstream.get("status") if isinstance(upstream, Mapping) else None
+    status = status if isinstance(status, int) else error.status
+    return status >= 500 or status in INTERRUPTED
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _internal(run_id: str, error: BaseException) -> AnabranchError:
+    logger.error("run %s: internal error", run_id, exc_info=error)
+    return AnabranchError(f"internal error; see the log of run {run_id}")

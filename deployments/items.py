@@ -1,0 +1,73 @@
+"""A stream made of several items' outputs, one after the other; joined, it is the list of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from graphs.errors import TooLarge
+from graphs.stream import MAX_WHOLE, Batch, Note, Stream, Value, is_empty, join_chunks
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Follows the chunks of an item; `plain` when the item was one value and no stream."""
+
+    plain: bool
+
+
+class Items(Stream):
+    """Chunks of item after item. Its source marks where each ends; a reader of chunks never sees the marks."""
+
+    def marked(self) -> AsyncGenerator[Batch, None]:
+        """Yield the chunks and the marks."""
+        return super().batches()
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Yield chunks as they come, those ready together in one list."""
+        async with aclosing(self.marked()) as marked:
+            async for batch in marked:
+                chunks = [chunk for chunk in batch if not isinstance(chunk, End) and not is_empty(chunk)]
+                if chunks:
+                    yield chunks
+
+    async def join(self) -> Value:
+        """Read to the end and return the list of whole items. Idempotent."""
+        if self._whole is None:
+            self._whole = (await self._items(),)
+        return self._whole[0]
+
+    async def _items(self) -> list[Value]:
+        items: list[Value] = []
+        chunks: Batch = []
+        size = 0
+        async with aclosing(self.marked()) as marked:
+            async for batch in marked:
+                size += weight(batch)
+                if size > MAX_WHOLE:
+                    raise TooLarge(f"a stream that had to be read whole is larger than {MAX_WHOLE >> 20} MiB")
+                for chunk in batch:
+                    if isinstance(chunk, Note):
+                        self.notes.append(chunk)
+                    elif isinstance(chunk, End):
+                        items.append(chunks[0] if chunk.plain else join_chunks(chunks))
+                        chunks = []
+                    else:
+                        chunks.append(chunk)
+        return items
+
+
+def raw(stream: Stream) -> AsyncGenerator[Batch, None]:
+    """Yield what a copy of the stream must repeat: its chunks, and for Items their marks."""
+    return stream.marked() if isinstance(stream, Items) else stream.batches()
+
+
+def like(stream: Stream, batches: AsyncIterator[Batch], close: Callable[[], Awaitable[None]]) -> Stream:
+    """Return a stream of the same kind over `batches`."""
+    return type(stream)(batches, close) if isinstance(stream, Items) else Stream(batches, close)
+
+
+def weight(batch: Batch) -> int:
+    """Return about how many bytes a batch holds."""
+    return sum([len(chunk) if isinstance(chunk, str | bytes) else 64 for chunk in batch])

@@ -1,0 +1,244 @@
+"""A Plan, a Run and a way to invoke components -> the run's events. Only here is decided how a run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from typing import Any, assert_never
+
+from deployments import events
+from deployments.blame import foreseen, located, siblings
+from deployments.calls import Invoke, Site
+from deployments.clock import Clock
+from deployments.events import Delta, Event, Failed, Finished, JobDone, Run, Started
+from deployments.outbox import Outbox
+from deployments.result import Result
+from deployments.schedule import Locate, Schedule
+from deployments.wiring import wire
+from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, TimedOut
+from graphs.plan import Job, Plan
+from graphs.stream import Batch, Note, Stream, Value
+
+__all__ = ["Clock", "Invoke", "run"]
+
+NOTES_KEPT = 256
+"""How many of a streamed result's notes `Finished` repeats, the last ones: all of them went out in Deltas."""
+
+
+def run(
+    plan: Plan, run: Run, invoke: Invoke, *, clock: Clock | None = None, chance: Callable[[], float] = random.random
+) -> AsyncGenerator[Event, None]:
+    """Run a workflow and yield its events: Started, JobDone and Delta as they come, then one of the three ends.
+
+    Closing the generator, or cancelling the task that reads it, cancels every job and closes every stream,
+    and waits until that is done. A result that streams is read only as fast as its events are. `invoke` closes the
+    streams in an Invocation's input when it has done with them.
+    """
+    return _Flow(plan, run, invoke, clock or Clock(), chance).events()
+
+
+class _Flow:
+    """One workflow under way: the task that runs its jobs, and the generator that tells of them."""
+
+    def __init__(
+        self, plan: Plan, run: Run, invoke: Invoke, clock: Clock, chance: Callable[[], float], *, nested: bool = False
+    ) -> None:
+        if run.workflow not in plan.workflows:
+            raise NotFound(f"unknown workflow '{run.workflow}'")
+        self._plan, self._run, self._nested = plan, run, nested
+        self._workflow = plan.workflows[run.workflow]
+        self._site = Site(run, invoke, self._nest, self._spawn, clock, chance)
+        self._kept = AsyncExitStack()
+        self._outbox = Outbox()
+        wiring = wire(self._workflow)
+        self._schedule = Schedule(self._workflow, wiring, self._site, self._outbox.tell, self._locate, self._kept)
+        self._result = Result(self._workflow, wiring, self._schedule, self._outbox)
+        self._error: AnabranchError | None = None
+        self._jobs: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._reader_depth = 0
+        self._interrupted = False
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        yield Started(self._run.id, self._workflow.id)
+        self._start()
+        notes: deque[Note] = deque(maxlen=NOTES_KEPT)
+        try:
+            with foreseen(self._run.id):
+                while (news := await self._outbox.next()) is not None:
+                    if not isinstance(news, Stream):
+                        if isinstance(news, Delta):
+                            _gather(news.chunks, notes)
+                        yield news
+                        continue
+                    # The hot path: between the stream and whoever reads the events there is no task, no queue.
+                    async with aclosing(news.batches()) as batches:
+                        self._reads()
+                        async for batch in batches:
+                            self._reader = None
+                            _gather(batch, notes)
+                            yield Delta(batch)
+                            if self._error is not None:
+                                break
+                            self._reads()
+                    self._reader = None
+                    await self._result.close()
+        except asyncio.CancelledError:
+            if not self._was_interrupted():
+                raise
+        except AnabranchError as error:
+            self._fail(located(error, self._workflow.id))
+        finally:
+            await self._stop()
+        yield self._ending(tuple(notes))
+
+    async def aclose(self) -> None:
+        """End the run from outside, while somebody else may be reading its events."""
+        self._fail(Cancelled("nobody reads its result any more"))
+        await self._stop()
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        # A task of its own holds the TaskGroup: in a generator, a group would cancel whoever reads it (PEP 789).
+        self._jobs = asyncio.create_task(self._run_jobs())
+        deadline = self._run.deadline
+        if deadline is not None:
+            loop = asyncio.get_running_loop()
+            late = TimedOut(f"it did not finish within {deadline - loop.time():.3g} s")
+            self._timer = loop.call_at(deadline, self._fail, located(late, self._workflow.id))
+
+    async def _run_jobs(self) -> None:
+        try:
+            with foreseen(self._run.id):
+                async with siblings() as self._group:
+                    for job in self._workflow.jobs.values():
+                        self._group.create_task(self._schedule.run_job(job))
+                    self._group.create_task(self._give_result())
+        except AnabranchError as error:
+            self._fail(error)
+        finally:
+            self._outbox.tell(None)
+
+    async def _give_result(self) -> None:
+        try:
+            with foreseen(self._run.id):
+                await self._result.give(side_by_side=not self._nested)
+        except NoResult:
+            raise
+        except AnabranchError as error:
+            raise located(error, self._workflow.id) from error
+
+    async def _stop(self) -> None:
+        """Cancel what still runs, close what is still open, and wait for both."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._jobs is not None:
+            self._jobs.cancel()
+            await asyncio.wait([self._jobs])
+        try:
+            with foreseen(self._run.id):
+                await self._kept.aclose()
+        except AnabranchError as error:
+            self._fail(located(error, self._workflow.id))
+
+    def _ending(self, notes: tuple[Note, ...]) -> Event:
+        if isinstance(self._error, Cancelled):
+            return events.Cancelled(self._error.message)
+        if self._error is not None:
+            return Failed(self._error)
+        if self._result.streamed:
+            return Finished(None, streamed=True, notes=notes)
+        return Finished(self._result.value, streamed=False, notes=self._result.notes)
+
+    # --- failing -----------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: AnabranchError) -> None:
+        """End the run with this error, unless it already fails: what comes after the first failure follows from it."""
+        if self._error is not None:
+            return
+        self._error = error
+        if self._jobs is not None:
+            self._jobs.cancel()
+        if self._reader is not None and self._reader is not asyncio.current_task():
+            self._interrupted = True
+            self._reader.cancel()
+
+    def _locate(self, job: Job) -> Locate:
+        """Return what a failure of a stream of the job's becomes, wherever it is read; it fails the run."""
+
+        def locate(error: AnabranchError) -> AnabranchError:
+            if self._error is not None:
+                return error
+            failure = located(error, self._workflow.id, job)
+            self._fail(failure)
+            return failure
+
+        return locate
+
+    def _reads(self) -> None:
+        """Remember who waits for the stream, so that a failure elsewhere can end the wait, as asyncio.timeout does."""
+        self._reader = task = asyncio.current_task()
+        self._reader_depth = task.cancelling() if task is not None else 0
+
+    def _was_interrupted(self) -> bool:
+        """Whether it was we who ended the wait, and nobody cancelled the reader besides."""
+        task = asyncio.current_task()
+        return self._interrupted and task is not None and task.uncancel() <= self._reader_depth
+
+    # --- what jobs ask for -------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._group.create_task(work)
+
+    async def _nest(self, workflow: str, input: Value) -> Value | Stream:
+        """Run another workflow inside this run and return its result."""
+        site = self._site
+        run = replace(self._run, workflow=workflow, input=input)
+        flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, nested=True)
+        inner = flow.events()
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(inner.aclose)
+            async for event in inner:
+                match event:
+                    case Delta(chunks=first):
+                        opened.pop_all()
+                        return Stream(_rest(first, inner), flow.aclose)
+                    case Finished(output=output, streamed=streamed):
+                        return "" if streamed else output
+                    case _:
+                        _raise_failure(event)
+        raise AssertionError("a run's last event is its end")
+
+
+async def _rest(first: Batch, inner: AsyncGenerator[Event, None]) -> AsyncIterator[Batch]:
+    async with aclosing(inner):
+        yield first
+        async for event in inner:
+            if isinstance(event, Delta):
+                yield event.chunks
+            else:
+                _raise_failure(event)
+
+
+def _raise_failure(event: Event) -> None:
+    match event:
+        case Failed(error=error):
+            raise error
+        case events.Cancelled(reason=reason):
+            raise Cancelled(reason)
+        case Started() | Delta() | JobDone() | Finished():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _gather(batch: Batch, notes: deque[Note]) -> None:
+    for chunk in batch:
+        if isinstance(chunk, Note):
+            notes.append(chunk)

@@ -1,0 +1,112 @@
+"""A Stream -> as many as there are readers: read once, as fast as the fastest reader, kept only for the slowest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from deployments.blame import foreseen
+from deployments.items import like, raw, weight
+from graphs.errors import AnabranchError, TooLarge
+from graphs.stream import MAX_WHOLE, Batch, Stream
+
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""Starts a task that lives no longer than the run."""
+
+
+def share(source: Stream, readers: int, spawn: Spawn, run_id: str) -> list[Stream]:
+    """Return one stream for each reader; a single reader gets the source itself."""
+    if readers == 1 or source.joined is not None:
+        return [source] * readers
+    return _Share(source, readers, spawn, run_id).streams
+
+
+class _Share:
+    def __init__(self, source: Stream, readers: int, spawn: Spawn, run_id: str) -> None:
+        self.ended = False
+        self.error: AnabranchError | None = None
+        self.wanted = asyncio.Event()
+        self._source = source
+        self._run_id = run_id
+        self._forks = [_Fork(self) for _ in range(readers)]
+        self._open = readers
+        # Not read by the readers in turn: one of them leaving in the middle of a read would end it for the others.
+        self._pump = spawn(self._read())
+        self.streams = [like(source, fork, fork.close) for fork in self._forks]
+
+    async def leave(self) -> None:
+        """Count one reader less; the last to leave closes the source."""
+        self._open -= 1
+        if self._open == 0:
+            self._pump.cancel()
+            await asyncio.wait([self._pump])
+            await self._source.aclose()
+
+    async def _read(self) -> None:
+        try:
+            with foreseen(self._run_id):
+                async with aclosing(raw(self._source)) as batches:
+                    await self.wanted.wait()
+                    async for batch in batches:
+                        self.wanted.clear()
+                        self._hand_out(batch)
+                        await self.wanted.wait()
+        except AnabranchError as error:
+            self.error = error
+        finally:
+            self.ended = True
+            for fork in self._forks:
+                fork.news.set()
+
+    def _hand_out(self, batch: Batch) -> None:
+        size = weight(batch)
+        for fork in self._forks:
+            fork.add(batch, size)
+            if fork.kept > MAX_WHOLE:
+                raise TooLarge(
+                    f"several read this stream, and one of them is more than {MAX_WHOLE >> 20} MiB behind the fastest"
+                )
+
+
+class _Fork:
+    """One reader's place: the batches it hasn't read yet."""
+
+    def __init__(self, share: _Share) -> None:
+        self.news = asyncio.Event()
+        self.kept = 0
+        self._share = share
+        self._unread: deque[tuple[Batch, int]] = deque()
+        self._closed = False
+
+    def add(self, batch: Batch, size: int) -> None:
+        if not self._closed:
+            self._unread.append((batch, size))
+            self.kept += size
+            self.news.set()
+
+    def __aiter__(self) -> _Fork:
+        return self
+
+    async def __anext__(self) -> Batch:
+        while not self._unread:
+            if self._closed or self._share.ended:
+                if self._share.error is not None and not self._closed:
+                    raise self._share.error
+                raise StopAsyncIteration
+            self.news.clear()
+            self._share.wanted.set()
+            await self.news.wait()
+        batch, size = self._unread.popleft()
+        self.kept -= size
+        return batch
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._unread.clear()
+            self.kept = 0
+            self.news.set()
+            await self._share.leave()

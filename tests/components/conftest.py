@@ -1,0 +1,54 @@
+"""The upstream that component tests call, and components made ready for one test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from deployments.components.http_client import HttpClient, HttpClientInput
+from graphs.component import Setup
+from tests.upstream import Upstream
+
+Ask = Callable[..., AsyncIterator[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with Upstream() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(upstream: Upstream) -> AsyncIterator[Callable[..., Awaitable[HttpClient]]]:
+    """`await client(timeout=…)`: an http-client set up against the upstream, closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**config: Any) -> HttpClient:
+            written = {"base_url": upstream.base_url, **config}
+            component = HttpClient(HttpClient.Config.model_validate(written), Setup(id="api"))
+            await component.setup()
+            stack.push_async_callback(component.close)
+            return component
+
+        yield make
+
+
+@pytest.fixture
+async def ask(client: Callable[..., Awaitable[HttpClient]]) -> Callable[..., AsyncIterator[Any]]:
+    """`ask(path=…, stream_format=…)`: one call with an http-client of its default settings."""
+    component = await client()
+
+    def call(**action: Any) -> AsyncIterator[Any]:
+        return component.run(HttpClientInput.model_validate(action))
+
+    return call

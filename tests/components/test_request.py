@@ -1,0 +1,146 @@
+"""What an action writes becomes a request that is safe to send, or an error that names the field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deployments.upstream.request import build_request, describe, join_url, merge_headers, web_url
+from graphs.errors import InvalidInput
+
+URL = "https://api.example.com/v1"
+
+
+def build(body: Any = None, params: Any = None, url: str = URL, **headers: Any):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return build_request("POST", url, merge_headers(named), params, body)
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "url"),
+    [
+        ("https://a.com/v1", "/chat", "https://a.com/v1/chat"),
+        ("https://a.com/v1/", "chat", "https://a.com/v1/chat"),
+        ("https://a.com", "/chat?x=1", "https://a.com/chat?x=1"),
+        ("https://a.com/v1?version=2", "/chat?x=1", "https://a.com/v1/chat?version=2&x=1"),
+        ("https://a.com", "//evil.com/x", "https://a.com/evil.com/x"),
+        ("https://a.com", "@evil.com/x", "https://a.com/@evil.com/x"),
+        ("http://a.com:81/v1", "http://evil.com", "http://a.com:81/v1/http://evil.com"),
+    ],
+)
+def test_a_path_always_stands_under_its_base_url(base: str, path: str, url: str):
+    assert join_url(base, path) == url
+
+
+@pytest.mark.parametrize(
+    "text", ["api.example.com", "ftp://a.com", "http://", "https://a.com:x", "https://a b.com", "http://a.com\r\n", "//a"]
+)
+def test_a_url_that_is_not_http_says_what_to_write(text: str):
+    with pytest.raises(ValueError, match="write https://api.example.com"):
+        web_url(text)
+
+
+def test_a_request_is_named_without_its_query_or_credentials():
+    assert describe("GET", "https://me:secret@a.com:81/x/y?key=secret") == "GET a.com:81/x/y"
+
+
+def test_headers_of_the_action_go_over_the_components_whatever_their_case():
+    merged = merge_headers({"authorization": "a", "X-One": "1"}, {"Authorization": "b", "X-Two": 2, "X-Three": True})
+    assert merged == {"Authorization": "b", "X-One": "1", "X-Two": "2", "X-Three": "true"}
+
+
+def test_a_null_header_is_left_out_and_takes_away_the_components():
+    assert merge_headers({"X-One": "1", "X-Two": None}, {"x-one": None}) == {}
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "a\ud800"])
+def test_a_header_value_cannot_smuggle_a_line(value: str):
+    with pytest.raises(InvalidInput, match=r"header 'X-Key': expected a value on one line") as failed:
+        merge_headers({"X-Key": value})
+    assert failed.value.details["field"] == "headers.X-Key"
+    assert "Evil" not in failed.value.message
+
+
+@pytest.mark.parametrize("name", ["X Key", "", "X:Key", "X\r\nKey", "키"])
+def test_a_header_name_is_a_token(name: str):
+    with pytest.raises(InvalidInput, match="expected a header name"):
+        merge_headers({name: "x"})
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection"])
+def test_headers_of_the_wire_are_not_for_authors(name: str):
+    with pytest.raises(InvalidInput, match="leave it out"):
+        merge_headers({name: "x"})
+
+
+def test_params_keep_lists_and_leave_nulls_out():
+    request = build(params={"q": "안 녕&x=1", "tag": ["a", None, "b"], "n": 5, "on": True, "off": None})
+    assert request.url == f"{URL}?q=%EC%95%88%20%EB%85%95%26x%3D1&tag=a&tag=b&n=5&on=true"
+
+
+def test_params_are_added_to_a_query_that_is_there():
+    assert build(params={"b": 2}, url=f"{URL}?a=1").url == f"{URL}?a=1&b=2"
+    assert build(params={"b": None}).url == URL
+
+
+def test_a_param_that_is_a_mapping_is_refused_by_name():
+    with pytest.raises(InvalidInput) as failed:
+        build(params={"filter": {"a": 1}})
+    assert failed.value.details["field"] == "params.filter"
+
+
+def test_a_body_is_json_and_keeps_its_characters():
+    request = build({"글": "안녕", "n": None})
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.body == '{"글":"안녕","n":null}'.encode()
+
+
+@pytest.mark.parametrize("body", ["text", 5, [1], False, {}])
+def test_any_body_is_json_when_no_header_says_otherwise(body: Any):
+    request = build(body)
+    assert request.body is not None
+    assert json.loads(request.body) == body
+
+
+def test_no_body_is_no_body():
+    request = build(None)
+    assert request.body is None
+    assert request.headers == {}
+
+
+def test_a_form_is_sent_when_the_header_says_so():
+    request = build({"a": "x y", "b": [1, 2], "c": None, "d": True}, content_type="application/x-www-form-urlencoded")
+    assert request.body == b"a=x+y&b=1&b=2&d=true"
+    assert build("a=1", Content_Type="application/x-www-form-urlencoded").body == b"a=1"
+
+
+def test_a_form_field_that_is_a_mapping_is_refused_by_name():
+    with pytest.raises(InvalidInput) as failed:
+        build({"a": {"b": 1}}, Content_Type="application/x-www-form-urlencoded")
+    assert failed.value.details["field"] == "body.a"
+
+
+def test_text_and_bytes_go_as_they_are_under_their_own_type():
+    assert build("a,b", Content_Type="text/csv").body == b"a,b"
+    assert build(b"\x00\x01").body == b"\x00\x01"
+    assert build(b"\x00\x01").headers["Content-Type"] == "application/octet-stream"
+
+
+def test_a_mapping_under_a_type_that_is_not_json_is_refused():
+    with pytest.raises(InvalidInput, match="expected text or bytes for Content-Type text/csv, got a mapping"):
+        build({"a": 1}, Content_Type="text/csv")
+
+
+@pytest.mark.parametrize("body", [{"a": b"x"}, [float("nan")], {"a": "\ud800"}])
+def test_what_json_cannot_hold_is_an_error_about_the_body(body: Any):
+    with pytest.raises(InvalidInput, match="can't be"):
+        build(body)
+
+
+def test_half_a_character_anywhere_is_refused():
+    with pytest.raises(InvalidInput, match="half a character"):
+        build("\ud800", Content_Type="text/plain")
+    with pytest.raises(InvalidInput, match="half a character"):
+        build(params={"q": "\ud800"})
