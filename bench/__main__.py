@@ -18,7 +18,9 @@ from bench.table import notes, table, targets
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rounds; 1 when a system couldn't be measured."""
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that servers are stopped as for Ctrl-C
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that servers are stopped as for Ctrl-C
     systems = [system for system in SYSTEMS if not options.only or system.key in options.only]
     results: dict[System, list[Sample]] = {}
     failures: dict[System, str] = {}

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import uvloop
 
@@ -166,7 +165,6 @@ async def _watch(readers: Sequence[Reader], seconds: float) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one load and print what it showed."""
     options = _parse(arguments)
-    body: dict[str, Any] = json.loads(options.body)
     ask = {"text": "token ", "repeat": options.chunks, "interval": 0.0}
     if options.mode == "paced":
         # Longer than the window: it is the load that leaves.
@@ -174,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ask |= {"interval": options.interval, "repeat": int((lasting + 60) / options.interval)}
     elif options.mode == "first":
         ask |= {"repeat": 1}
-    target = Target.post(options.url, body | {"input": ask} if body else ask)
+    target = Target.post(options.url, json.loads(options.envelope), ask)
     gc.disable()
     try:
         if options.mode == "paced":
@@ -189,10 +187,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.load", description="Load a server with streams, and time them.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.load", description="Load a server with streams, and time them."
+    )
     parser.add_argument("url")
     parser.add_argument("mode", choices=["paced", "unpaced", "first"])
-    parser.add_argument("--body", default="{}", help="JSON to send the fields in, under `input`; without it they are the body")
+    parser.add_argument(
+        "--envelope", default="{}", help="JSON to send the fields in, as its `input`; else they are the body"
+    )
     parser.add_argument("--streams", type=int, default=128)
     parser.add_argument("--interval", type=float, default=0.02, help="paced: seconds between the chunks of a stream")
     parser.add_argument("--seconds", type=float, default=10.0, help="paced: how long to watch")

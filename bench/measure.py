@@ -102,7 +102,8 @@ def _paced(server: Server, seconds: float) -> tuple[float, float, Paced]:
     server.processes.find()
     command = _command(server, "paced", "--streams", str(PACED_STREAMS), "--seconds", str(seconds))
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as load:
-        assert load.stdout is not None and load.stderr is not None
+        assert load.stdout is not None
+        assert load.stderr is not None
         try:
             opened = load.stdout.readline()
             before = server.processes.cpu(), machine_cpu()
@@ -126,8 +127,8 @@ def _load(server: Server, *arguments: str) -> dict[str, Any]:
 
 
 def _command(server: Server, *arguments: str) -> list[str]:
-    body = json.dumps(server.system.envelope)
-    return [sys.executable, "-m", "bench.load", server.url, *arguments, "--body", body]
+    envelope = json.dumps(server.system.envelope)
+    return [sys.executable, "-m", "bench.load", server.url, *arguments, "--envelope", envelope]
 
 
 def _last_words(stderr: str) -> str:

@@ -13,9 +13,9 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,8 @@ class System:
     """From a port and a folder for files of its own."""
     on_ray: bool = True
     path: str = "/"
-    body: tuple[tuple[str, Any], ...] = ()
-    """What goes around the fields; with nothing here they are the body."""
-
-    @property
-    def envelope(self) -> dict[str, Any]:
-        """Return what the load tool sends the fields in."""
-        return dict(self.body)
+    envelope: dict[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    """What the fields of a request are sent in; where it is empty they are the body."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +67,11 @@ class Server:
 
 
 @contextmanager
-def serving(system: System) -> Iterator[Server]:
+def serving(system: System) -> Generator[Server]:
     """Start the system alone, with folders and ports of its own; stop it whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))  # short: Ray's sockets lie below it, and 107 bytes hold their paths
+    folder = Path(
+        tempfile.mkdtemp(prefix="bench-")
+    )  # short: Ray's sockets lie below it, and 107 bytes hold their paths
     tag = uuid.uuid4().hex
     processes = Processes(tag)
     port, stats_port = free_port(), free_port()
@@ -183,17 +180,25 @@ def _anabranch(document: str) -> Callable[[int, Path], list[str]]:
     return command
 
 
-RUN = (("workflow_id", "words"), ("output_only", True))
+RUN = {"workflow_id": "words", "output_only": True}
 
 UVICORN = System("uvicorn", "bare uvicorn", _uvicorn, on_ray=False)
 INGRESS = System("ingress", "bare Serve ingress", _serve("bench.peers.serve_ingress:app"))
 GRAPH_ONE = System("graph-1", "naive Serve graph, one component", _serve("bench.peers.serve_graph:one"))
 GRAPH_TWO = System("graph-2", "naive Serve graph, two components", _serve("bench.peers.serve_graph:two"))
 ANABRANCH_ONE = System(
-    "anabranch-1", "anabranch, one component", _anabranch("anabranch_one.yaml"), path="/api/workflows/runs", body=RUN
+    "anabranch-1",
+    "anabranch, one component",
+    _anabranch("anabranch_one.yaml"),
+    path="/api/workflows/runs",
+    envelope=RUN,
 )
 ANABRANCH_TWO = System(
-    "anabranch-2", "anabranch, two components", _anabranch("anabranch_two.yaml"), path="/api/workflows/runs", body=RUN
+    "anabranch-2",
+    "anabranch, two components",
+    _anabranch("anabranch_two.yaml"),
+    path="/api/workflows/runs",
+    envelope=RUN,
 )
 
 SYSTEMS = (UVICORN, INGRESS, ANABRANCH_ONE, ANABRANCH_TWO, GRAPH_ONE, GRAPH_TWO)

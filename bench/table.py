@@ -1,5 +1,7 @@
 """Samples of systems in, the Markdown table with its ratios out, and which targets are met."""
 
+# ruff: noqa: RUF001  (a ratio is written with ×)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,15 +64,17 @@ def notes(results: Results) -> str:
     """Return what a reader must know to trust the figures."""
     samples = [sample for rounds in results.values() for sample in rounds]
     others = max(sample.others for sample in samples)
+    rounds = max(map(len, results.values()))
     lines = [
-        f"Medians of {max(map(len, results.values()))} rounds, paced at 50 chunks a second a stream. CPU is that of all "
-        "processes of the server, what Ray takes idle included (its own column, in % of a core).",
-        f"The load tool took at most {max(sample.load_cpu for sample in samples):.0%} of a core, paced; "
+        f"Median of {rounds} rounds, " if rounds > 1 else "One round, ",
+        "paced at 50 chunks a second a stream. CPU is that of all processes of the server, with what Ray takes idle, ",
+        "which its own column shows (in % of a core; nothing is subtracted). ",
+        f"The load tool took at most {max(sample.load_cpu for sample in samples):.0%} of a core, paced; ",
         f"everything else on the machine at most {others:.0%}.",
     ]
     if others > BUSY:
-        lines.append("**The machine was busy with something else: trust none of these figures.**")
-    return "\n".join(lines)
+        lines.append("\n\n**The machine was busy with something else: trust none of these figures.**")
+    return "".join(lines)
 
 
 def _row(system: System, own: Sample, ingress: Sample | None, uvicorn: Sample | None) -> tuple[str, ...]:

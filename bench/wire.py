@@ -30,12 +30,12 @@ class Target:
     request: bytes
 
     @classmethod
-    def post(cls, url: str, body: dict[str, Any]) -> Target:
-        """Return the target of `body`, posted as JSON."""
+    def post(cls, url: str, envelope: dict[str, Any], fields: dict[str, Any]) -> Target:
+        """Return the target of the fields, posted as JSON: as `input` of the envelope, or bare where that is empty."""
         parts = urlsplit(url)
         if parts.hostname is None or parts.port is None:
             raise ValueError(f"expected a URL with host and port, got {url}; write http://127.0.0.1:8080/path")
-        content = json.dumps(body).encode()
+        content = json.dumps(envelope | {"input": fields} if envelope else fields).encode()
         head = (
             f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -98,7 +98,7 @@ class Reader(asyncio.Protocol):
         self.sent = self.first = self.last = 0.0
         self.chunks = self.bytes = 0
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.transport: asyncio.Transport
+        self.transport: asyncio.Transport | None = None
         self._target = target
         self._arrived = arrived
         self._answer = Answer()
@@ -138,11 +138,27 @@ class Reader(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(exc or BadLoad(f"the connection was closed after {self.chunks} chunks, before the end of the body"))
 
+    @property
+    def failed(self) -> bool:
+        """Whether the answer was something else than what was asked for."""
+        return self.ended.done() and not self.ended.cancelled() and self.ended.exception() is not None
+
+    def pause(self) -> None:
+        """Stop reading, and stay."""
+        assert self.transport is not None
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        assert self.transport is not None
+        self.transport.resume_reading()
+
     def close(self) -> None:
         """Leave, as a client does that has seen enough."""
         if not self.ended.done():
             self.ended.cancel()
-        self.transport.close()
+        if self.transport:
+            self.transport.close()
 
     def _end(self, error: Exception | None) -> None:
         if self.ended.done():
@@ -152,4 +168,5 @@ class Reader(asyncio.Protocol):
         else:
             self.ended.set_exception(error)
             self.ended.exception()  # many readers fail alike; the first that is asked tells
-        self.transport.close()
+        if self.transport:
+            self.transport.close()

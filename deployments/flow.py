@@ -25,7 +25,7 @@ from deployments.frames import (
     encode_error,
     encode_number,
 )
-from graphs.errors import AnabranchError, Unavailable
+from graphs.errors import AnabranchError
 from graphs.stream import Batch, Chunk
 
 WINDOW = 256 * 1024
@@ -36,11 +36,8 @@ BURST = 32
 """Chunks a producer may put before the other tasks of its loop, and the socket, get their turn."""
 
 
-class Lost(Unavailable):
-    """The connection ended before the stream did."""
-
-    # Crosses and shows as any `unavailable`; the name is for those who may know better why.
-    type = "unavailable"
+class Lost(Exception):
+    """The connection ended before the stream did; who knows why may say it better."""
 
 
 class Left(Exception):

@@ -12,6 +12,7 @@ from deployments.schedule import RESULT, Outcome, Schedule
 from deployments.wiring import Wiring
 from graphs.errors import NoResult
 from graphs.language import Scope, bindings, render
+from graphs.language.nodes import Template
 from graphs.plan import WorkflowPlan
 from graphs.stream import Note, Stream, Value
 

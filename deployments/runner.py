@@ -94,6 +94,7 @@ class _Flow:
         except AnabranchError as error:
             self._fail(located(error, self._workflow.id))
         finally:
+            self._reader = None
             await self._stop()
         yield self._ending(tuple(notes))
 

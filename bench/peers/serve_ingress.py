@@ -30,5 +30,4 @@ class Ingress:
             yield event(chunk)
 
 
-
 app = Ingress.bind()

@@ -57,9 +57,7 @@ class _Failed(Exception):
 class Exchange:
     """All calls of one component replica to its upstream: one session, its connections shared by every call."""
 
-    def __init__(
-        self, id: str, policy: Policy, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> None:
+    def __init__(self, id: str, policy: Policy, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._id = id
         self._policy = policy
         self._sleep = sleep

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,9 +10,8 @@ import pytest
 
 from deployments.components.http_client import HttpClient, HttpClientInput
 from graphs.component import Setup
+from tests.components.calls import Ask, Client
 from tests.upstream import Upstream
-
-Ask = Callable[..., AsyncIterator[Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +28,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 @pytest.fixture
-async def client(upstream: Upstream) -> AsyncIterator[Callable[..., Awaitable[HttpClient]]]:
+async def client(upstream: Upstream) -> AsyncIterator[Client]:
     """`await client(timeout=…)`: an http-client set up against the upstream, closed after the test."""
     async with AsyncExitStack() as stack:
 
@@ -44,7 +43,7 @@ async def client(upstream: Upstream) -> AsyncIterator[Callable[..., Awaitable[Ht
 
 
 @pytest.fixture
-async def ask(client: Callable[..., Awaitable[HttpClient]]) -> Callable[..., AsyncIterator[Any]]:
+async def ask(client: Client) -> Ask:
     """`ask(path=…, stream_format=…)`: one call with an http-client of its default settings."""
     component = await client()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -84,7 +85,7 @@ def test_lines_of_json_are_whole_wherever_they_are_cut(cuts: list[int]):
     values = [{"글": "안녕 🙂"}, [1, 2.5], "x", None, True]
     raw = b"\xef\xbb\xbf" + b"".join(json_lines(values))
     places = sorted({0, *(min(cut, len(raw)) for cut in cuts), len(raw)})
-    packets = [raw[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    packets = [raw[start:stop] for start, stop in itertools.pairwise(places)]
     assert as_json(*packets, kind=NDJSON) == values
 
 

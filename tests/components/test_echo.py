@@ -127,7 +127,9 @@ async def test_the_pace_is_kept_on_the_clock_not_between_chunks(monkeypatch: pyt
     assert len(paced) == 4
 
 
-@pytest.mark.parametrize("wrong", [{"repeat": -1}, {"interval": "soon"}, {"delay": -1}, {"fail_after": -1}, {"speed": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"repeat": -1}, {"interval": "soon"}, {"delay": -1}, {"fail_after": -1}, {"speed": 1}]
+)
 def test_wrong_input_is_refused(wrong: dict[str, Any]):
     with pytest.raises(ValidationError):
         say("a", **wrong)

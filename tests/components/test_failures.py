@@ -58,6 +58,8 @@ def test_an_answer_that_is_not_http_is_told_without_the_url():
     assert failure.error.message == "the answer is not valid HTTP"
 
 
-@pytest.mark.parametrize(("status", "passes"), [(400, False), (404, False), (408, True), (429, True), (500, True), (599, True)])
+@pytest.mark.parametrize(
+    ("status", "passes"), [(400, False), (404, False), (408, True), (429, True), (500, True), (599, True)]
+)
 def test_only_408_429_and_5xx_pass_by_themselves(status: int, passes: bool):
     assert is_transient(status) is passes

@@ -35,10 +35,11 @@ def test_a_path_always_stands_under_its_base_url(base: str, path: str, url: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["api.example.com", "ftp://a.com", "http://", "https://a.com:x", "https://a b.com", "http://a.com\r\n", "//a"]
+    "text",
+    ["api.example.com", "ftp://a.com", "http://", "https://a.com:x", "https://a b.com", "http://a.com\r\n", "//a"],
 )
 def test_a_url_that_is_not_http_says_what_to_write(text: str):
-    with pytest.raises(ValueError, match="write https://api.example.com"):
+    with pytest.raises(ValueError, match="write https://api"):
         web_url(text)
 
 

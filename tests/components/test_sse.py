@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,17 +97,15 @@ def test_many_events_in_one_packet_come_at_once():
 def test_where_the_bytes_are_cut_changes_nothing(body: list[str], end: str, cuts: list[int]):
     raw = end.join([*body, ""]).encode()
     places = sorted({0, *(min(cut, len(raw)) for cut in cuts), len(raw)})
-    packets = [raw[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    packets = [raw[start:stop] for start, stop in itertools.pairwise(places)]
     assert parse(*packets) == parse(raw) == parse(*(raw[at : at + 1] for at in range(len(raw))))
 
 
 @pytest.mark.parametrize("packet", [b"x" * 100, b"data: " + b"x" * 94 + b"\n"])
 def test_an_event_or_line_over_the_limit_is_an_error(packet: bytes, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sse, "MAX_EVENT", 1000)
-    parser = EventParser()
     with pytest.raises(UpstreamFailed, match="one event of the stream is larger than"):
-        for _ in range(11):
-            parser.feed(packet)
+        parse(*[packet] * 11)
 
 
 def test_events_under_the_limit_may_add_up_to_more(monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,260 @@
+"""One socket between two replicas: what their streams' ends send goes out, what comes in goes to the ends it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import socket
+import struct
+from contextlib import suppress
+from typing import Protocol, cast
+
+from deployments.flow import Inlet, Left, Lost, Outlet
+from deployments.frames import (
+    CREDIT,
+    END,
+    ERR,
+    HELLO,
+    MAX_FRAME,
+    NOTE,
+    OPEN,
+    RESET,
+    TEXT,
+    WELCOME,
+    BadFrame,
+    Parser,
+    header,
+)
+
+logger = logging.getLogger("anabranch.channel")
+
+MAGIC = b"anabranch/1 "
+TOKEN_BYTES = 32
+HELLO_DEADLINE = 5.0
+WRITE_BUFFER = 1024 * 1024
+"""What the socket may have left to send before producers wait for it."""
+
+BROKEN = (BadFrame, ValueError, struct.error, RecursionError)
+"""What parsing a corrupt peer's bytes may raise."""
+
+
+class Home(Protocol):
+    """The listener, as its connections see it."""
+
+    @property
+    def token(self) -> bytes: ...
+    def admit(self, connection: Connection) -> bool: ...
+    def welcome(self, connection: Connection) -> None: ...
+    def gone(self, connection: Connection) -> None: ...
+    def opened(self, id: int, connection: Connection) -> bool: ...
+    def wanted(self, id: int, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One socket between two replicas, and the ends of the streams that it carries."""
+
+    def __init__(self, home: Home | None = None, token: bytes | None = None) -> None:
+        self.paused = False
+        self.greeted = False
+        self._home = home
+        self._token = token
+        self._loop = asyncio.get_running_loop()
+        self._parser = Parser(len(MAGIC) + TOKEN_BYTES)
+        self._inlets: dict[int, Inlet] = {}
+        self._outlets: dict[int, Outlet] = {}
+        self._out: list[bytes] = []
+        self._flush_due = False
+        self._transport: asyncio.Transport | None = None
+        self._hello_deadline: asyncio.TimerHandle | None = None
+        self._welcomed: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self.lost = False
+
+    async def welcomed(self) -> None:
+        """Wait for the listener's answer to our hello."""
+        await self._welcomed
+
+    def read(self, id: int) -> Inlet:
+        """Return the reading end of a stream that the peer offers."""
+        inlet = Inlet(id)
+        if self.lost:
+            inlet.fail(Lost("the connection is lost"))
+            return inlet
+        inlet.bind(self)
+        self._inlets[id] = inlet
+        return inlet
+
+    def write(self, id: int) -> Outlet:
+        """Return the writing end of a stream that the peer expects, or asked for."""
+        outlet = Outlet(id, self)
+        if self.lost:
+            outlet.stop(Lost("the connection is lost"))
+        else:
+            self._outlets[id] = outlet
+        return outlet
+
+    def attach(self, inlet: Inlet) -> None:
+        """Let this connection deliver to an inlet that was waiting for one."""
+        inlet.bind(self)
+        self._inlets[inlet.id] = inlet
+
+    # What the ends ask for.
+
+    def send(self, kind: int, stream: int, body: bytes = b"") -> None:
+        """Queue a frame: all of one turn of the loop leave in one write."""
+        out = self._out
+        out.append(header(kind, stream, len(body)))
+        if body:
+            out.append(body)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush_turn)
+
+    def flush(self) -> None:
+        """Write what is queued now."""
+        if self._out and self._transport is not None:
+            data = b"".join(self._out)
+            self._out.clear()
+            if not self.lost:
+                self._transport.write(data)
+
+    def forget(self, stream: int) -> None:
+        """Drop the end of a stream that is over."""
+        self._inlets.pop(stream, None)
+        self._outlets.pop(stream, None)
+
+    async def aclose(self) -> None:
+        """Send what is queued, and close."""
+        if self._transport is not None and not self.lost:
+            self.flush()
+            self._transport.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._closed), 1.0)
+            self._transport.abort()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        _keep_alive(transport.get_extra_info("socket"))
+        if self._home is not None:
+            self._hello_deadline = self._loop.call_later(HELLO_DEADLINE, self._drop, "no hello came")
+            if not self._home.admit(self):
+                self._drop("too many connections that have not said hello")
+        elif self._token is not None:
+            self.send(HELLO, 0, MAGIC + self._token)
+            self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        inlets = self._inlets
+        try:
+            for kind, stream, body in self._parser.feed(data):
+                if TEXT <= kind <= NOTE and self.greeted:
+                    # Chunks of a stream nobody reads any more were under way when its reader left.
+                    if (inlet := inlets.get(stream)) is not None:
+                        inlet.deliver(kind, body)
+                elif not self.greeted:
+                    self._greet(kind, body)
+                else:
+                    self._signal(kind, stream, body)
+                if self.lost:
+                    return
+        except BROKEN as error:
+            self._drop(f"it sent what can't be read: {error}")
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        for outlet in list(self._outlets.values()):
+            outlet.wake()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._end()
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _flush_turn(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def _greet(self, kind: int, body: bytes) -> None:
+        """Take the first frame: the token, or the answer to it."""
+        if self._home is None:
+            if kind != WELCOME:
+                raise BadFrame("no welcome came")
+            self._welcomed.set_result(None)
+        else:
+            if kind != HELLO or not hmac.compare_digest(body, MAGIC + self._home.token):
+                raise BadFrame("its hello was wrong")
+            if self._hello_deadline is not None:
+                self._hello_deadline.cancel()
+            self._home.welcome(self)
+            self.send(WELCOME, 0)
+        self.greeted = True
+        self._parser.limit = MAX_FRAME
+
+    def _signal(self, kind: int, stream: int, body: bytes) -> None:
+        if kind == OPEN:
+            if self._home is None or not self._home.opened(stream, self):
+                self.send(RESET, stream)
+        elif kind == CREDIT:
+            outlet = self._outlets.get(stream)
+            if outlet is not None:
+                outlet.credit(body)
+            elif self._home is not None:
+                self._home.wanted(stream, self)
+        elif kind == RESET:
+            if (outlet := self._outlets.get(stream)) is not None:
+                outlet.stop(Left())
+        elif kind in (END, ERR):
+            if (inlet := self._inlets.get(stream)) is not None:
+                (inlet.end if kind == END else inlet.err)(body)
+        else:
+            raise BadFrame(f"a frame of kind {kind} in the middle")
+
+    def _drop(self, reason: str) -> None:
+        """Give a peer up that is broken or a stranger."""
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        logger.warning("dropped a connection from %s: %s", peer, reason)
+        self._end()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        if self._hello_deadline is not None:
+            self._hello_deadline.cancel()
+        if self._home is not None:
+            self._home.gone(self)
+        if not self._welcomed.done():
+            self._welcomed.set_exception(Lost("the listener hung up"))
+            self._welcomed.exception()  # whoever waits gets it; if nobody does, that is no news
+        inlets, outlets = list(self._inlets.values()), list(self._outlets.values())
+        for inlet in inlets:
+            inlet.fail(Lost("the connection was lost"))
+        for outlet in outlets:
+            outlet.stop(Lost("the connection was lost"))
+        self._inlets.clear()
+        self._outlets.clear()
+        self._out.clear()
+
+
+def _keep_alive(sock: socket.socket | None) -> None:
+    """Let the kernel notice within half a minute that the peer's machine is gone."""
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if (option := getattr(socket, name, None)) is not None:
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
