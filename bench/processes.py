@@ -36,9 +36,8 @@ class Process:
     @property
     def name(self) -> str:
         """Return the command line, shortened: what Ray calls its processes."""
-        line = _read(Path(f"/proc/{self.pid}/cmdline")).replace(b"\0", b" ").decode(errors="replace").strip()
-        command, _, rest = line.partition(" ")
-        named = f"{Path(command).name} {rest}" if not command.startswith("ray::") else line
+        words = _read(Path(f"/proc/{self.pid}/cmdline")).replace(b"\0", b" ").decode(errors="replace").split()
+        named = " ".join(Path(word).name for word in words)
         return named[:60].strip() or "?"
 
 

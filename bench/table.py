@@ -1,6 +1,6 @@
 """Samples of systems in, the Markdown table with its ratios out, and which targets are met."""
 
-# ruff: noqa: RUF001  (a ratio is written with ×)
+# ruff: noqa: RUF001  (ratios have their own sign)
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ Results = Mapping[System, Sequence[Sample]]
 
 BUSY = 0.15
 """Parts of a core taken by others, above which figures deserve no trust."""
+
+KEPT = 0.98
+"""The part of the pace below which a system is overloaded."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ def notes(results: Results) -> str:
         f"The load tool took at most {max(sample.load_cpu for sample in samples):.0%} of a core, paced; ",
         f"everything else on the machine at most {others:.0%}.",
     ]
+    late = [system.title for system, rounds in results.items() if medians(rounds).kept < KEPT]
+    if late:
+        lines.append(f" Overloaded, so that the other figures flatter it: {', '.join(late)}.")
     if others > BUSY:
         lines.append("\n\n**The machine was busy with something else: trust none of these figures.**")
     return "".join(lines)

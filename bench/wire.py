@@ -55,6 +55,8 @@ class Answer:
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes of the body that `data` brings."""
+        if self.complete:
+            return b""
         if self._rest:
             data, self._rest = self._rest + data, b""
         at = 0 if self._headed else self._read_head(data)

@@ -106,11 +106,12 @@ class Listener:
         self._strangers.discard(connection)
         self._friends.discard(connection)
 
-    def opened(self, id: int, connection: Connection) -> bool:
+    def opened(self, id: int, connection: Connection, whole: bool) -> bool:
         """Bind an expected answer to the connection it comes over; False when nobody expects it."""
         inlet = self._expected.pop(id, None)
         if inlet is None or inlet.over:
             return False
+        inlet.whole = whole
         connection.attach(inlet)
         return True
 

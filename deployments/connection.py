@@ -10,7 +10,7 @@ import struct
 from contextlib import suppress
 from typing import Protocol, cast
 
-from deployments.flow import Inlet, Left, Lost, Outlet
+from deployments.flow import WHOLE, Inlet, Left, Lost, Outlet
 from deployments.frames import (
     CREDIT,
     END,
@@ -47,7 +47,7 @@ class Home(Protocol):
     def admit(self, connection: Connection) -> bool: ...
     def welcome(self, connection: Connection) -> None: ...
     def gone(self, connection: Connection) -> None: ...
-    def opened(self, id: int, connection: Connection) -> bool: ...
+    def opened(self, id: int, connection: Connection, whole: bool) -> bool: ...
     def wanted(self, id: int, connection: Connection) -> None: ...
 
 
@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
 
     def _signal(self, kind: int, stream: int, body: bytes) -> None:
         if kind == OPEN:
-            if self._home is None or not self._home.opened(stream, self):
+            if self._home is None or not self._home.opened(stream, self, body == WHOLE):
                 self.send(RESET, stream)
         elif kind == CREDIT:
             outlet = self._outlets.get(stream)

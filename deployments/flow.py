@@ -32,6 +32,8 @@ WINDOW = 256 * 1024
 HALF = WINDOW // 2
 COST = 64
 """What a chunk costs beside its bytes: even empty ones are not free."""
+WHOLE = b"whole"
+"""The body of an OPEN whose one chunk is the whole answer, too large for the call's own return."""
 BURST = 32
 """Chunks a producer may put before the other tasks of its loop, and the socket, get their turn."""
 
@@ -61,6 +63,8 @@ class Inlet:
         self.id = id
         self.count = 0
         """Chunks received."""
+        self.whole = False
+        """The one chunk that comes is the whole answer."""
         self._carrier: Carrier | None = None
         self._ready: Batch = []
         self._ready_cost = 0
@@ -81,6 +85,11 @@ class Inlet:
     def over(self) -> bool:
         """Whether nothing more can come."""
         return self._ended or self._error is not None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the stream failed with."""
+        return self._error
 
     def bind(self, carrier: Carrier) -> None:
         """Let `carrier` deliver."""
@@ -201,9 +210,9 @@ class Outlet:
         """Why nobody takes more: Left, or Lost."""
         return self._stopped
 
-    def open(self) -> None:
-        """Announce the stream; the frame leaves with what follows."""
-        self._carrier.send(OPEN, self.id)
+    def open(self, whole: bool = False) -> None:
+        """Announce the stream; the frame leaves with what follows. `whole`: it is one chunk, and that no stream."""
+        self._carrier.send(OPEN, self.id, WHOLE if whole else b"")
 
     def put(self, chunk: Chunk) -> bool:
         """Send a chunk. False: `room` must be awaited before the next."""

@@ -62,7 +62,9 @@ class Parser:
         while end - at >= header:
             length, kind, stream = unpack(data, at)
             if length > self.limit or kind > RESET:
-                raise BadFrame(f"a frame of kind {kind} and {length} bytes; expected kinds to {RESET}, {self.limit} bytes")
+                raise BadFrame(
+                    f"a frame of kind {kind} and {length} bytes; expected kinds to {RESET}, {self.limit} bytes"
+                )
             start = at + header
             stop = start + length
             if stop > end:

@@ -111,7 +111,7 @@ class _Flow:
         deadline = self._run.deadline
         if deadline is not None:
             loop = asyncio.get_running_loop()
-            late = TimedOut(f"it did not finish within {deadline - loop.time():.3g} s")
+            late = TimedOut(f"it did not finish within {round(deadline - loop.time(), 2):g} s")
             self._timer = loop.call_at(deadline, self._fail, located(late, self._workflow.id))
 
     async def _run_jobs(self) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 from ray.serve import Application
 from ray.serve._private.config import DeploymentConfig  # pyright: ignore[reportPrivateUsage]
 
+from graphs.language import print_template
+from graphs.plan import ComponentPlan
+
 
 class PinnedConfig(DeploymentConfig):
     """A DeploymentConfig whose version stays what it was made with."""
@@ -32,6 +35,15 @@ def pin(application: Application, *parts: object) -> Application:
     pinned = PinnedConfig.model_construct(config.model_fields_set, **{**dict(config), "version": digest(*parts)})
     deployment._deployment_config = pinned  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
     return application
+
+
+def fingerprint(plan: ComponentPlan) -> tuple[object, ...]:
+    """Return what a component's replicas depend on: not where it stands in its file, which moves when others change."""
+    actions = [
+        (id, print_template(action.input), None if action.output is None else print_template(action.output))
+        for id, action in plan.actions.items()
+    ]
+    return (plan.id, plan.type, plan.config, actions, plan.default_action)
 
 
 def digest(*parts: object) -> str:

@@ -14,7 +14,7 @@ from graphs.component import Registry
 from graphs.errors import AnabranchError, Unavailable
 from graphs.load import load, load_inline
 from graphs.placement import misfits
-from graphs.plan import Plan
+from graphs.plan import ComponentPlan, Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +26,9 @@ class BuildArgs(BaseModel):
 
     config: str | list[str] | None = Field(default=None, description="path of a document, or a list of paths to merge")
     document: str | dict[str, Any] | None = Field(default=None, description="the document itself")
+    revision: str | int | None = Field(
+        default=None, description="change it to have `serve deploy` read the same path again: Ray compares these args"
+    )
     check_placement: bool = Field(
         default=True, description="refuse what the cluster can't place now; false where an autoscaler may add nodes"
     )
@@ -51,11 +54,17 @@ def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> App
         if reasons:
             raise Unavailable("; ".join(reasons))
     components = {
-        id: worker.bind(component, types[component.type], plan.secrets)
+        id: worker.bind(component, types[component.type], _secrets_of(component, plan))
         for id, component in plan.components.items()
         if types[component.type].deployed
     }
     return ingress.bind_ingress(plan, components)
+
+
+def _secrets_of(component: ComponentPlan, plan: Plan) -> frozenset[str]:
+    """Return the secrets that this component knows: another's change must not restart it."""
+    known = repr(component)
+    return frozenset(secret for secret in plan.secrets if repr(secret)[1:-1] in known)
 
 
 def _plan(args: BuildArgs, types: Registry) -> Plan:

@@ -20,6 +20,17 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) or value is None else [value]
 
 
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {str(value).lower()}")  # pydantic would take true for 1
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Number = Annotated[float, BeforeValidator(_no_boolean)]
+Port = Annotated[Whole, Field(ge=1, le=65535)]
+
+
 class SpecModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,8 +38,8 @@ class SpecModel(BaseModel):
 class Resources(SpecModel):
     """What each replica takes of the cluster."""
 
-    num_gpus: Annotated[float, Field(ge=0, description="GPUs per replica; 0.5 shares one between two")] | None = None
-    num_cpus: Annotated[float, Field(ge=0, description="CPUs per replica")] | None = None
+    num_gpus: Annotated[Number, Field(ge=0, description="GPUs per replica; 0.5 shares one between two")] | None = None
+    num_cpus: Annotated[Number, Field(ge=0, description="CPUs per replica")] | None = None
     memory: Annotated[Size, Field(description="bytes per replica, or 8GiB")] | None = None
     accelerator_type: Annotated[str, Field(description="the kind of GPU, as Ray names it: A100, H100, L4")] | None = (
         None
@@ -44,10 +55,10 @@ class Resources(SpecModel):
 class Autoscaling(SpecModel):
     """Replicas by load."""
 
-    min: int = Field(default=1, ge=0)
-    max: int = Field(default=1, ge=1)
-    initial: int | None = Field(default=None, ge=0)
-    target_ongoing_requests: float | None = Field(default=None, gt=0)
+    min: Whole = Field(default=1, ge=0)
+    max: Whole = Field(default=1, ge=1)
+    initial: Whole | None = Field(default=None, ge=0)
+    target_ongoing_requests: Number | None = Field(default=None, gt=0)
     upscale_delay: Duration | None = None
     downscale_delay: Duration | None = None
     metrics_interval: Duration | None = None
@@ -66,10 +77,10 @@ class Deployment(SpecModel):
     """What every deployment, a component's or the ingress, may ask of Ray Serve."""
 
     resources: Resources | None = None
-    replicas: int | None = Field(default=None, ge=1)
+    replicas: Whole | None = Field(default=None, ge=1)
     autoscaling: Autoscaling | None = None
-    max_concurrent_count: int | None = Field(default=None, ge=1, description="ongoing requests per replica")
-    max_queued: int | None = Field(default=None, ge=0, description="waiting requests; beyond it 503 with Retry-After")
+    max_concurrent_count: Whole | None = Field(default=None, ge=1, description="ongoing requests per replica")
+    max_queued: Whole | None = Field(default=None, ge=0, description="waiting requests; beyond it 503 with Retry-After")
     runtime_env: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -82,7 +93,7 @@ class Deployment(SpecModel):
 class Webui(SpecModel):
     driver: Literal["gradio"] = "gradio"
     host: str | None = None
-    port: int | None = Field(default=None, ge=1, le=65535)
+    port: Port | None = None
 
 
 class Controller(Deployment):
@@ -91,11 +102,15 @@ class Controller(Deployment):
     type: Literal["http-server"] = "http-server"
     name: str | None = None
     host: str | None = None
-    port: int | None = Field(default=None, ge=1, le=65535)
-    origins: Annotated[list[str], BeforeValidator(_listed)] = Field(default=[], description="browsers' origins, or '*'")
+    port: Port | None = None
+    origins: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = Field(
+        default=[], description="browsers' origins, or '*'"
+    )
     compression: bool = False
     max_request_size: Size = 32 * 1024 * 1024
     webui: Webui | None = None
+    max_concurrent_count: int | None = Field(default=4096, ge=1, description="ongoing requests per replica, streams too")
+    max_queued: int | None = Field(default=4096, ge=0, description="waiting requests; beyond it 503 with Retry-After")
 
 
 class Component(Deployment):
@@ -116,10 +131,27 @@ class Action(SpecModel):
     output: Template = None
 
 
+def _factor(value: Any) -> Any:
+    """Return the factor that a word for it means."""
+    if not isinstance(value, str):
+        return _no_boolean(value)
+    if value not in BACKOFFS:
+        raise ValueError(f"expected a factor or one of {', '.join(BACKOFFS)}, got {value!r}; write 2, or exponential")
+    return BACKOFFS[value]
+
+
+BACKOFFS = {"fixed": 1.0, "exponential": 2.0}
+Factor = Annotated[
+    float, BeforeValidator(_factor, json_schema_input_type=float | Literal["fixed", "exponential"]), Field(ge=1)
+]
+
+
 class Retry(SpecModel):
-    max_attempts: int = Field(default=1, ge=1, le=100)
+    """How often a failed job is tried, and the pauses between."""
+
+    max_attempts: Whole = Field(default=1, ge=1, le=100)
     delay: Duration = 0.0
-    backoff: Annotated[float, Field(ge=1)] | Literal["fixed", "exponential"] = 1.0
+    backoff: Factor = 1.0
     max_delay: Duration = 60.0
 
 
@@ -137,20 +169,27 @@ class OnError(SpecModel):
 
 
 def _attempts(value: Any) -> Any:
-    return {"max_attempts": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, str | bool | float):
+        raise ValueError("expected a number of attempts, or a mapping; write `retry: 3` or `retry: {max_attempts: 3}`")
+    return {"max_attempts": value} if isinstance(value, int) else value
 
 
 class JobBase(SpecModel):
     id: Id | None = None
     title: str | None = None
-    depends_on: Annotated[list[str], BeforeValidator(_listed)] = []
+    depends_on: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = []
     condition: Template = None
-    output: Template = None
-    retry: Annotated[Retry, BeforeValidator(_attempts)] = Retry()
+    retry: Annotated[Retry, BeforeValidator(_attempts, json_schema_input_type=int | Retry)] = Retry()
     on_error: OnError | None = None
 
 
-class CallJob(JobBase):
+class GivingJob(JobBase):
+    """A job that has an output; routers have none."""
+
+    output: Template = None
+
+
+class CallJob(GivingJob):
     """Calls a component."""
 
     type: Literal["component"] = "component"
@@ -166,13 +205,13 @@ class Do(SpecModel):
     output: Template = None
 
 
-class ForEachJob(JobBase):
+class ForEachJob(GivingJob):
     """Calls a component for each item of `input`; the call sees `item` and `index`."""
 
     type: Literal["for-each"]
     input: Template
     do: Do
-    max_concurrent_count: int = Field(default=8, ge=1)
+    max_concurrent_count: Whole = Field(default=8, ge=1)
     streaming: Template = None
 
 
@@ -222,7 +261,7 @@ class SwitchJob(JobBase):
 
 class Route(SpecModel):
     to: str
-    weight: float | None = Field(default=None, ge=0)
+    weight: Number | None = Field(default=None, ge=0)
 
 
 class RandomJob(JobBase):
@@ -244,7 +283,7 @@ class RandomJob(JobBase):
         return self
 
 
-class DelayJob(JobBase):
+class DelayJob(GivingJob):
     """Waits a while, or until a time."""
 
     type: Literal["delay"]
@@ -259,6 +298,9 @@ class DelayJob(JobBase):
             raise ValueError("a delay takes exactly one of duration and time; write `duration: 5s`")
         return self
 
+
+ROUTERS = frozenset({"if", "switch", "random-router"})
+"""Types of jobs that choose the next one, and have no output."""
 
 JOBS: dict[str, type[JobBase]] = {
     "component": CallJob,

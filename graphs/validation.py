@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -43,70 +44,156 @@ def validate(
     *,
     bindings: bool = False,
     known: Iterable[str] = (),
+    meant: Iterable[str] = (),
+    salvage: bool = False,
 ) -> M | None:
     """Return the model's instance, or None after telling every mistake.
 
     With `bindings`, what a binding will give is left for the run to check, and None is returned when any is there.
-    `known` are keys beside the model's own that belong to `what`, for suggestions.
+    `known` are keys beside the model's own that belong to `what`, for suggestions. `meant` are keys that a mistake
+    already told suggests: that they are missing follows from it. With `salvage`, what is well is returned without the
+    keys that are not, to check the rest of the document against.
     """
     if node.kind != "mapping":
-        mistakes.add(
-            node.span, f"expected {what} to be a mapping, got {describe(node)}", "write `key: value` lines", node.path
-        )
+        expected = f"expected {what} to be a mapping, got {describe(node)}"
+        mistakes.add(node.span, expected, "write `key: value` lines", node.path)
         return None
+    data = to_data(node)
     try:
-        return model.model_validate(to_data(node))
+        return model.model_validate(data)
     except ValidationError as invalid:
-        for error in invalid.errors(include_url=False):
-            _tell(error, model, node, mistakes, what, bindings, tuple(known))
+        errors = invalid.errors(include_url=False)
+    _Telling(model, node, mistakes, what, bindings, tuple(known), set(meant)).tell(errors)
+    return _salvaged(model, data, errors) if salvage else None
+
+
+def _salvaged(model: type[M], data: dict[str, Any], errors: list[ErrorDetails]) -> M | None:
+    wrong = {error["loc"][0] for error in errors if error["loc"]}
+    try:
+        return model.model_validate({key: value for key, value in data.items() if key not in wrong})
+    except ValidationError:
         return None
 
 
-def _tell(
-    error: ErrorDetails,
-    model: type[BaseModel],
-    node: Mapping,
-    mistakes: Mistakes,
-    what: str,
-    bindings: bool,
-    known: tuple[str, ...],
-) -> None:
-    target, key_span, inside = _find(node, error["loc"])
-    if isinstance(error["input"], Unknown) and error["type"] not in ("missing", "extra_forbidden"):
-        if not bindings:
-            mistakes.add(
-                target.span,
-                "a binding can't stand here: this value is fixed when the document is built",
-                "write the value itself, or ${env.NAME}",
-                target.path,
+@dataclass
+class _Telling:
+    """Tells pydantic's errors of one node, each once: a union has one for each of its members."""
+
+    model: type[BaseModel]
+    node: Mapping
+    mistakes: Mistakes
+    what: str
+    bindings: bool
+    known: tuple[str, ...]
+    meant: set[str]
+    told: list[Span] = field(default_factory=list[Span])
+
+    def tell(self, errors: list[ErrorDetails]) -> None:
+        for error in sorted(errors, key=lambda each: each["type"] != "extra_forbidden"):
+            target, key_span, inside = _find(self.node, error["loc"])
+            place = f"{inside} of {self.what}" if inside else self.what
+            match error["type"]:
+                case "extra_forbidden":
+                    self._unknown(error["loc"], key_span or target.span, target.path, place)
+                case "missing":
+                    self._missing(str(error["loc"][-1]), target, place)
+                case _ if target.span not in self.told:
+                    self.told.append(target.span)
+                    self._wrong(error, target, key_span)
+                case _:
+                    pass
+
+    def _unknown(self, loc: tuple[int | str, ...], span: Span, path: str, place: str) -> None:
+        key, above = str(loc[-1]), loc[:-1]
+        own = _model_at(self.model, above)
+        names = [*(own.model_fields if own else ()), *(() if above else self.known)]
+        if above and key in (*self.model.model_fields, *self.known):
+            beside = str(above[0])
+            self.mistakes.add(
+                span, f"unknown key '{key}' in {place}", f"move `{key}` one level up, beside `{beside}`", path
             )
-        return
-    kind = error["type"]
-    place = f"{what}" if not inside else f"{inside} of {what}"
-    if kind == "extra_forbidden":
-        key = str(error["loc"][-1])
-        names = [*_keys_of(model, error["loc"][:-1]), *(known if len(error["loc"]) == 1 else ())]
-        unknown_key(key, key_span or target.span, target.path, place, names, mistakes)
-    elif kind == "missing":
-        key = error["loc"][-1]
-        mistakes.add(target.span, f"{place} needs '{key}'", f"write `{key}: …`", target.path)
-    elif kind in ("value_error", "assertion_error"):
-        message = str(error.get("ctx", {}).get("error", error["msg"]))
-        said, _, hint = message.partition("; ")
-        mistakes.add(key_span or target.span, said, hint or None, target.path)
-    elif kind == "literal_error":
-        _tell_literal(error, target, mistakes)
-    else:
-        expected = _expectation(error)
-        mistakes.add(target.span, f"expected {expected}, got {describe(target)}", _example(kind), target.path)
+            return
+        near = unknown_key(key, span, path, place, names, self.mistakes, (own,) if own else ())
+        if near is not None:
+            self.meant.add(near)
+
+    def _missing(self, key: str, target: Node, place: str) -> None:
+        if key not in self.meant:
+            self.mistakes.add(target.span, f"{place} needs '{key}'", f"write `{key}: …`", target.path)
+
+    def _wrong(self, error: ErrorDetails, target: Node, key_span: Span | None) -> None:
+        if isinstance(error["input"], Unknown):
+            if not self.bindings:
+                tell_binding(target, self.mistakes)
+            return
+        span = target.span if target.kind == "scalar" else key_span or target.span
+        match error["type"]:
+            case "value_error" | "assertion_error":
+                said, _, hint = _message(error).partition("; ")
+                said, hint = without_secrets(said, target), without_secrets(hint, target)
+                self.mistakes.add(span, said, hint or None, target.path)
+            case "literal_error":
+                _tell_literal(error, target, self.mistakes)
+            case kind:
+                expected = f"expected {_expectation(error)}, got {describe(target)}"
+                self.mistakes.add(target.span, expected, _example(kind, target), target.path)
 
 
-def unknown_key(key: str, span: Span, path: str, place: str, names: Iterable[str], mistakes: Mistakes) -> None:
-    """Tell an unknown key, with the nearest known one."""
+def _message(error: ErrorDetails) -> str:
+    return str(error.get("ctx", {}).get("error", error["msg"]))
+
+
+def tell_binding(node: Node, mistakes: Mistakes) -> None:
+    """Tell a binding where none can be."""
+    message = "a binding can't stand here: this value is fixed when the document is built"
+    mistakes.add(node.span, message, "write the value itself, or ${env.NAME}", node.path)
+
+
+def without_secrets(message: str, node: Node) -> str:
+    """Return the message with every value that came from the environment shown as it is written in the document."""
+    match node.kind:
+        case "scalar" if node.shown is not None:
+            for text in (repr(node.value), str(node.value)):
+                message = message.replace(text, node.shown)
+        case "mapping":
+            for entry in node.entries.values():
+                message = without_secrets(message, entry.node)
+        case "list":
+            for item in node.items:
+                message = without_secrets(message, item)
+        case _:
+            pass
+    return message
+
+
+def unknown_key(
+    key: str,
+    span: Span,
+    path: str,
+    place: str,
+    names: Iterable[str],
+    mistakes: Mistakes,
+    models: Iterable[type[BaseModel]] = (),
+) -> str | None:
+    """Tell an unknown key, with the nearest known one, which is returned; `models` may know it one level down."""
     names = sorted(set(names))
-    near = closest(key, names)
-    listed = f"Known keys: {', '.join(names)}."
-    mistakes.add(span, f"unknown key '{key}' in {place}", f"did you mean '{near}'?" if near else listed, path)
+    near, home = closest(key, names), _home_of(key, models)
+    if home is not None:
+        hint = f"move `{key}` one level down, under `{home}`"
+    else:
+        hint = f"did you mean '{near}'?" if near else f"Known keys: {', '.join(names)}."
+    mistakes.add(span, f"unknown key '{key}' in {place}", hint, path)
+    return near if home is None else home
+
+
+def _home_of(key: str, models: Iterable[type[BaseModel]]) -> str | None:
+    """Return the field whose own fields have that name."""
+    for model in models:
+        for name, info in model.model_fields.items():
+            inner = _model_in(info.annotation)
+            if inner is not None and key in inner.model_fields:
+                return name
+    return None
 
 
 def describe(node: Node) -> str:
@@ -124,8 +211,8 @@ def describe(node: Node) -> str:
             if node.value is None:
                 return "nothing"
             if isinstance(node.value, str):
-                shown = node.value if len(node.value) <= 40 else node.value[:39] + "…"
-                return f"'{shown}'"
+                line = node.value.replace("\n", "\\n")
+                return f"'{line if len(line) <= 40 else line[:39] + '…'}'"
             return str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
 
 
@@ -152,15 +239,13 @@ def _dotted(names: list[str]) -> str:
     return f"'{text}'" if text else ""
 
 
-def _keys_of(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the model that stands at `loc` below `model`."""
+def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Return the model that stands at `loc` below `model`."""
     current: type[BaseModel] | None = model
     for part in loc:
-        if current is None:
-            return []
-        if isinstance(part, str) and part in current.model_fields:
+        if current is not None and isinstance(part, str) and part in current.model_fields:
             current = _model_in(current.model_fields[part].annotation)
-    return list(current.model_fields) if current else []
+    return current
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -184,13 +269,13 @@ def _expectation(error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "greater_than_equal":
-            return f"{context['ge']} or more"
+            return f"{context['ge']:g} or more"
         case "greater_than":
-            return f"more than {context['gt']}"
+            return f"more than {context['gt']:g}"
         case "less_than_equal":
-            return f"at most {context['le']}"
+            return f"at most {context['le']:g}"
         case "less_than":
-            return f"less than {context['lt']}"
+            return f"less than {context['lt']:g}"
         case "too_short":
             return f"at least {context['min_length']} item" + ("" if context["min_length"] == 1 else "s")
         case "string_too_long":
@@ -203,11 +288,17 @@ def _expectation(error: ErrorDetails) -> str:
             return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
 
 
-def _example(kind: str) -> str | None:
+def _example(kind: str, node: Node) -> str | None:
+    if node.kind == "scalar" and node.value is None:
+        return "write a value after the ':', or leave the key out"
+    if kind == "string_type" and node.kind != "scalar":
+        return "write it as text on one line"
     return {
         "list_type": "write `[…]`, or one `- …` line for each",
         "bool_type": "write true or false",
         "bool_parsing": "write true or false",
+        "dict_type": "write `key: value` lines below it",
+        "model_type": "write `key: value` lines below it",
         "string_type": "put it in quotes",
         "string_pattern_mismatch": "write it like 'my-component_1'",
     }.get(kind)

@@ -8,12 +8,13 @@ from graphs import spec
 from graphs.checker import layout
 from graphs.checker.bindings import Environment, Lookup, resolve, tell_missing
 from graphs.checker.components import CheckedComponent, check_component, is_true, options
+from graphs.checker.ids import PLURAL, identify
 from graphs.checker.jobs import Surroundings, id_of, node_at
 from graphs.checker.layout import Layout, WorkflowLayout
 from graphs.checker.workflows import check_workflow
 from graphs.component import Registry
 from graphs.errors import DocumentError
-from graphs.plan import CallJob, Controller, ForEachJob, Options, Plan, Webui, WorkflowPlan
+from graphs.plan import CallJob, Controller, ForEachJob, Plan, Webui, WorkflowPlan
 from graphs.source import Entry, Mistakes, Node, Source, Span, parse
 from graphs.source import Mapping as MappingNode
 from graphs.suggest import closest
@@ -85,7 +86,7 @@ class _Checker:
 
     def _components(self) -> dict[str, CheckedComponent]:
         nodes = self.document.components
-        ids = layout.identify([(n, n.span) for n in nodes], "component", "component", (INGRESS,), self.mistakes)
+        ids = identify([(n, n.span) for n in nodes], "component", "component", (INGRESS,), self.mistakes)
         checked: dict[str, CheckedComponent] = {}
         self.known = tuple(dict.fromkeys(ids))
         for id, node in zip(ids, nodes, strict=True):
@@ -137,7 +138,7 @@ class _Checker:
             node, id = marked[1]
             self.mistakes.add(
                 _place(node, "default"),
-                f"two {layout.PLURAL[singular]} are the default: '{marked[0][1]}' and '{id}'",
+                f"two {PLURAL[singular]} are the default: '{marked[0][1]}' and '{id}'",
                 "keep one",
                 node.path,
             )
@@ -145,7 +146,7 @@ class _Checker:
 
     def _workflow_ids(self, mistakes: Mistakes) -> list[str]:
         nodes = [(w.keys, w.keys.span) for w in self.document.workflows]
-        return layout.identify(nodes, "workflow", "workflow", (), mistakes)
+        return identify(nodes, "workflow", "workflow", (), mistakes)
 
     def _workflows(
         self,
@@ -157,7 +158,7 @@ class _Checker:
         ids = self._workflow_ids(self.mistakes) if self.document.workflows else list(self.known)
         plans: dict[str, WorkflowPlan] = {}
         for workflow, id in zip(layouts, ids, strict=True):
-            job_ids = layout.identify([(j, j.span) for j in workflow.jobs], "job", "job", (), self.mistakes)
+            job_ids = identify([(j, j.span) for j in workflow.jobs], "job", "job", (), self.mistakes)
             around = Surroundings(
                 workflow=id,
                 components=components,
@@ -192,7 +193,7 @@ class _Checker:
             compression=valid.compression,
             max_request_size=valid.max_request_size,
             webui=Webui(webui.driver, webui.host, webui.port) if webui else None,
-            options=options(valid) if node else Options(),
+            options=options(valid),
         )
 
 

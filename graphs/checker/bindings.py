@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from graphs.language import LanguageError, bindings, parse, references, resolve_env
+from graphs.language import LanguageError, bindings, parse, references, resolve_env, typed
 from graphs.language.nodes import Binding, Constant, ListTemplate, MappingTemplate, Offsets, Reference, Template, Text
 from graphs.source import Bound, Diagnostic, Entry, Mistakes, Node, Scalar, Sequence, Span, offsets_in_source
 from graphs.source import Mapping as MappingNode
@@ -16,7 +16,7 @@ Lookup = Callable[[str], str | None]
 
 KNOWN_IN = {
     "input": "jobs, conditions and actions",
-    "jobs": "the fields of jobs and a workflow's output",
+    "jobs": "the fields of jobs and a workflow's output; hand it over in the job's `input`, and read input.NAME here",
     "output": "a job's output and a workflow's output",
     "result": "the output of a component's action",
     "response": "the output of a component's action",
@@ -30,19 +30,35 @@ KNOWN_IN = {
 FIXED_FIELDS = {"run": ("id", "workflow"), "session": ("id",), "error": ("type", "message")}
 
 
+SHORTEST_SECRET = 8
+"""Of the values hidden wherever they occur; a shorter one is hidden where it is used, lest it garble other words."""
+
+
 @dataclass
 class Environment:
     """What `${env.NAME}` finds, and what it found: the values that must never be shown."""
 
     lookup: Lookup
-    secrets: set[str] = field(default_factory=set[str])
-    missing: dict[str, list[Span]] = field(default_factory=dict[str, list[Span]])
+    found: dict[str, str] = field(default_factory=dict[str, str])
+    """Values, each with how the document writes it."""
+    missing: dict[str, list[tuple[Span, str]]] = field(default_factory=dict[str, list[tuple[Span, str]]])
+    """Names that are not set: where they are used, and the path of the value."""
 
     def get(self, name: str) -> str | None:
         value = self.lookup(name)
         if value:
-            self.secrets.add(value)
+            self.found.setdefault(value, f"${{env.{name}}}")
         return value
+
+    def secrets(self) -> frozenset[str]:
+        """Return what a running application must not show: not what reads like a switch, a small number, a letter."""
+        return frozenset(
+            value for value in self.found if len(value) >= SHORTEST_SECRET or (len(value) > 3 and typed(value) == value)
+        )
+
+    def hidden(self) -> dict[str, str]:
+        """Return what no message of the checker may show, each with what it shows instead."""
+        return {value: shown for value, shown in self.found.items() if len(value) >= SHORTEST_SECRET}
 
 
 def resolve(node: Node, environment: Environment, mistakes: Mistakes) -> Node:
@@ -68,11 +84,11 @@ def _resolve_scalar(node: Scalar, environment: Environment, mistakes: Mistakes) 
     try:
         template = parse(node.value)
     except LanguageError as error:
-        mistakes.add(span_in(node, error.at), error.message, error.hint, node.path)
+        mistakes.add(span_in(node, error.at), error.message, _cut_short(node) or error.hint, node.path)
         return _broken(node, mistakes)
     resolved = resolve_env(template, environment.get)
     for unset in resolved.unset:
-        environment.missing.setdefault(unset.name, []).append(span_in(node, unset.at))
+        environment.missing.setdefault(unset.name, []).append((span_in(node, unset.at), node.path))
     for error in resolved.errors:
         mistakes.add(span_in(node, error.at), error.message, error.hint, node.path)
     if resolved.unset or resolved.errors:
@@ -84,6 +100,15 @@ def _resolve_scalar(node: Scalar, environment: Environment, mistakes: Mistakes) 
     return Bound(_with_source(resolved.template, node), node)
 
 
+def _cut_short(node: Scalar) -> str | None:
+    """Return the hint for a binding that a ` #` ended: to YAML, a comment begins there."""
+    source, span = node.span.source, node.span
+    line = source.lines[span.line - 1]
+    rest = line[span.column - 1 + len(span.text) :]
+    open_ended = str(node.value).rfind("${") > str(node.value).rfind("}")
+    return "' #' begins a comment; put the value in quotes" if open_ended and rest.lstrip().startswith("#") else None
+
+
 def _broken(node: Scalar, mistakes: Mistakes) -> Bound:
     """Stand in for a value that can't be known, about which nothing more is told."""
     mistakes.silence(node.span)
@@ -92,10 +117,11 @@ def _broken(node: Scalar, mistakes: Mistakes) -> Bound:
 
 def tell_missing(environment: Environment, mistakes: Mistakes) -> None:
     """Tell every variable that is unset and has no default, where it is used first."""
-    for name, spans in sorted(environment.missing.items()):
+    for name, uses in sorted(environment.missing.items()):
+        span, path = uses[0]
         message = f"the environment variable {name} is not set"
         hint = f"set it, put it into .env, or write ${{env.{name} | default}}"
-        mistakes.found.append(Diagnostic(spans[0], message, hint))
+        mistakes.found.append(Diagnostic(span, message, hint, path))
 
 
 def span_in(node: Scalar, at: Offsets) -> Span:
@@ -130,7 +156,9 @@ class Visible:
     names: frozenset[str]
     chunked: frozenset[str] = frozenset()
     """Names X for which `X[]` has a meaning."""
-    jobs: tuple[str, ...] = ()
+    jobs: tuple[str, ...] | None = ()
+    """None when a mistake hides which there are."""
+    routers: frozenset[str] = frozenset()
     this_job: str | None = None
 
 
@@ -173,8 +201,8 @@ def _check_reference(
             f"'{reference.name}[]' names a chunk, but {reference.name} doesn't come in chunks in {visible.what}, in {text}",
             hint,
         )
-    if reference.name == "jobs":
-        _check_job_reference(reference, text, visible, tell)
+    if reference.name == "jobs" and visible.jobs is not None:
+        _check_job_reference(reference, text, visible, visible.jobs, tell)
     elif reference.name in FIXED_FIELDS and (
         not reference.path or reference.path[0] not in FIXED_FIELDS[reference.name]
     ):
@@ -188,25 +216,28 @@ def _check_reference(
 
 
 def _check_job_reference(
-    reference: Reference, text: str, visible: Visible, tell: Callable[[int, str, str | None], None]
+    reference: Reference,
+    text: str,
+    visible: Visible,
+    jobs: tuple[str, ...],
+    tell: Callable[[int, str, str | None], None],
 ) -> None:
-    listed = f"Jobs: {', '.join(visible.jobs)}."
+    listed = f"Jobs: {', '.join(jobs)}."
     if not reference.path:
-        tell(0, f"'jobs' needs the id of a job, in {text}", f"write jobs.{visible.jobs[0]}.output. {listed}")
+        tell(0, f"'jobs' needs the id of a job, in {text}", f"write jobs.{jobs[0]}.output. {listed}")
         return
     job = str(reference.path[0])
-    if job not in visible.jobs:
-        near = closest(job, visible.jobs)
+    if job not in jobs:
+        near = closest(job, jobs)
         tell(1, f"unknown job '{job}' in {text}", f"did you mean '{near}'? {listed}" if near else listed)
     elif job == visible.this_job:
-        tell(
-            1,
-            f"job '{job}' refers to its own output in {text}",
-            "write output for its own result, in its `output` only",
-        )
+        hint = "write output for its own result, in its `output` only"
+        tell(1, f"job '{job}' refers to its own output in {text}", hint)
     elif len(reference.path) < 2 or reference.path[1] != "output":
         got = f"'{reference.path[1]}'" if len(reference.path) > 1 else "nothing"
         tell(2, f"expected output after 'jobs.{job}.', got {got} in {text}", f"write jobs.{job}.output")
+    elif job in visible.routers:
+        tell(1, f"job '{job}' only chooses and has no output, in {text}", "read the output of a job it leads to")
 
 
 def bounds(node: Node | None) -> Iterator[Bound]:

@@ -9,13 +9,14 @@ from typing import Any
 from graphs import spec
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
-from graphs.checker.layout import ActionLayout, ComponentLayout, identify
+from graphs.checker.ids import identify
+from graphs.checker.layout import ActionLayout, ComponentLayout
 from graphs.component import Component, TakesStream
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
 from graphs.source import Bound, Entry, Mapping, Mistakes, Node, Scalar, Sequence
-from graphs.validation import to_data, validate
+from graphs.validation import tell_binding, to_data, validate, without_secrets
 
 SEEN_BY_INPUT = frozenset({"input", "run", "session"})
 SEEN_BY_OUTPUT = SEEN_BY_INPUT | {"result", "response"}
@@ -25,11 +26,24 @@ SEEN_BY_OUTPUT = SEEN_BY_INPUT | {"result", "response"}
 class CheckedComponent:
     plan: ComponentPlan
     cls: type[Component[Any, Any]]
+    layout: ComponentLayout
+    well: bool
+    """Whether it has no mistake, so that what follows from it can be told."""
 
     def action(self, name: str | None) -> ActionPlan | None:
         """Return the action a job means: the named one, else the only or default one."""
         chosen = name if name is not None else self.plan.default_action
         return self.plan.actions.get(chosen) if chosen is not None else None
+
+    def complaints(self, action: str, nulls: frozenset[str]) -> list[tuple[str, str]]:
+        """Return what the type says of an action (field, message) when some of its fields turn out null."""
+        if not self.well:
+            return []
+        written = dict(zip(self.plan.actions, self.layout.actions, strict=False)).get(action)
+        if written is None:
+            return []
+        data = {key: None if key in nulls else value for key, value in to_data(written.input).items()}
+        return list(self.cls.check(to_data(self.layout.config), data))
 
     def streamable(self) -> frozenset[str]:
         """Return the Input fields that can be handed a stream as it flows."""
@@ -45,22 +59,28 @@ class CheckedComponent:
 
 def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> CheckedComponent:
     """Return the component, checked; after mistakes it is still good enough to check workflows against."""
-    common = validate(spec.Component, layout.keys, mistakes, layout.what)
+    before = len(mistakes.found)
+    common = validate(spec.Component, layout.keys, mistakes, layout.what, meant=layout.meant)
+    tell_bindings(layout.keys.get("runtime_env"), mistakes)
     config = _check_config(layout, mistakes)
     ids = identify([(each.keys, each.keys.span) for each in layout.actions], "action", "action", (), mistakes)
     actions = {name: _check_action(each, name, mistakes) for name, each in zip(ids, layout.actions, strict=True)}
-    for each in layout.actions:
-        _check_type_rules(layout, each, mistakes)
+    default = _default(layout.actions, ids, layout, mistakes)
+    well = layout.well and len(mistakes.found) == before
+    if well:
+        for each in layout.actions:
+            _check_type_rules(layout, each, mistakes)
+        well = len(mistakes.found) == before
     plan = ComponentPlan(
         id=id,
         type=layout.cls.type,
         config=config,
         actions=actions,
-        default_action=_default(layout.actions, ids, layout, mistakes),
+        default_action=default,
         options=options(common) if common else Options(),
         where=str(layout.node.span),
     )
-    return CheckedComponent(plan, layout.cls)
+    return CheckedComponent(plan, layout.cls, layout, well)
 
 
 def options(deployment: spec.Deployment) -> Options:
@@ -89,14 +109,22 @@ def options(deployment: spec.Deployment) -> Options:
 
 def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> MappingType[str, Any]:
     own_names = layout.cls.config_names
-    config = _as_text(layout.config, own_names) if own_names else layout.config
-    assert config.kind == "mapping"
+    config: Node = layout.config
     if own_names:
-        bindings.check_names(layout.config, Visible(layout.what, own_names), mistakes)
-    valid = validate(
-        layout.cls.Config, config, mistakes, f"{layout.what} ({layout.cls.type})", known=spec.Component.model_fields
-    )
+        bindings.check_names(config, Visible(layout.what, own_names), mistakes)
+        config = _as_text(config, own_names)
+        for bound in bindings.bounds(config):
+            mistakes.silence(bound.span)  # told by its names
+    what = f"{layout.what} ({layout.cls.type})"
+    valid = validate(layout.cls.Config, config, mistakes, what, known=spec.Component.model_fields, meant=layout.meant)
+    tell_bindings(config, mistakes)
     return to_data(config) if valid is not None else {}
+
+
+def tell_bindings(node: Node | None, mistakes: Mistakes) -> None:
+    """Tell the bindings that stand inside a fixed value of any shape."""
+    for bound in bindings.bounds(node):
+        tell_binding(bound, mistakes)
 
 
 def _as_text(node: Node, names: frozenset[str]) -> Node:
@@ -122,20 +150,18 @@ def _check_action(layout: ActionLayout, name: str, mistakes: Mistakes) -> Action
     bindings.check_names(layout.input, Visible(layout.what, SEEN_BY_INPUT), mistakes)
     chunks = frozenset({"result", "response"})
     bindings.check_names(output, Visible(f"the output of {layout.what}", SEEN_BY_OUTPUT, chunks), mistakes)
+    names = spec.Action.model_fields
+    validate(layout.cls.Input, layout.input, mistakes, layout.what, bindings=True, known=names, meant=layout.meant)
     compiled = bindings.to_template(layout.input) or MappingTemplate(())
     return ActionPlan(name, compiled if layout.input.entries else Constant({}), bindings.to_template(output))
 
 
 def _check_type_rules(layout: ComponentLayout, action: ActionLayout, mistakes: Mistakes) -> None:
-    """Check the fields against the type's Input, then ask the type what only it can know."""
-    before = len(mistakes.found)
-    validate(layout.cls.Input, action.input, mistakes, action.what, bindings=True, known=spec.Action.model_fields)
-    if len(mistakes.found) > before:
-        return
+    """Ask the type what only it can know."""
     for field, message in layout.cls.check(to_data(layout.config), to_data(action.input)):
         entry = _entry_at(action.input, field) or _entry_at(layout.config, field)
         span = entry.node.span if entry else action.input.span
-        said, _, hint = message.partition("; ")
+        said, _, hint = without_secrets(without_secrets(message, layout.config), action.input).partition("; ")
         mistakes.add(span, said, hint or None, entry.node.path if entry else action.input.path)
 
 
@@ -160,12 +186,9 @@ def _default(actions: list[ActionLayout], ids: list[str], layout: ComponentLayou
         return ids[0]
     marked = [id for id, each in zip(ids, actions, strict=True) if is_true(each.keys.get("default"))]
     if len(marked) > 1:
-        mistakes.add(
-            layout.node.span,
-            f"{layout.what} has {len(marked)} default actions: {', '.join(marked)}",
-            "keep one",
-            layout.node.path,
-        )
+        second = [each.keys for each in actions if is_true(each.keys.get("default"))][1]
+        message = f"{layout.what} has {len(marked)} default actions: {', '.join(marked)}"
+        mistakes.add(second.entries["default"].key_span, message, "keep one", second.path)
     return marked[0] if marked else None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphs import spec
+from graphs.checker.ids import PLURAL
 from graphs.component import Component, Registry
-from graphs.source import Entry, Mapping, Mistakes, Node, Span
+from graphs.source import Entry, Mapping, Mistakes, Node
 from graphs.suggest import closest
 from graphs.validation import describe, unknown_key
 
@@ -17,7 +17,7 @@ ACTION_KEYS = frozenset(spec.Action.model_fields)
 WORKFLOW_KEYS = frozenset(spec.Workflow.model_fields)
 JOB_KEYS = frozenset(key for model in spec.JOBS.values() for key in model.model_fields)
 
-PLURAL = {"component": "components", "workflow": "workflows", "action": "actions", "job": "jobs"}
+ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class ActionLayout:
     input: Mapping
     """The fields of the type's Input, the component's own among them as defaults."""
     what: str
+    meant: frozenset[str] = frozenset()
+    """Keys that mistakes already told suggest."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class ComponentLayout:
     config: Mapping
     actions: list[ActionLayout]
     what: str
+    meant: frozenset[str]
+    well: bool
+    """Whether every key has found its place."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class WorkflowLayout:
     jobs: list[Mapping]
     flat: bool
     what: str
+    well: bool = True
+    """False when a mistake hides which jobs there are."""
 
 
 @dataclass(frozen=True)
@@ -52,61 +59,85 @@ class Layout:
     controller: Mapping | None
     components: list[Mapping]
     workflows: list[WorkflowLayout]
+    components_known: bool
+    """False when a mistake hides which components there are."""
+    workflows_known: bool
 
 
 def read(root: Node, mistakes: Mistakes) -> Layout | None:
-    """Return the document's parts; None when it is no mapping."""
+    """Return the document's parts; None when there are none to be found."""
     if root.kind != "mapping":
         mistakes.add(root.span, f"expected a document of keys, got {describe(root)}", "begin with `component:`")
+        return None
+    if _is_component(root):
+        first = next(iter(root.entries.values()))
+        hint = "indent all of it, and write `component:` on a line above"
+        mistakes.add(first.key_span, "these are the keys of a component, on the level of the document", hint)
         return None
     for entry in root.entries.values():
         if entry.key not in spec.DOCUMENT_KEYS:
             unknown_key(entry.key, entry.key_span, entry.node.path, "the document", spec.DOCUMENT_KEYS, mistakes)
     controller = root.get("controller")
     if controller is not None and controller.kind != "mapping":
-        mistakes.add(controller.span, f"expected controller to be a mapping, got {describe(controller)}")
+        expected = f"expected controller to be a mapping, got {describe(controller)}"
+        mistakes.add(controller.span, expected, "write `key: value` lines below it, or leave it out", controller.path)
         controller = None
+    before = len(mistakes.found)
     components = items(root, "component", mistakes)
-    if not components and not mistakes:
+    if not components and "workflow" not in root.entries and "workflows" not in root.entries and not mistakes:
         mistakes.add(root.span, "the document has no component", "write `component:` with a type")
-    workflows = [_workflow(node, mistakes) for node in items(root, "workflow", mistakes)]
-    return Layout(controller, components, workflows)
+    components_known = len(mistakes.found) == before and root.entries.keys() <= {*spec.DOCUMENT_KEYS}
+    before = len(mistakes.found)
+    written = items(root, "workflow", mistakes)
+    workflows_known = len(mistakes.found) == before and root.entries.keys() <= {*spec.DOCUMENT_KEYS}
+    workflows = [_workflow(node, mistakes) for node in written]
+    known = components_known and all(_has_text_id(each) for each in components)
+    return Layout(controller, components, workflows, known, workflows_known)
+
+
+def _is_component(root: Mapping) -> bool:
+    return "type" in root.entries and not root.entries.keys() & {*spec.DOCUMENT_KEYS}
+
+
+def _has_text_id(node: Mapping) -> bool:
+    given = node.get("id")
+    return given is None or given.kind == "scalar"
 
 
 def items(parent: Mapping, singular: str, mistakes: Mistakes) -> list[Mapping]:
     """Return the mappings under `singular` (one) or its plural (a list)."""
     plural = PLURAL[singular]
     one, many = parent.entries.get(singular), parent.entries.get(plural)
+    found: list[Node] = []
     if one and many:
-        mistakes.add(
-            one.key_span,
-            f"'{singular}' and '{plural}' exclude each other",
-            f"move it into the list of {plural}",
-            one.node.path,
-        )
-    found: list[Node] = [one.node] if one else []
+        message, hint = f"'{singular}' and '{plural}' exclude each other", f"move it into the list of {plural}"
+        mistakes.add(one.key_span, message, hint, one.node.path)
     if one and one.node.kind == "list":
-        mistakes.add(
-            one.node.span, f"expected '{singular}' to be one mapping, got a list", f"write `{plural}:`", one.node.path
-        )
-        found = []
-    if many:
-        if many.node.kind == "list":
-            found += many.node.items
-        else:
-            mistakes.add(
-                many.node.span,
-                f"expected '{plural}' to be a list, got {describe(many.node)}",
-                f"begin each with `- `, or write `{singular}:` for a single one",
-                many.node.path,
-            )
+        message, hint = f"expected '{singular}' to be one mapping, got a list", f"write `{plural}:`"
+        mistakes.add(one.key_span, message, hint, one.node.path)
+        found += one.node.items
+    elif one:
+        found.append(one.node)
+    if many and many.node.kind == "list":
+        found += many.node.items
+    elif many:
+        message = f"expected '{plural}' to be a list, got {describe(many.node)}"
+        mistakes.add(many.key_span, message, _as_list(many.node, singular), many.node.path)
     mappings: list[Mapping] = []
     for node in found:
         if node.kind == "mapping":
             mappings.append(node)
         else:
-            mistakes.add(node.span, f"expected a {singular} to be a mapping, got {describe(node)}", None, node.path)
+            expected = f"expected {ARTICLE[singular]} {singular} to be a mapping, got {describe(node)}"
+            mistakes.add(node.span, expected, "write `key: value` lines below it", node.path)
     return mappings
+
+
+def _as_list(node: Node, singular: str) -> str:
+    """Return how what was meant as a list is written as one."""
+    if node.kind == "mapping" and node.entries and all(each.node.kind == "mapping" for each in node.entries.values()):
+        return f"write `- id: {next(iter(node.entries))}` and its keys below, and so on for each"
+    return f"begin each with `- `, or write `{singular}:` for a single one"
 
 
 def name_of(node: Mapping, singular: str) -> str:
@@ -120,122 +151,135 @@ def name_of(node: Mapping, singular: str) -> str:
 def component(node: Mapping, registry: Registry, mistakes: Mistakes) -> ComponentLayout | None:
     """Sort a component's keys into its own, its type's Config and its actions' Input; None for an unknown type."""
     what = name_of(node, "component")
+    before = len(mistakes.found)
     cls = _component_type(node, registry, what, mistakes)
     if cls is None:
         return None
-    has_actions = "action" in node.entries or "actions" in node.entries
-    own, config, shared, flat_output = _sort_keys(node, cls, what, mistakes)
-    if has_actions and flat_output is not None:
-        mistakes.add(
-            flat_output.key_span,
-            f"output of {what} belongs to its action",
-            "move it under `action:`",
-            flat_output.node.path,
-        )
-    defaults = _part(node, shared)
-    if has_actions:
-        actions = [
-            _action(
-                each,
-                cls,
-                defaults,
-                f"the action of {what}" if "action" in node.entries else f"an action of {what}",
-                mistakes,
-            )
-            for each in items(node, "action", mistakes)
-        ]
-        if not actions and not mistakes:
-            mistakes.add(
-                node.span, f"{what} has an empty list of actions", "write at least one action, or none", node.path
-            )
+    keys = _sort_keys(node, cls, what, mistakes)
+    defaults = _part(node, keys.shared)
+    if "action" in node.entries or "actions" in node.entries:
+        actions = _actions(node, cls, defaults, what, mistakes)
+        if keys.output is not None:
+            message, hint = f"output of {what} belongs to its action", "move it under `action:`"
+            mistakes.add(keys.output.key_span, message, hint, keys.output.node.path)
     else:
-        keys = _part(node, {"output": flat_output} if flat_output else {})
-        actions = [ActionLayout(keys, defaults, what)]
-    return ComponentLayout(node, cls, _part(node, own), _part(node, config), actions, what)
+        flat = _part(node, {"output": keys.output} if keys.output else {})
+        actions = [ActionLayout(flat, defaults, what, frozenset(keys.meant))]
+    return ComponentLayout(
+        node=node,
+        cls=cls,
+        keys=_part(node, keys.own),
+        config=_part(node, keys.config),
+        actions=actions,
+        what=what,
+        meant=frozenset(keys.meant),
+        well=len(mistakes.found) == before,
+    )
 
 
-Entries = dict[str, Entry]
+def _actions(
+    node: Mapping, cls: type[Component[Any, Any]], defaults: Mapping, what: str, mistakes: Mistakes
+) -> list[ActionLayout]:
+    name = f"the action of {what}" if "action" in node.entries else f"an action of {what}"
+    actions = [_action(each, cls, defaults, name, mistakes) for each in items(node, "action", mistakes)]
+    given = node.get("actions")
+    if given is not None and given.kind == "list" and not given.items:
+        mistakes.add(
+            given.span, f"{what} has an empty list of actions", "write at least one, or leave it out", given.path
+        )
+    return actions
 
 
-def _sort_keys(
-    node: Mapping, cls: type[Component[Any, Any]], what: str, mistakes: Mistakes
-) -> tuple[Entries, Entries, Entries, Entry | None]:
-    """Return the component's own keys, its type's Config, its type's Input, and the flat form's output."""
-    own: Entries = {}
-    config: Entries = {}
-    shared: Entries = {}
-    flat_output: Entry | None = None
+@dataclass
+class _Keys:
+    """A component's keys: its own, its type's Config, its type's Input, and the flat form's output."""
+
+    own: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    config: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    shared: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    output: Entry | None = None
+    meant: set[str] = field(default_factory=set[str])
+
+
+def _sort_keys(node: Mapping, cls: type[Component[Any, Any]], what: str, mistakes: Mistakes) -> _Keys:
+    keys = _Keys()
     for key, entry in node.entries.items():
         if key in COMPONENT_KEYS:
-            own[key] = entry
+            keys.own[key] = entry
         elif key in ("action", "actions"):
             continue
         elif key in cls.Config.model_fields:
-            config[key] = entry
+            keys.config[key] = entry
         elif key in cls.Input.model_fields:
-            shared[key] = entry
+            keys.shared[key] = entry
         elif key == "output":
-            flat_output = entry
+            keys.output = entry
         else:
             names = {*COMPONENT_KEYS, *cls.Config.model_fields, *cls.Input.model_fields, "action", "actions", "output"}
-            unknown_key(key, entry.key_span, entry.node.path, f"{what} ({cls.type})", names, mistakes)
-    return own, config, shared, flat_output
+            models = (cls.Config, cls.Input, spec.Component)
+            place = f"{what} ({cls.type})"
+            near = unknown_key(key, entry.key_span, entry.node.path, place, names, mistakes, models)
+            keys.meant |= set(cls.Input.model_fields) if near in ("action", "actions") else {near} if near else set()
+    return keys
 
 
 def _component_type(
     node: Mapping, registry: Registry, what: str, mistakes: Mistakes
 ) -> type[Component[Any, Any]] | None:
-    given = node.get("type")
+    given, types = node.get("type"), ", ".join(sorted(registry))
     if given is None:
-        mistakes.add(
-            node.span, f"{what} needs a 'type'", f"write `type:` with one of {', '.join(sorted(registry))}", node.path
-        )
+        _tell_typeless(node, what, types, mistakes)
         return None
     if given.kind != "scalar" or not isinstance(given.value, str):
         mistakes.add(
-            given.span,
-            f"expected a component type, got {describe(given)}",
-            f"write one of {', '.join(sorted(registry))}",
-            given.path,
+            given.span, f"expected a component type, got {describe(given)}", f"write one of {types}", given.path
         )
         return None
     if given.value not in registry:
         near = closest(given.value, registry)
-        hint = f"did you mean '{near}'? " if near else ""
-        mistakes.add(
-            given.span,
-            f"unknown component type '{given.value}'",
-            f"{hint}Types: {', '.join(sorted(registry))}.",
-            given.path,
-        )
+        hint = f"did you mean '{near}'? Types: {types}." if near else f"Types: {types}."
+        mistakes.add(given.span, f"unknown component type {describe(given)}", hint, given.path)
         return None
     return registry[given.value]
+
+
+def _tell_typeless(node: Mapping, what: str, types: str, mistakes: Mistakes) -> None:
+    for key, entry in node.entries.items():
+        if key not in COMPONENT_KEYS and closest(key, ("type",)):
+            unknown_key(key, entry.key_span, entry.node.path, what, ("type",), mistakes)
+            return
+    mistakes.add(node.span, f"{what} needs a 'type'", f"write `type:` with one of {types}", node.path)
 
 
 def _action(
     node: Mapping, cls: type[Component[Any, Any]], defaults: Mapping, what: str, mistakes: Mistakes
 ) -> ActionLayout:
-    own, given = {}, {}
+    own: dict[str, Entry] = {}
+    given: dict[str, Entry] = {}
+    meant: set[str] = set()
     for key, entry in node.entries.items():
         if key in ACTION_KEYS:
             own[key] = entry
         elif key in cls.Input.model_fields:
             given[key] = entry
         elif key in cls.Config.model_fields or key in COMPONENT_KEYS:
-            mistakes.add(
-                entry.key_span,
+            message, hint = (
                 f"'{key}' belongs to the component, not to its action",
                 f"move `{key}` one level up, beside `type`",
-                entry.node.path,
             )
+            mistakes.add(entry.key_span, message, hint, entry.node.path)
         else:
-            unknown_key(key, entry.key_span, entry.node.path, what, {*ACTION_KEYS, *cls.Input.model_fields}, mistakes)
-    return ActionLayout(_part(node, own), _part(node, {**defaults.entries, **given}), what)
+            names = {*ACTION_KEYS, *cls.Input.model_fields}
+            near = unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (cls.Input,))
+            meant |= {near} if near else set()
+    return ActionLayout(_part(node, own), _part(node, {**defaults.entries, **given}), what, frozenset(meant))
 
 
 def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
     what = name_of(node, "workflow")
-    own, flat = {}, {}
+    before = len(mistakes.found)
+    own: dict[str, Entry] = {}
+    flat: dict[str, Entry] = {}
     for key, entry in node.entries.items():
         if key in WORKFLOW_KEYS:
             own[key] = entry
@@ -244,58 +288,21 @@ def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
         elif key in JOB_KEYS:
             flat[key] = entry
         else:
-            unknown_key(
-                key, entry.key_span, entry.node.path, what, {*WORKFLOW_KEYS, *JOB_KEYS, "job", "jobs"}, mistakes
-            )
+            names = {*WORKFLOW_KEYS, *JOB_KEYS, "job", "jobs"}
+            unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (spec.CallJob,))
     if "job" not in node.entries and "jobs" not in node.entries:
-        return WorkflowLayout(_part(node, own), [_part(node, flat)], True, what)
+        well = len(mistakes.found) == before
+        return WorkflowLayout(_part(node, own), [_part(node, flat)] if well or flat else [], True, what, well)
     for entry in flat.values():
-        mistakes.add(
-            entry.key_span, f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs", entry.node.path
-        )
+        message, hint = f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs"
+        mistakes.add(entry.key_span, message, hint, entry.node.path)
     jobs = items(node, "job", mistakes)
-    if not jobs and not mistakes:
-        mistakes.add(node.span, f"{what} has an empty list of jobs", "write at least one job, or none", node.path)
-    return WorkflowLayout(_part(node, own), jobs, False, what)
+    given = node.get("jobs")
+    if given is not None and given.kind == "list" and not given.items:
+        mistakes.add(given.span, f"{what} has an empty list of jobs", "write at least one, or leave it out", given.path)
+    well = len(mistakes.found) == before and all(_has_text_id(job) for job in jobs)
+    return WorkflowLayout(_part(node, own), jobs, False, what, well)
 
 
 def _part(node: Mapping, entries: dict[str, Entry]) -> Mapping:
     return Mapping(entries, node.span, node.path)
-
-
-def identify(
-    nodes: Iterable[tuple[Mapping, Span]], singular: str, fallback: str, reserved: Iterable[str], mistakes: Mistakes
-) -> list[str]:
-    """Return an id for each: its own, or the fallback for the one that may go without; tell clashes."""
-    ids: list[str] = []
-    first: dict[str, Span] = {}
-    unnamed: Span | None = None
-    for node, span in nodes:
-        given = node.entries.get("id")
-        if given is None:
-            if unnamed is not None:
-                mistakes.add(
-                    span,
-                    f"a second {singular} without an id",
-                    f"only one may go without; the first is on line {unnamed.line}: give this one an `id`",
-                    node.path,
-                )
-            unnamed = unnamed or span
-            ids.append(fallback)
-            continue
-        value = given.node.value if given.node.kind == "scalar" else None
-        name = value if isinstance(value, str) else str(value)
-        if name in first:
-            mistakes.add(
-                given.node.span,
-                f"two {PLURAL[singular]} are called '{name}'",
-                f"the first is on line {first[name].line}; give this one another id",
-                given.node.path,
-            )
-        elif name in reserved:
-            mistakes.add(
-                given.node.span, f"the id '{name}' is taken by the product itself", "choose another", given.node.path
-            )
-        first.setdefault(name, given.node.span)
-        ids.append(name)
-    return ids

@@ -181,7 +181,6 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
         to = valid.on_error.to
         output = draft.template("on_error", "output") if to is None else None
         on_error = OnError(output, to)
-    backoff = {"fixed": 1.0, "exponential": 2.0}.get(str(valid.retry.backoff), valid.retry.backoff)
     return {
         "id": draft.id,
         "needs": wires.needs,
@@ -193,7 +192,7 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
         "condition": condition,
         "condition_text": text,
         "output": draft.template("output"),
-        "retry": Retry(valid.retry.max_attempts, valid.retry.delay, float(backoff), valid.retry.max_delay),
+        "retry": Retry(valid.retry.max_attempts, valid.retry.delay, valid.retry.backoff, valid.retry.max_delay),
         "on_error": on_error,
     }
 

@@ -1,0 +1,235 @@
+"""A Question in, a component run, its chunks into a sink, and the Reply out. Neither Ray nor sockets are known here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Protocol
+
+from deployments.crossing import Answered, Erred, Question, Reply, Stopped, Streamed
+from deployments.flow import Left, Lost
+from deployments.leaves import joined
+from deployments.redaction import Redactor
+from deployments.rendering import render_input
+from graphs.component import Component, Whole
+from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable
+from graphs.language import Scope, references, render
+from graphs.plan import ActionPlan, ComponentPlan
+from graphs.stream import Batch, Chunk, Stream, Value, is_empty
+
+logger = logging.getLogger("anabranch.worker")
+
+RESULTS = ("result", "response")
+"""What an action's output template calls the component's answer."""
+STOP_DEADLINE = 10.0
+"""How long a component may take to stop once nobody wants its answer."""
+
+
+class Sink(Protocol):
+    """Where chunks go: an Outlet, or a Basket."""
+
+    count: int
+    on_stop: Callable[[], object] | None
+
+    @property
+    def stopped(self) -> Exception | None: ...
+    def put(self, chunk: Chunk) -> bool: ...
+    async def room(self) -> None: ...
+    def finish(self) -> None: ...
+    def fail(self, error: AnabranchError) -> None: ...
+
+
+class Answer:
+    """How one answer leaves: the sink is opened with its first chunk."""
+
+    def __init__(self, open: Callable[[], Sink]) -> None:
+        self._open = open
+        self.sink: Sink | None = None
+        self.stop: Callable[[], object] | None = None
+
+    def start(self) -> Sink:
+        """Return the sink, open."""
+        if self.sink is None:
+            self.sink = self._open()
+            self.sink.on_stop = self.stop
+            if self.sink.stopped is not None:
+                raise self.sink.stopped
+        return self.sink
+
+
+class Answerer:
+    """Runs one component for whoever asks."""
+
+    def __init__(self, plan: ComponentPlan, component: Component[Any, Any], redactor: Redactor) -> None:
+        self._plan = plan
+        self._component = component
+        self._redactor = redactor
+        self._stubborn: set[asyncio.Task[Reply]] = set()
+
+    async def answer(self, question: Question, open: Callable[[], Sink]) -> Reply:
+        """Answer; a failure is a reply too. Cancelled, or left by its reader, the component is stopped first."""
+        answer = Answer(open)
+        work = asyncio.create_task(self._answer(question, answer))
+        answer.stop = work.cancel
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            await self._stop(work, question)
+            raise
+        return self._reply(work, question, answer)
+
+    def _reply(self, work: asyncio.Task[Reply], question: Question, answer: Answer) -> Reply:
+        try:
+            return work.result()
+        except Left:
+            return Stopped()
+        except Lost as lost:
+            return Erred(Unavailable(f"component '{self._plan.id}' lost its caller: {lost}").to_data())
+        except asyncio.CancelledError:
+            match answer.sink.stopped if answer.sink is not None else None:
+                case Left():
+                    return Stopped()
+                case Lost() as lost:
+                    return Erred(Unavailable(f"component '{self._plan.id}' lost its caller: {lost}").to_data())
+                case _:
+                    error: AnabranchError = ComponentFailed(f"component '{self._plan.id}' cancelled itself")
+        except AnabranchError as refusal:
+            error = refusal
+        except Exception as failure:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
+            error = self._failed(failure, question)
+        error = self._redactor.error(error)
+        if answer.sink is not None:
+            answer.sink.fail(error)
+        return Erred(error.to_data())
+
+    def _failed(self, failure: BaseException, question: Question) -> AnabranchError:
+        """Return the error of an exception nobody foresaw; its traceback is in the log alone."""
+        logger.error("run %s: component '%s' failed", question.run_id, self._plan.id, exc_info=failure)
+        first = next(iter(str(failure).splitlines()), "")
+        said = f": {first}" if first else ""
+        return ComponentFailed(f"component '{self._plan.id}' failed: {type(failure).__name__}{said}")
+
+    async def _answer(self, question: Question, answer: Answer) -> Reply:
+        scope = asyncio.timeout(question.remaining)
+        try:
+            async with scope:
+                return await self._run(question, answer)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise TimedOut(f"component '{self._plan.id}' did not finish before the run's deadline") from None
+
+    async def _run(self, question: Question, answer: Answer) -> Reply:
+        action = self._action(question.action)
+        names: dict[str, Value] = {
+            "input": question.input,
+            "run": {"id": question.run_id},
+            "session": {"id": question.session_id},
+        }
+        input = await render_input(action, self._component.Input, names, self._plan.id)
+        async with _closing(self._component.run(input)) as chunks:
+            first = await anext(chunks, None)
+            if isinstance(first, Whole):
+                return Answered(await _mapped_whole(action, names, first.value), first.notes)
+            if action.output is None:
+                return await _send(first, chunks, answer)
+            mapped = await _mapped_stream(action, names, Stream(_in_batches(first, chunks)))
+            if isinstance(mapped, Stream):
+                return await _send_batches(mapped, answer)
+            return Answered(mapped)
+
+    def _action(self, id: str) -> ActionPlan:
+        action = self._plan.actions.get(id)
+        if action is None:
+            raise NotFound(f"component '{self._plan.id}' has no action '{id}'; it has {', '.join(self._plan.actions)}")
+        return action
+
+    async def _stop(self, work: asyncio.Task[Reply], question: Question) -> None:
+        """Cancel the component's work and see it end."""
+        work.cancel()
+        done, _ = await asyncio.wait([work], timeout=STOP_DEADLINE)
+        if not done:
+            self._stubborn.add(work)
+            work.add_done_callback(self._stubborn.discard)
+            logger.error(
+                "run %s: component '%s' did not stop within %g s of being cancelled",
+                question.run_id, self._plan.id, STOP_DEADLINE,
+            )  # fmt: skip
+        elif not work.cancelled() and (error := work.exception()) is not None and not isinstance(error, Left | Lost):
+            logger.info("run %s: component '%s', when stopped: %s", question.run_id, self._plan.id, error)
+
+
+@asynccontextmanager
+async def _closing(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[AsyncIterator[Chunk]]:
+    """Close the component's generator on every way out; what is no generator has nothing to close."""
+    try:
+        yield chunks
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+async def _send(first: Chunk, rest: AsyncIterator[Chunk], answer: Answer) -> Streamed:
+    """Send every chunk as it comes."""
+    sink: Sink | None = None
+    if not is_empty(first):
+        sink = answer.start()
+        if not sink.put(first):
+            await sink.room()
+    async for chunk in rest:
+        if not chunk and is_empty(chunk):
+            continue
+        if sink is None:
+            sink = answer.start()
+        if not sink.put(chunk):
+            await sink.room()
+    return _finished(answer)
+
+
+async def _send_batches(stream: Stream, answer: Answer) -> Streamed:
+    sink: Sink | None = None
+    async with aclosing(stream.batches()) as batches:
+        async for batch in batches:
+            for chunk in batch:
+                if not chunk and is_empty(chunk):
+                    continue
+                if sink is None:
+                    sink = answer.start()
+                if not sink.put(chunk):
+                    await sink.room()
+    return _finished(answer)
+
+
+def _finished(answer: Answer) -> Streamed:
+    sink = answer.start()
+    sink.finish()
+    return Streamed(sink.count)
+
+
+async def _in_batches(first: Chunk, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Batch]:
+    if first is not None:
+        yield [first]
+    async for chunk in chunks:
+        yield [chunk]
+
+
+async def _mapped_whole(action: ActionPlan, names: dict[str, Value], value: Value) -> Value:
+    if isinstance(value, Stream):
+        value = await value.join()
+    if action.output is None:
+        return value
+    rendered = await render(action.output, Scope({**names, **dict.fromkeys(RESULTS, value)}))
+    return (await joined(rendered))[0]
+
+
+async def _mapped_stream(action: ActionPlan, names: dict[str, Value], stream: Stream) -> Value | Stream:
+    """Return the mapped stream, or the value that the template makes of the whole."""
+    if action.output is None:
+        return stream
+    if not any(reference.name in RESULTS for reference in references(action.output)):
+        async for _ in stream:  # the answer isn't looked at, and yet what the component does must be done
+            pass
+    mapped = await render(action.output, Scope({**names, **dict.fromkeys(RESULTS, stream)}))
+    return mapped if isinstance(mapped, Stream) else (await joined(mapped))[0]

@@ -1,0 +1,200 @@
+"""One call of a component: the question goes through its handle, the chunks of the answer come through the channel.
+
+It has succeeded when the stream is complete and the call has returned well; it has failed with whichever of the two fails
+first, or is missing for too long after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from deployments.call_failures import call_failure
+from deployments.channel import Listener
+from deployments.crossing import LARGE, Answered, Erred, NoChannel, Question, Reply, ReplyTo, Streamed, to_bytes
+from deployments.events import Invocation
+from deployments.flow import Left, Lost
+from deployments.offers import Offers
+from deployments.redaction import Redactor
+from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable, from_data
+from graphs.stream import Batch, Stream, Value
+
+Handle = DeploymentHandle[Any]
+Detach = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs what is left to do when nobody waits for it."""
+
+END_DEADLINE = 5.0
+"""How long the end of a stream may take once its call has returned, and the return once the stream has ended."""
+GRACE = 1.0
+"""How long, after the connection is lost, the call's own failure is waited for, which says more; and how much later
+than the worker a deadline strikes here."""
+LEAVE = 0.25
+"""How long a worker that was told over the channel to stop may take to return before Ray is asked to cancel it."""
+
+
+class ChannelCall:
+    """A call that is under way. It must be closed, or the Stream that it gave."""
+
+    def __init__(self, invocation: Invocation, listener: Listener, redactor: Redactor, detach: Detach) -> None:
+        self._invocation = invocation
+        self._component = invocation.component
+        self._listener = listener
+        self._redactor = redactor
+        self._detach = detach
+        self._inlet = listener.expect()
+        self._offers = Offers(listener)
+        self._timers: list[asyncio.TimerHandle] = []
+        self._response: Any = None
+        self._task: asyncio.Task[Reply] | None = None
+        self._outcome: Reply | AnabranchError | None = None
+        """What the call has returned; a failure as the error it is."""
+
+    def start(self, handle: Handle) -> None:
+        """Send the question."""
+        reply_to = ReplyTo(self._listener.address, self._inlet.id)
+        question = to_bytes(asked(self._invocation, self._offers.replace(self._invocation.input), reply_to))
+        if len(question) > LARGE:
+            handle = handle.options(_by_reference=True)  # as a Ray object
+        # An empty context: Serve would cancel whatever a request has called as soon as its client leaves, and how a run
+        # ends is for its reader to say.
+        context = contextvars.Context()
+        loop = asyncio.get_running_loop()
+        self._response = context.run(handle.answer.remote, question)
+        self._task = loop.create_task(_returning(self._response), context=context)
+        self._task.add_done_callback(self._returned)
+        if self._invocation.run.deadline is not None:
+            self._timers.append(loop.call_at(self._invocation.run.deadline + GRACE, self._time_out))
+
+    async def answer(self) -> Value | Stream | NoChannel:
+        """Return the whole answer, or the stream as soon as it is open."""
+        await self._inlet.opened()
+        if self._inlet.bound:
+            stream = Stream(self._batches(), self.aclose)
+            return await _only_chunk(stream) if self._inlet.whole else stream
+        match self._outcome:
+            case Answered(value=value):
+                await self.aclose()
+                return value
+            case NoChannel() as none:
+                self._forget()
+                return none
+            case AnabranchError() as error:
+                raise error
+            case _:
+                raise self._as_error(self._inlet.error)
+
+    async def aclose(self) -> None:
+        """End the call, however far it is: the component is stopped, the streams of its input are closed. Idempotent."""
+        self._forget()
+        await self._offers.aclose()
+
+    def _forget(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        told = self._inlet.bound and not self._inlet.over
+        self._listener.unexpect(self._inlet)
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            self._detach(_see_off(self._response, task, LEAVE if told else 0.0))
+
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
+        try:
+            async for batch in self._inlet.batches():
+                yield batch
+        except (Lost, Left, AnabranchError) as error:
+            await self._settled(GRACE)
+            raise self._as_error(error) from None
+        await self._settled(END_DEADLINE)
+        # A complete stream is no success when its call failed.
+        if not isinstance(self._outcome, Streamed):
+            raise self._as_error(None)
+
+    def _returned(self, task: asyncio.Task[Reply]) -> None:
+        """The call has returned: wake who waits for its answer, and give a stream that isn't complete a deadline."""
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if failure is not None:
+            self._outcome = call_failure(failure, self._component, self._invocation.run.id)
+            self._inlet.fail(self._outcome)
+            return
+        self._outcome = reply = task.result()
+        if isinstance(reply, Erred):
+            self._outcome = from_data(reply.error)
+        # The socket and the call are two roads: what was sent before the return may still be under way.
+        if isinstance(reply, Streamed) or (isinstance(reply, Erred) and self._inlet.bound):
+            if not self._inlet.over:
+                timer = task.get_loop().call_later(END_DEADLINE, self._inlet.fail, self._as_error(None))
+                self._timers.append(timer)
+        else:
+            self._inlet.fail(Left())
+
+    def _time_out(self) -> None:
+        self._inlet.fail(TimedOut(f"component '{self._component}' did not finish before the run's deadline"))
+
+    def _as_error(self, failure: BaseException | None) -> AnabranchError:
+        """Return the error to raise: what the stream failed with, unless the call knows better."""
+        match failure, self._outcome:
+            case AnabranchError() as error, _:
+                pass
+            case _, AnabranchError() as error:
+                pass
+            case Lost(), _:
+                error = Unavailable(f"component '{self._component}' died while answering: {failure}")
+            case Left(), None:
+                error = Cancelled(f"the answer of component '{self._component}' was closed while it was read")
+            case _:
+                error = Unavailable(f"component '{self._component}' stopped answering before the end of its answer")
+        return self._redactor.error(error)
+
+    async def _settled(self, deadline: float) -> None:
+        """Wait for the call's return."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=deadline)
+
+
+def asked(invocation: Invocation, input: Value, reply_to: ReplyTo | None) -> Question:
+    """Return the question that an invocation is."""
+    run = invocation.run
+    remaining = None if run.deadline is None else run.deadline - asyncio.get_running_loop().time()
+    return Question(
+        action=invocation.action,
+        input=input,
+        run_id=run.id,
+        workflow=run.workflow,
+        session_id=run.session_id,
+        remaining=remaining,
+        reply_to=reply_to,
+    )
+
+
+async def _returning(response: Any) -> Reply:
+    return await response
+
+
+async def _only_chunk(stream: Stream) -> Value:
+    """Return a whole answer that was too large for the call's return, and came as one chunk."""
+    chunks = [chunk async for batch in stream.batches() for chunk in batch]
+    return chunks[0] if chunks else None
+
+
+async def _see_off(response: Any, task: asyncio.Task[Reply], leave: float) -> None:
+    """Let the worker return by itself, or cancel the call in Ray; see it end."""
+    if leave:
+        await asyncio.wait([task], timeout=leave)
+    if not task.done():
+        with suppress(Exception):
+            response.cancel()
+        await asyncio.wait([task], timeout=LEAVE)
+    if not task.done():
+        # `cancel` misses a call that was assigned to a replica in the same turn of the loop.
+        result = getattr(response, "_replica_result", None)
+        if result is not None:
+            with suppress(Exception):
+                result.cancel()
+        await asyncio.wait([task], timeout=END_DEADLINE)
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,133 @@
+"""A plan and a way to invoke components in, runs out: the one door all transports use."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+
+from deployments import events, runner
+from deployments.admission import Admission
+from deployments.calls import Invoke
+from deployments.events import Delta, Event, Failed, Finished, Run
+from deployments.joining import Joining
+from deployments.redaction import Redactor
+from graphs.errors import BadRequest, Cancelled, NotFound, Overloaded
+from graphs.plan import Plan, WorkflowPlan
+from graphs.stream import Value
+from graphs.suggest import closest
+
+Runner = Callable[[Plan, Run, Invoke], AsyncGenerator[Event, None]]
+"""What `deployments.runner.run` is."""
+
+LONGEST_SHOWN = 80
+
+
+class Gateway:
+    """Starts runs of a plan's workflows, so many at a time."""
+
+    def __init__(
+        self, plan: Plan, invoke: Invoke, *, run: Runner = runner.run, now: Callable[[], float] = time.time
+    ) -> None:
+        self.plan = plan
+        self.redactor = Redactor(plan.secrets)
+        self._invoke = invoke
+        self._run = run
+        self._now = now
+        options = plan.controller.options
+        self._admission = Admission(options.max_concurrent_count, options.max_queued)
+
+    def workflows(self) -> tuple[WorkflowPlan, ...]:
+        """Return every workflow, in document order."""
+        return tuple(self.plan.workflows.values())
+
+    def workflow(self, id: str | None) -> WorkflowPlan:
+        """Return the workflow of this id; of none, the default or only one."""
+        known = self.plan.workflows
+        if id is not None:
+            if id in known:
+                return known[id]
+            raise NotFound(_unknown(id, list(known)), workflows=list(known))
+        if self.plan.default_workflow is not None:
+            return known[self.plan.default_workflow]
+        if len(known) == 1:
+            return next(iter(known.values()))
+        if not known:
+            raise NotFound("this document has no workflow; give it one, or a component")
+        raise BadRequest(
+            f"expected the id of a workflow, for there are several and none is the default; write one of {_listed(list(known))}",
+            workflows=list(known),
+        )
+
+    def start(
+        self, workflow_id: str | None, input: Value, session_id: str | None = None, deadline: float | None = None
+    ) -> Running:
+        """Return a run of the workflow; it begins when its events are read. `deadline` is on the loop's clock."""
+        workflow = self.workflow(workflow_id)
+        now = self._now()
+        run = Run(new_run_id(now), workflow.id, input, session_id, deadline, now)
+        return Running(run, workflow, self._events(run))
+
+    async def _events(self, run: Run) -> AsyncGenerator[Event, None]:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._admission.place())
+            except Overloaded as overloaded:
+                yield Failed(overloaded)
+                return
+            told = await stack.enter_async_context(aclosing(self._run(self.plan, run, self._invoke)))
+            async for event in told:
+                yield Failed(self.redactor.error(event.error)) if isinstance(event, Failed) else event
+
+
+class Running:
+    """A run under way: read its events to their end, or close it, which cancels what still runs."""
+
+    def __init__(self, run: Run, workflow: WorkflowPlan, told: AsyncGenerator[Event, None]) -> None:
+        self.run = run
+        self.workflow = workflow
+        self._events = told
+
+    def __aiter__(self) -> AsyncGenerator[Event, None]:
+        return self._events
+
+    async def finish(self) -> Finished:
+        """Read to the end and return it, a streamed output joined; raise what the run failed with."""
+        joining = Joining(self.workflow.output_kind.names)
+        async for event in self._events:
+            if isinstance(event, Delta):
+                joining.add(event)
+                continue
+            raise_failure(event)
+            if isinstance(event, Finished):
+                return Finished(joining.value(), streamed=True, notes=event.notes) if event.streamed else event
+        raise AssertionError("a run's last event is its end")
+
+    async def aclose(self) -> None:
+        """Cancel what still runs, and wait until it has ended. For whoever reads the events."""
+        await self._events.aclose()
+
+
+def raise_failure(event: Event) -> None:
+    """Raise the error of an event that is a failed end; let every other event pass."""
+    if isinstance(event, Failed):
+        raise event.error
+    if isinstance(event, events.Cancelled):
+        raise Cancelled(event.reason)
+
+
+def new_run_id(now: float) -> str:
+    """Return a unique id; ids sort by the time they were made at."""
+    return f"run_{int(now * 1000):012x}{secrets.token_hex(10)}"
+
+
+def _unknown(id: str, known: list[str]) -> str:
+    shown = id if len(id) <= LONGEST_SHOWN else f"{id[: LONGEST_SHOWN - 1]}…"
+    near = closest(id, known)
+    meant = f"; did you mean '{near}'?" if near else ";"
+    return f"there is no workflow '{shown}'{meant} The workflows are {_listed(known)}" if known else f"there is no workflow '{shown}'"
+
+
+def _listed(known: list[str]) -> str:
+    return ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")

@@ -1,0 +1,49 @@
+"""A request in, its body out: bytes no larger than allowed, or the fields of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import Request
+
+from graphs.errors import InvalidInput
+from graphs.language import kind_of
+from graphs.suggest import closest
+from graphs.validation import EXPECTED
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the request's body. What is too large is refused by the LimitBody middleware, while it is read."""
+    return await request.body()
+
+
+def validated(model: type[M], fields: Mapping[str, Any]) -> M:
+    """Return the model of these fields; raise the InvalidInput that names every field that doesn't fit."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as invalid:
+        said = [(_dotted(error), _said(error, model)) for error in invalid.errors(include_url=False)]
+        raise InvalidInput("; ".join(message for _, message in said), field=said[0][0]) from None
+
+
+def _said(error: ErrorDetails, model: type[BaseModel]) -> str:
+    field = _dotted(error)
+    if error["type"] == "extra_forbidden":
+        known = list(model.model_fields)
+        near = closest(field, known)
+        return f"unknown field '{field}'; " + (f"did you mean '{near}'?" if near else f"the fields are {', '.join(known)}")
+    if error["type"] == "missing":
+        return f"'{field}' is missing"
+    expected = EXPECTED.get(error["type"])
+    if expected is None:
+        return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{field}: expected {expected}, got {kind_of(error['input'])}"
+
+
+def _dotted(error: ErrorDetails) -> str:
+    return ".".join(str(part) for part in error["loc"])

@@ -1,0 +1,152 @@
+"""Values of a run in, JSON or UTF-8 out; and the JSON of a request in, its value out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from graphs.errors import BadRequest, ComponentFailed
+from graphs.stream import Value
+
+DEEPEST = 100
+"""Containers within containers that a request may hold: more is no input but an attack on whoever walks it."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def json_text(value: Value) -> str:
+    """Return the value as JSON on one line, non-ASCII kept.
+
+    NaN and the infinities, which JSON lacks, become null; bytes become text if they are UTF-8, else base64.
+    """
+    try:
+        return _STRICT.encode(value)
+    except TypeError as error:
+        raise ComponentFailed(f"the output is no JSON ({error}); map it to one in `output`") from None
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return _STRICT.encode(_finite(value))
+    except RecursionError:
+        raise ComponentFailed("the output is nested too deep to be JSON, or holds itself; map it in `output`") from None
+
+
+def json_bytes(value: Value) -> bytes:
+    """Return the value as JSON in UTF-8; half a surrogate pair stays what it was, as an escape."""
+    return json_text(value).encode("utf-8", "backslashreplace")
+
+
+def utf8(text: str) -> bytes:
+    """Return text in UTF-8; half a surrogate pair, which UTF-8 can't hold, becomes U+FFFD."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text).encode()
+
+
+def base64_text(data: bytes) -> str:
+    """Return bytes as base64."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the mapping that a request's body is; raise BadRequest saying where it is no JSON."""
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise BadRequest(f"expected a JSON object, got {_kind(value)}; write {{…}}")
+    return value
+
+
+def parse_json(body: bytes) -> Any:
+    """Return the value that a request's body is; raise BadRequest saying where it is no JSON."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            f"the body is not UTF-8 (byte {error.start} is 0x{body[error.start]:02x}); send JSON in UTF-8"
+        ) from None
+    if not text.strip():
+        raise BadRequest("expected JSON, got an empty body; write at least {}")
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise BadRequest(
+            f"the body is not JSON: {_lowered(error.msg)} at line {error.lineno}, column {error.colno}",
+            line=error.lineno,
+            column=error.colno,
+        ) from None
+    except RecursionError:
+        raise BadRequest(_TOO_DEEP) from None
+    except ValueError as error:
+        raise BadRequest(f"the body is not JSON: {_lowered(str(error))}") from None
+    if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
+        raise BadRequest(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP = f"the body is nested deeper than {DEEPEST} levels; send flatter data"
+
+
+def _plain(value: Any) -> Any:
+    """Return what stands for a value that JSON lacks."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        data = bytes(value)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return base64_text(data)
+    raise TypeError(f"it holds {type(value).__name__} values")
+
+
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON; write null")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "a number"
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]

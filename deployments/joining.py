@@ -1,0 +1,42 @@
+"""The Deltas of a run in, its whole output out: one value, or a mapping when several streams run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deployments.events import Delta
+from graphs.errors import TooLarge
+from graphs.stream import MAX_WHOLE, Chunk, Note, Value, is_empty, join_chunks
+
+
+class Joining:
+    """What has come of a streamed output so far."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._chunks: dict[str | None, list[Chunk]] = {name: [] for name in names}
+        self._whole: dict[str, Value] = {}
+        self._size = 0
+
+    def add(self, delta: Delta) -> None:
+        """Add a Delta; its notes are left out."""
+        chunks = [chunk for chunk in delta.chunks if not isinstance(chunk, Note)]
+        self._size += sum(len(chunk) if isinstance(chunk, str | bytes) else 64 for chunk in chunks)
+        if self._size > MAX_WHOLE:
+            raise TooLarge(
+                f"the joined output is larger than {MAX_WHOLE >> 20} MiB; read it as a stream, with output_only: true"
+            )
+        if delta.whole and delta.name is not None:
+            self._chunks.setdefault(delta.name, [])
+            self._whole[delta.name] = chunks[0] if chunks else None
+            return
+        self._chunks.setdefault(delta.name, []).extend(chunk for chunk in chunks if not is_empty(chunk))
+
+    def value(self) -> Value:
+        """Return the output."""
+        if not self._chunks or None in self._chunks:
+            return join_chunks(self._chunks.get(None, []))
+        return {
+            name: self._whole[name] if name in self._whole else join_chunks(chunks)
+            for name, chunks in self._chunks.items()
+            if name is not None
+        }

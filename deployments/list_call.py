@@ -1,0 +1,141 @@
+"""One call of a component whose worker can't dial back: the chunks come as lists over the handle's own stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from deployments.call_failures import call_failure
+from deployments.channel_call import GRACE, asked
+from deployments.crossing import Answered, Erred, Streamed, to_bytes
+from deployments.events import Invocation
+from deployments.leaves import joined
+from deployments.lists import STEP, Item, start_progress
+from deployments.redaction import Redactor
+from graphs.errors import AnabranchError, TimedOut, Unavailable, from_data
+from graphs.stream import Batch, Stream, Value
+
+Handle = DeploymentHandle[Any]
+
+
+class ListCalls:
+    """The calls of one replica that go this way."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._progress: Any = None
+        self._ids = itertools.count(1)
+
+    async def call(self, invocation: Invocation, handle: Handle) -> Value | Stream:
+        """Call a component: its whole answer, or its stream once the first chunk is there."""
+        input, _ = await joined(invocation.input)
+        if self._progress is None:
+            self._progress = start_progress()
+        call = ListCall(invocation, self._progress, next(self._ids), self._redactor)
+        try:
+            return await call.answer(handle, input)
+        except BaseException:
+            await call.aclose()
+            raise
+
+
+class ListCall:
+    """A call that is under way. It must be closed, or the Stream that it gave."""
+
+    def __init__(self, invocation: Invocation, progress: Any, id: int, redactor: Redactor) -> None:
+        self._invocation = invocation
+        self._component = invocation.component
+        self._progress = progress
+        self._id = id
+        self._redactor = redactor
+        self._response: Any = None
+        self._over = False
+        self._closed = False
+
+    async def answer(self, handle: Handle, input: Value) -> Value | Stream:
+        """Send the question; return the whole answer, or the stream once its first list is there."""
+        await self._progress.open.remote(self._id)
+        streaming = handle.options(method_name="answer_in_lists", stream=True, _by_reference=True)
+        question = to_bytes(asked(self._invocation, input, None))
+        self._response = contextvars.Context().run(streaming.remote, question, self._progress, self._id)
+        first = await self._next()
+        if isinstance(first, list):
+            return Stream(self._batches(first), self.aclose)
+        await self.aclose()
+        match first:
+            case Answered(value=value):
+                return value
+            case Erred(error=error):
+                raise self._redactor.error(from_data(error))
+            case Streamed(count=0):
+                return Stream(_nothing())
+            case _:
+                raise self._unfinished()
+
+    async def aclose(self) -> None:
+        """End the call; a component that is still answering is stopped. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._progress.close.remote(self._id)
+        if self._response is not None and not self._over:
+            self._over = True
+            with suppress(Exception):
+                self._response.cancel()
+
+    async def _batches(self, first: Batch) -> AsyncGenerator[Batch, None]:
+        item: Item = first
+        chunks = lists = 0
+        while isinstance(item, list):
+            chunks += len(item)
+            lists += 1
+            yield item
+            if lists % STEP == 0:
+                self._progress.took.remote(self._id, lists)
+            item = await self._next()
+        match item:
+            case Streamed(count=count) if count == chunks:
+                return
+            case Erred(error=error):
+                raise self._redactor.error(from_data(error))
+            case _:
+                raise self._unfinished()
+
+    async def _next(self) -> Item:
+        deadline = self._invocation.run.deadline
+        scope = asyncio.timeout_at(None if deadline is None else deadline + GRACE)
+        try:
+            async with scope:
+                item = await anext(self._response)
+        except StopAsyncIteration:
+            raise self._unfinished() from None
+        except TimeoutError as error:
+            if not scope.expired():
+                raise self._failed(error) from None
+            raise TimedOut(f"component '{self._component}' did not finish before the run's deadline") from None
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if self._over or (task is not None and task.cancelling()):
+                raise
+            raise self._failed(error) from None
+        except Exception as error:  # noqa: BLE001  (whatever Ray raises becomes an error a client may see)
+            raise self._failed(error) from None
+        self._over = not isinstance(item, list)
+        return item
+
+    def _failed(self, error: BaseException) -> AnabranchError:
+        self._over = True
+        return self._redactor.error(call_failure(error, self._component, self._invocation.run.id))
+
+    def _unfinished(self) -> AnabranchError:
+        return Unavailable(f"component '{self._component}' stopped answering before the end of its answer")
+
+
+async def _nothing() -> AsyncGenerator[Batch, None]:
+    for batch in ():
+        yield batch

@@ -1,0 +1,144 @@
+"""An action and what a job sends it -> the component's Input, or the InvalidInput that names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from deployments.leaves import joined
+from graphs.component import ActionInput, TakesStream
+from graphs.errors import InvalidInput
+from graphs.language import Scope, kind_of, render
+from graphs.language.nodes import Binding, MappingTemplate, Reference, Template
+from graphs.plan import ActionPlan
+from graphs.stream import Stream, Value
+from graphs.suggest import closest
+from graphs.validation import EXPECTED
+
+
+async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:
+    """Return the component's Input: bindings evaluated, streams joined where the field can't take one, validated."""
+    values = await render(action.input, Scope(names))
+    if isinstance(values, Stream):
+        values = await values.join()
+    if not isinstance(values, Mapping):
+        raise InvalidInput(
+            f"component '{component}': expected the input of action '{action.id}' to be a mapping, "
+            f"got {kind_of(values)}; send its fields: {', '.join(model.model_fields)}"
+        )
+    fields = _by_written_name(model)
+    given = {name: await _fitting(value, fields.get(name)) for name, value in values.items()}
+    try:
+        return model.model_validate(
+            {name: value for name, value in given.items() if not _left_out(value, fields.get(name))}
+        )
+    except ValidationError as invalid:
+        raise _invalid(invalid, action.input, names.get("input"), given, component) from None
+
+
+async def _fitting(value: Value, field: FieldInfo | None) -> Value:
+    """Return the value with the streams in it joined, but for one that the field takes as it flows."""
+    if (
+        isinstance(value, Stream)
+        and field is not None
+        and any(isinstance(mark, TakesStream) for mark in field.metadata)
+    ):
+        return value
+    return (await joined(value))[0]
+
+
+def _left_out(value: Value, field: FieldInfo | None) -> bool:
+    """Whether a null stands for nothing written: the field has a default, and no use for null."""
+    return (
+        value is None and field is not None and not field.is_required() and NoneType not in get_args(field.annotation)
+    )
+
+
+def _by_written_name(model: type[ActionInput]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _invalid(
+    invalid: ValidationError, template: Template, sent: Value, given: Mapping[str, Value], component: str
+) -> InvalidInput:
+    """Return the error that names every field that doesn't fit, the first one's name in its details."""
+    said = [_said(error, template, sent, given, component) for error in invalid.errors(include_url=False)]
+    return InvalidInput("; ".join(message for message, _ in said), field=said[0][1], component=component)
+
+
+def _said(
+    error: ErrorDetails, template: Template, sent: Value, given: Mapping[str, Value], component: str
+) -> tuple[str, str]:
+    """Return what is wrong with one field, and the name under which the caller knows it."""
+    field = _dotted(error["loc"])
+    source = _source(template, error["loc"])
+    name = f"input.{_dotted(source)}" if source else f"field '{field}'"
+    known = _dotted(source) if source else field
+    expected = _expected(error)
+    if error["type"] == "missing" or (error["input"] is None and _value_at(given, error["loc"]) is None):
+        need = f"component '{component}' needs it" + (f" as '{field}'" if source else "")
+        return f"{name} is missing; {need}{f' (expected {expected})' if expected else ''}{_hint(source, sent)}", known
+    if error["type"] == "extra_forbidden":
+        return f"component '{component}' has no field '{field}'", known
+    got = f", got {kind_of(error['input'])}" if expected else ""
+    problem = f"expected {expected}{got}" if expected else error["msg"].removeprefix("Value error, ")
+    use = f" as '{field}'" if source else ""
+    return f"{name}: {problem}; component '{component}' takes it{use}", known
+
+
+def _source(template: Template, loc: tuple[int | str, ...]) -> tuple[str | int, ...]:
+    """Return what the caller must send for a field whose template is a plain `${input.…}`, else nothing."""
+    if not isinstance(template, MappingTemplate) or not loc:
+        return ()
+    item = dict(template.items).get(str(loc[0]))
+    if not isinstance(item, Binding) or not isinstance(item.expr, Reference):
+        return ()
+    reference = item.expr
+    return (*reference.path, *loc[1:]) if reference.name == "input" and reference.path else ()
+
+
+def _hint(source: tuple[str | int, ...], sent: Value) -> str:
+    if not source or not isinstance(sent, Mapping) or source[0] in sent:
+        return ""
+    near = closest(str(source[0]), [str(key) for key in sent])
+    return f"; did you mean it by '{near}'?" if near else ""
+
+
+def _expected(error: ErrorDetails) -> str | None:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "missing" | "extra_forbidden" | "value_error" | "assertion_error":
+            return None
+        case "greater_than_equal":
+            return f"{context['ge']} or more"
+        case "greater_than":
+            return f"more than {context['gt']}"
+        case "less_than_equal":
+            return f"at most {context['le']}"
+        case "less_than":
+            return f"less than {context['lt']}"
+        case "literal_error" | "enum":
+            return f"one of {context['expected']}"
+        case kind:
+            return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def _value_at(value: Any, loc: tuple[int | str, ...]) -> Value:
+    for step in loc:
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
+            value = value[step]
+    return value
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text

@@ -1,0 +1,60 @@
+"""A plan's Options in, what Ray Serve's deployments are asked for out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphs.plan import Options
+
+HEALTH_CHECK_PERIOD = 5.0
+HEALTH_CHECK_TIMEOUT = 30.0
+GRACEFUL_SHUTDOWN_TIMEOUT = 30.0
+
+AUTOSCALING = {
+    "min": "min_replicas", "max": "max_replicas", "initial": "initial_replicas",
+    "target_ongoing_requests": "target_ongoing_requests", "upscale_delay": "upscale_delay_s",
+    "downscale_delay": "downscale_delay_s", "metrics_interval": "metrics_interval_s",
+    "look_back_period": "look_back_period_s",
+}  # fmt: skip
+"""What the document's words are in Ray's."""
+
+METRICS_INTERVAL = 1.0
+"""Ray's own ten seconds is long for somebody who waits for a stream."""
+
+
+def serve_options(options: Options) -> dict[str, Any]:
+    """Return the keyword arguments of `Deployment.options`."""
+    asked: dict[str, Any] = {
+        "ray_actor_options": actor_options(options),
+        "max_ongoing_requests": options.max_concurrent_count,
+        # Ray knows no queue of nothing; one place is the nearest to it.
+        "max_queued_requests": max(1, options.max_queued),
+        "health_check_period_s": HEALTH_CHECK_PERIOD,
+        "health_check_timeout_s": HEALTH_CHECK_TIMEOUT,
+        "graceful_shutdown_timeout_s": GRACEFUL_SHUTDOWN_TIMEOUT,
+        "graceful_shutdown_wait_loop_s": 0.5,
+    }
+    if options.autoscaling is not None:
+        asked["autoscaling_config"] = autoscaling_config(options.autoscaling)
+    else:
+        asked["num_replicas"] = options.replicas or 1
+    return asked
+
+
+def actor_options(options: Options) -> dict[str, Any]:
+    """Return what one replica takes."""
+    asked = {
+        "num_cpus": options.num_cpus,
+        "num_gpus": options.num_gpus,
+        "memory": options.memory,
+        "accelerator_type": options.accelerator_type,
+        "runtime_env": dict(options.runtime_env) if options.runtime_env else None,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def autoscaling_config(autoscaling: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Ray's configuration of what the document says."""
+    asked = {AUTOSCALING[name]: value for name, value in autoscaling.items() if value is not None}
+    return {"metrics_interval_s": METRICS_INTERVAL, **asked}

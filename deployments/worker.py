@@ -1,0 +1,186 @@
+"""The Serve deployment around one component: a question in through the handle, chunks out through the caller's channel."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from deployments.answering import Answerer
+from deployments.channel import Dialer, Unreachable
+from deployments.connection import Connection
+from deployments.crossing import (
+    LARGE,
+    Answered,
+    Erred,
+    NoChannel,
+    Question,
+    Reply,
+    Stopped,
+    Streamed,
+    StreamRef,
+    from_bytes,
+    replace,
+    size_of,
+)
+from deployments.flow import Left, Lost, Outlet
+from deployments.lists import Item, answer_in_lists
+from deployments.redaction import Redactor, redact_logs
+from deployments.replicas import serve_options
+from deployments.versions import fingerprint, pin
+from graphs.component import Component, Setup
+from graphs.errors import AnabranchError, Unavailable
+from graphs.plan import ComponentPlan
+from graphs.stream import Batch, Stream, Value
+
+logger = logging.getLogger("anabranch.worker")
+
+CHANNEL_FLAG = "ANABRANCH_CHANNEL"
+"""Set to 0, chunks go through Ray's handles: slower, and for networks where replicas can't reach each other."""
+
+ComponentClass = type[Component[Any, Any]]
+
+
+def bind(plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> Application:
+    """Return the deployment of a component, named by its id; redeployed, it restarts only if what is given here changed."""
+    deployment = serve.deployment(name=plan.id, **serve_options(plan.options))(Worker)
+    return pin(deployment.bind(plan, component, secrets), *fingerprint(plan), component, sorted(secrets))
+
+
+class Worker:
+    """One replica of a component."""
+
+    async def __init__(self, plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> None:
+        redactor = Redactor(secrets)
+        redact_logs(redactor, "", "ray", "ray.serve")
+        self._component = await _set_up(plan, component, redactor)
+        self._answerer = Answerer(plan, self._component, redactor)
+        self._dialer = Dialer()
+        # Serve awaits a `__del__` that it finds on the instance, once, when the replica shuts down. On the class,
+        # Python would call it as well, and leave the coroutine lying there.
+        self.__del__ = self._close
+
+    async def answer(self, question: bytes) -> Reply:
+        """Answer a call; its chunks go to where the question says, and the call stays open until the last."""
+        asked = from_bytes(question)
+        if asked.reply_to is None:
+            return NoChannel("the question names no address")
+        try:
+            connection = await self._dial(asked)
+        except Unreachable as error:
+            logger.warning("%s; its calls are answered through Ray's handles", error)
+            return NoChannel(str(error))
+        inputs = Inputs(connection)
+        stream = asked.reply_to.stream
+        try:
+            reply = await self._answerer.answer(inputs.connected(asked), lambda: _open(connection, stream))
+        finally:
+            await inputs.aclose()
+        if isinstance(reply, Answered) and size_of(reply.value) > LARGE:
+            return await _send_whole(reply.value, connection.write(stream))
+        return reply
+
+    async def answer_in_lists(self, question: bytes, progress: Any, stream: int) -> AsyncGenerator[Item, None]:
+        """Answer a call over the handle's own stream."""
+        async for item in answer_in_lists(self._answerer, from_bytes(question), progress, stream):
+            yield item
+
+    async def check_health(self) -> None:
+        """Raise when the replica should be replaced."""
+        await self._component.healthy()
+
+    async def _dial(self, question: Question) -> Connection:
+        if question.reply_to is None or os.environ.get(CHANNEL_FLAG) == "0":
+            raise Unreachable(f"the channel is switched off by {CHANNEL_FLAG}=0")
+        return await self._dialer.dial(question.reply_to.address)
+
+    async def _close(self) -> None:
+        try:
+            await self._dialer.aclose()
+        finally:
+            await self._component.close()
+
+
+class Inputs:
+    """The streams that come with one call."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._by_id: dict[int, Stream] = {}
+
+    def connected(self, question: Question) -> Question:
+        """Return the question with its streams ready to be read."""
+        return dataclasses.replace(question, input=replace(question.input, StreamRef, self._stream))
+
+    async def aclose(self) -> None:
+        """Read no more of them."""
+        for stream in self._by_id.values():
+            await stream.aclose()
+
+    def _stream(self, ref: StreamRef) -> Stream:
+        if (known := self._by_id.get(ref.id)) is not None:
+            return known
+        inlet = self._connection.read(ref.id)
+
+        async def batches() -> AsyncIterator[Batch]:
+            inlet.want()
+            try:
+                async for batch in inlet.batches():
+                    yield batch
+            except Lost as lost:
+                raise Unavailable(f"a stream of the input was cut: {lost}") from lost
+
+        async def close() -> None:
+            inlet.close()
+
+        return self._by_id.setdefault(ref.id, Stream(batches(), close))
+
+
+def _open(connection: Connection, stream: int) -> Outlet:
+    outlet = connection.write(stream)
+    outlet.open()
+    return outlet
+
+
+async def _send_whole(value: Value, outlet: Outlet) -> Reply:
+    """Send a large answer as one chunk: gRPC between replicas would refuse it as the call's return."""
+    try:
+        outlet.open(whole=True)
+        if not outlet.put(value):
+            await outlet.room()
+        outlet.finish()
+    except AnabranchError as error:
+        outlet.fail(error)
+        return Erred(error.to_data())
+    except Left:
+        return Stopped()
+    except Lost as lost:
+        return Erred(Unavailable(f"the caller was lost: {lost}").to_data())
+    return Streamed(outlet.count)
+
+
+async def _set_up(plan: ComponentPlan, component: ComponentClass, redactor: Redactor) -> Component[Any, Any]:
+    """Return the component, ready; what it raises instead becomes one line for `serve status`."""
+    made: Component[Any, Any] | None = None
+    try:
+        made = component(component.Config.model_validate(dict(plan.config)), Setup(plan.id))
+        await made.setup()
+    except BaseException as error:
+        if made is not None:
+            await made.close()
+        if not isinstance(error, Exception):
+            raise
+        logger.exception("component '%s' could not be set up", plan.id)
+        raise Unavailable(
+            redactor.text(f"{plan.where}: component '{plan.id}' could not be set up: {_said(error)}")
+        ) from None
+    return made
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, AnabranchError) else f"{type(error).__name__}: {error}"

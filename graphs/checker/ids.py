@@ -1,0 +1,49 @@
+"""Components, workflows, actions or jobs in; the id of each out, its own or the one that a nameless one gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graphs.source import Mapping, Mistakes, Node, Span
+from graphs.validation import describe
+
+PLURAL = {"component": "components", "workflow": "workflows", "action": "actions", "job": "jobs"}
+
+
+def identify(
+    nodes: Iterable[tuple[Mapping, Span]], singular: str, fallback: str, reserved: Iterable[str], mistakes: Mistakes
+) -> list[str]:
+    """Return an id for each: its own, or the fallback for the one that may go without; tell clashes."""
+    ids: list[str] = []
+    first: dict[str, Span] = {}
+    unnamed: Span | None = None
+    for node, span in nodes:
+        given = node.get("id")
+        if given is None or (given.kind == "scalar" and given.value is None):
+            if unnamed is not None:
+                message, known = f"a second {singular} without an id", f"the first is on line {unnamed.line}"
+                mistakes.add(span, message, f"only one may go without; {known}: give this one an `id`", node.path)
+            elif fallback in first:
+                message = f"the {singular} without an id is called '{fallback}', and another is too"
+                mistakes.add(span, message, "give it an `id`", node.path)
+            unnamed = unnamed or span
+            ids.append(fallback)
+            continue
+        name = _as_id(given)
+        if name in first or (name == fallback and unnamed is not None):
+            message = f"two {PLURAL[singular]} are called '{name}'"
+            hint = f"the first is on line {first.get(name, unnamed or span).line}; give this one another id"
+            mistakes.add(given.span, message, hint, given.path)
+        elif name in reserved:
+            message = f"the id '{name}' is taken by the product itself"
+            mistakes.add(given.span, message, "choose another", given.path)
+        first.setdefault(name, given.span)
+        ids.append(name)
+    return ids
+
+
+def _as_id(node: Node) -> str:
+    """Return an id as it is called, or what no other can be called when it isn't text."""
+    if node.kind != "scalar":
+        return f"?{node.span}"
+    return node.value if isinstance(node.value, str) else describe(node)

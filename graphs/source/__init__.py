@@ -1,0 +1,21 @@
+"""Text with positions: YAML text in, a tree of nodes that know their file, line, column and path out."""
+
+from graphs.source.offsets import offsets_in_source
+from graphs.source.reading import parse
+from graphs.source.text import Diagnostic, Mistakes, Source, Span
+from graphs.source.tree import Bound, Entry, Mapping, Node, Scalar, Sequence
+
+__all__ = [
+    "Bound",
+    "Diagnostic",
+    "Entry",
+    "Mapping",
+    "Mistakes",
+    "Node",
+    "Scalar",
+    "Sequence",
+    "Source",
+    "Span",
+    "offsets_in_source",
+    "parse",
+]

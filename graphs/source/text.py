@@ -1,0 +1,142 @@
+"""One text and places in it; mistakes found there, and how they are shown: the line, a caret under the mistake, a hint."""
+
+from __future__ import annotations
+
+import unicodedata
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from functools import cached_property
+
+WIDEST = 160
+"""Of a line that is shown: of a longer one, the part around the mistake."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text and the name people know it by. Lines end with LF."""
+
+    name: str
+    text: str = field(repr=False)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return self.text.split("\n")
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        starts = [0]
+        for line in self.lines:
+            starts.append(starts[-1] + len(line) + 1)
+        return starts
+
+    def span(self, start: int, end: int) -> Span:
+        """Return the span of text[start:end], cut at the end of its first line."""
+        line, column = self.position(start)
+        return Span(self, start, max(min(end, self._line_starts[line] - 1), start), line, column)
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Return the line and column of an offset, both from 1."""
+        line = min(bisect_right(self._line_starts, offset), len(self.lines))
+        return line, offset - self._line_starts[line - 1] + 1
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a source, on one line."""
+
+    source: Source
+    start: int
+    end: int
+    line: int
+    column: int
+
+    @property
+    def text(self) -> str:
+        return self.source.text[self.start : self.end]
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One mistake: where it is, what is wrong, and what to write instead."""
+
+    span: Span
+    message: str
+    hint: str | None = None
+    path: str = ""
+
+    def render(self) -> str:
+        """Return `file:line:column: message`, the line with a caret under the mistake, and the hint."""
+        gutter = f"{self.span.line:>5} | "
+        before, marked, after = _window(self.span)
+        pad = "".join("\t" if char == "\t" else " " * _width(char) for char in before)
+        caret = "^" * max(1, sum(_width(char) for char in marked))
+        line = f"{gutter}{before}{marked}{after}".rstrip()
+        shown = [f"{self.span}: {self.message}", line, f"{' ' * len(gutter)}{pad}{caret}"]
+        if self.hint:
+            shown.append(f"   {self.hint}")
+        return "\n".join(shown)
+
+
+def _window(span: Span) -> tuple[str, str, str]:
+    """Return what stands on the line before, at and after the mistake; of a long line, the part around it."""
+    line = "".join(_printable(char) for char in span.source.lines[span.line - 1])
+    start = span.column - 1
+    end = start + len(span.text)
+    before, marked, after = line[:start], line[start:end], line[end:]
+    if len(line) > WIDEST:
+        marked = marked if len(marked) <= WIDEST // 2 else f"{marked[: WIDEST // 2]}…"
+        before = before if len(before) <= WIDEST // 2 else f"…{before[-WIDEST // 2 :]}"
+        after = after if len(after) <= WIDEST // 4 else f"{after[: WIDEST // 4]}…"
+    return before, marked, after
+
+
+def _printable(char: str) -> str:
+    """Show a control character as a mark of its own: a terminal would obey it."""
+    return (
+        "\N{REPLACEMENT CHARACTER}" if char != "\t" and unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") else char
+    )
+
+
+def _width(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+@dataclass
+class Mistakes:
+    """Diagnostics as they are found; the checker goes on after each, so that all are told at once."""
+
+    found: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    broken: list[Span] = field(default_factory=list[Span])
+    secrets: dict[str, str] = field(default_factory=dict[str, str])
+    """Values that no message may show, each with what it shows instead."""
+
+    def add(self, span: Span, message: str, hint: str | None = None, path: str = "") -> None:
+        diagnostic = Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path)
+        if diagnostic not in self.found and not any(_within(span, each) for each in self.broken):
+            self.found.append(diagnostic)
+
+    def silence(self, span: Span) -> None:
+        """Tell nothing more about a value whose mistake is told: what follows from it would only confuse."""
+        self.broken.append(span)
+
+    def sorted(self) -> list[Diagnostic]:
+        """Return them in the order of the documents, and of each document's text."""
+        order = {name: index for index, name in enumerate(dict.fromkeys(each.span.source.name for each in self.found))}
+        return sorted(self.found, key=lambda each: (order[each.span.source.name], each.span.start))
+
+    def _hidden(self, message: str) -> str:
+        for secret, shown in self.secrets.items():
+            message = message.replace(secret, shown)
+        return message
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+
+def _within(inner: Span, outer: Span) -> bool:
+    return inner.source is outer.source and outer.start <= inner.start and inner.end <= max(outer.end, outer.start + 1)
