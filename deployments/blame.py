@@ -19,20 +19,32 @@ INTERRUPTED = frozenset({408, 429})
 
 @contextmanager
 def foreseen(run_id: str) -> Generator[None]:
-    """Let an AnabranchError pass; make an internal error of anything else, its traceback in the log alone."""
+    """Let an AnabranchError pass; make an internal error of anything else, its traceback in the log alone.
+
+    Whoever is cancelled in here leaves it cancelled, even if the callee answered that with an error, or with a value:
+    taken for an answer, it would be tried again, or handed on.
+    """
+    depth = _cancellations()
     try:
         yield
-    except AnabranchError:
-        raise
     except asyncio.CancelledError as error:
-        # A callee that cancels itself, while nobody cancelled us, would leave a job that never settles.
-        if _being_cancelled():
+        if _cancellations() > depth:
             raise
+        # The callee cancelled itself, and nobody cancelled us: passed on, it would leave a job that never settles.
         raise _internal(run_id, error) from error
+    except AnabranchError as error:
+        if _cancellations() > depth:
+            raise asyncio.CancelledError from error
+        raise
     except Exception as error:
         # The one broad except: whatever a component, a handle or we ourselves got wrong ends this run alone,
         # in an error a client may see. What it was stays in the log.
-        raise _internal(run_id, error) from error
+        internal = _internal(run_id, error)
+        if _cancellations() > depth:
+            raise asyncio.CancelledError from error
+        raise internal from error
+    if _cancellations() > depth:
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager
@@ -63,9 +75,9 @@ def worth_retrying(error: AnabranchError) -> bool:
     return status >= 500 or status in INTERRUPTED
 
 
-def _being_cancelled() -> bool:
+def _cancellations() -> int:
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return 0 if task is None else task.cancelling()
 
 
 def _internal(run_id: str, error: BaseException) -> AnabranchError:

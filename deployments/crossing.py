@@ -11,7 +11,6 @@ from deployments.channel import Address
 from graphs.errors import ErrorData
 from graphs.stream import Stream, Value
 
-
 LARGE = 1024 * 1024
 """What is larger doesn't travel in a call or its return: gRPC between replicas takes no more than 4 MB."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 
 from deployments import events, runner
@@ -14,29 +14,48 @@ from deployments.events import Delta, Event, Failed, Finished, Run
 from deployments.joining import Joining
 from deployments.redaction import Redactor
 from graphs.errors import BadRequest, Cancelled, NotFound, Overloaded
-from graphs.plan import Plan, WorkflowPlan
+from graphs.plan import Controller, Plan, WorkflowPlan
 from graphs.stream import Value
 from graphs.suggest import closest
 
 Runner = Callable[[Plan, Run, Invoke], AsyncGenerator[Event, None]]
 """What `deployments.runner.run` is."""
 
+Ready = Callable[[], Awaitable[Mapping[str, str | None]]]
+"""Asks every component, by its id, whether it can be called: None for yes, else what is amiss."""
+
 LONGEST_SHOWN = 80
+
+
+async def _always() -> dict[str, str | None]:
+    return {}
 
 
 class Gateway:
     """Starts runs of a plan's workflows, so many at a time."""
 
     def __init__(
-        self, plan: Plan, invoke: Invoke, *, run: Runner = runner.run, now: Callable[[], float] = time.time
+        self,
+        plan: Plan,
+        invoke: Invoke,
+        ready: Ready = _always,
+        *,
+        run: Runner = runner.run,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.plan = plan
+        self.ready = ready
         self.redactor = Redactor(plan.secrets)
         self._invoke = invoke
         self._run = run
         self._now = now
         options = plan.controller.options
         self._admission = Admission(options.max_concurrent_count, options.max_queued)
+
+    @property
+    def controller(self) -> Controller:
+        """Return how the document is served."""
+        return self.plan.controller
 
     def workflows(self) -> tuple[WorkflowPlan, ...]:
         """Return every workflow, in document order."""
@@ -89,7 +108,7 @@ class Running:
         self.workflow = workflow
         self._events = told
 
-    def __aiter__(self) -> AsyncGenerator[Event, None]:
+    def __aiter__(self) -> AsyncIterator[Event]:
         return self._events
 
     async def finish(self) -> Finished:
@@ -125,8 +144,8 @@ def new_run_id(now: float) -> str:
 def _unknown(id: str, known: list[str]) -> str:
     shown = id if len(id) <= LONGEST_SHOWN else f"{id[: LONGEST_SHOWN - 1]}…"
     near = closest(id, known)
-    meant = f"; did you mean '{near}'?" if near else ";"
-    return f"there is no workflow '{shown}'{meant} The workflows are {_listed(known)}" if known else f"there is no workflow '{shown}'"
+    hint = f"did you mean '{near}'? " if near else ""
+    return f"there is no workflow '{shown}'; {hint}{f'The workflows are {_listed(known)}' if known else 'the document has none'}"
 
 
 def _listed(known: list[str]) -> str:

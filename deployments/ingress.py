@@ -3,96 +3,163 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, Response
 
 from deployments.gateway import Gateway
 from deployments.handles import handles_invoke
+from deployments.http.compression import Compression
+from deployments.http.cors import Cors
+from deployments.http.errors import install_handlers
+from deployments.http.guards import AnswerHead, CatchFaults, LimitBody
+from deployments.redaction import redact_logs
 from deployments.replicas import serve_options
-from deployments.transports import all_routes
-from deployments.transports.responses import CompressPlain, handle_errors
+from deployments.transports import routers
 from deployments.versions import pin
 from graphs.checker import INGRESS
-from graphs.plan import Controller, Plan
+from graphs.plan import Controller, Options, Plan
 
 READY_FOR = 1.0
 """Seconds for which an answer of the controller is good: /ready may be polled often."""
+READY_DEADLINE = 5.0
+SPARE = 64
+"""Requests beyond all runs, under way and waiting, that still get in: health checks, and refusals in the API's own JSON."""
 
-ALLOWED_HEADERS = ["Authorization", "Content-Type", "Last-Event-ID"]
-EXPOSED_HEADERS = ["X-Run-Id", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
+_DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
 
 
-def build_app(gateway: Gateway) -> FastAPI:
-    """Return the ASGI application over a gateway; it knows nothing of Ray."""
-    controller = gateway.controller
-    app = FastAPI(title=controller.name or "anabranch", version=version("anabranch"))
-    for router in all_routes(gateway):
-        app.include_router(router, prefix="/api")
-        app.include_router(router, include_in_schema=False)
-    handle_errors(app)
-    app.add_middleware(CompressPlain)
-    _add_cors(app, controller)
+def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = None) -> FastAPI:
+    """Return the ASGI application over a gateway, which knows nothing of Ray; `close` is awaited when it shuts down."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        if close is not None:
+            await close()
+
+    app = FastAPI(
+        title=gateway.controller.name or "anabranch",
+        description=_DESCRIPTION,
+        version=version("anabranch"),
+        lifespan=lifespan,
+        middleware=_middleware(gateway.controller),
+    )
+    install_handlers(app)
+    for router in routers(gateway):
+        app.include_router(router)
+        app.include_router(router, prefix="/api", include_in_schema=False)
+    _add_docs(app, "/api")
     return app
 
 
-def bind_ingress(plan: Plan, components: Mapping[str, Application]) -> Application:
+def bind_ingress(plan: Plan, component_apps: Mapping[str, Application]) -> Application:
     """Return the application: the ingress over its components."""
-    deployment = serve.deployment(name=INGRESS, **serve_options(plan.controller.options))(Ingress)
-    return pin(deployment.bind(plan, dict(components)), plan)
+    deployment = serve.deployment(name=INGRESS, **ingress_options(plan.controller.options))(serve.ingress()(Ingress))
+    return pin(deployment.bind(plan, dict(component_apps)), _stable(plan))
 
 
-@serve.ingress()
+def ingress_options(options: Options) -> dict[str, Any]:
+    """Return what Ray Serve is asked for. Runs stand in line in the gateway; Ray's own limit lies beyond all of them."""
+    return {
+        **serve_options(options),
+        "max_ongoing_requests": options.max_concurrent_count + options.max_queued + SPARE,
+        "max_queued_requests": SPARE,
+        "backpressure_config": {"status_code": 503, "retry_after_s": 1},
+    }
+
+
 class Ingress:
     """One replica of the ingress: holds the handles, runs the workflows."""
 
     def __init__(self, plan: Plan, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
         self._plan = plan
         self._handles = handles
-        self._asked = 0.0
+        self._asked = float("-inf")
         self._states: dict[str, str | None] = {}
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(Gateway(self._plan, handles_invoke(self._handles, secrets=self._plan.secrets), self._ready))
+        invoke = handles_invoke(self._handles, secrets=self._plan.secrets)
+        gateway = Gateway(self._plan, invoke, self._ready)
+        redact_logs(gateway.redactor, "", "ray", "ray.serve")
+        return build_app(gateway, invoke.aclose)
 
     async def _ready(self) -> dict[str, str | None]:
-        """Return each component's state as Serve sees it: None when ready."""
-        now = time.monotonic()
-        if now - self._asked > READY_FOR:
-            self._states = await asyncio.to_thread(self._read_states)
-            self._asked = now
+        """Return each component's state as Serve sees it."""
+        if time.monotonic() - self._asked > READY_FOR:
+            try:
+                async with asyncio.timeout(READY_DEADLINE):
+                    self._states = await asyncio.to_thread(self._read_states)
+            except TimeoutError:
+                return dict.fromkeys(self._handles, f"unknown: Serve didn't say within {READY_DEADLINE:g} s")
+            self._asked = time.monotonic()
         return self._states
 
     def _read_states(self) -> dict[str, str | None]:
-        application = serve.get_replica_context().app_name
-        status = serve.status().applications.get(application)
-        known = status.deployments if status is not None else {}
+        application = serve.status().applications.get(serve.get_replica_context().app_name)
+        known = application.deployments if application is not None else {}
         return {id: _state(known.get(id)) for id in self._handles}
 
 
 def _state(deployment: Any) -> str | None:
+    """Return None for a deployment that can be called, else Serve's word for what it does instead."""
     if deployment is None:
         return "unknown"
     status = str(getattr(deployment.status, "value", deployment.status))
     if status == "HEALTHY" or deployment.replica_states.get("RUNNING", 0) > 0:
         return None
-    return deployment.message or status.lower()
+    return status.lower()
 
 
-def _add_cors(app: FastAPI, controller: Controller) -> None:
-    if controller.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(controller.origins),
-            allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
-            allow_headers=ALLOWED_HEADERS,
-            expose_headers=EXPOSED_HEADERS,
-            max_age=600,
-        )
+def _middleware(controller: Controller) -> list[Middleware]:
+    """Return the layers, the outermost first: refusals of the inner ones are marked for browsers and compressed too."""
+    cors = [Middleware(Cors, controller.origins)] if controller.origins else []
+    return [
+        *cors,
+        Middleware(CatchFaults),
+        Middleware(AnswerHead),
+        Middleware(Compression),
+        Middleware(LimitBody, controller.max_request_size),
+    ]
+
+
+def _add_docs(app: FastAPI, prefix: str) -> None:
+    """Serve the documentation under a prefix as well."""
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(app.openapi())
+
+    async def docs(request: Request) -> Response:
+        root = request.scope.get("root_path", "").rstrip("/")
+        return get_swagger_ui_html(openapi_url=f"{root}{prefix}/openapi.json", title=app.title)
+
+    app.add_route(f"{prefix}/openapi.json", openapi, include_in_schema=False)
+    app.add_route(f"{prefix}/docs", docs, include_in_schema=False)
+
+
+def _stable(value: Any) -> Any:
+    """Return a plan as data whose repr is the same in every process, as that of a set of texts isn't."""
+    match value:
+        case AbstractSet():
+            return sorted(map(repr, value))
+        case Mapping():
+            return {key: _stable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_stable(item) for item in value]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = dataclasses.fields(value)
+            return [type(value).__name__, *(_stable(getattr(value, field.name)) for field in fields)]
+        case _:
+            return value

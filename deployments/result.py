@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from deployments.blame import siblings
 from deployments.events import Delta
@@ -109,12 +109,21 @@ class Result:
         return [*outcome.notes, *(note for stream in streams for note in stream.notes)]
 
     async def _stream(self, stream: Stream) -> None:
+        """Leave the stream to the reader of the events as soon as no other job has news: no task is then in between."""
         self.streamed = True
         if self._schedule.unsettled == 0:
-            # Nothing else can happen: the reader of the events reads the stream itself, without a task in between.
             self._outbox.tell(stream)
-        else:
-            await self._pump(stream, None)
+            return
+        batches = stream.batches()
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(batches.aclose)
+            while self._schedule.unsettled:
+                batch = await anext(batches, None)
+                if batch is None:
+                    return
+                await self._outbox.offer(Delta(batch))
+            opened.pop_all()
+        self._outbox.tell(Stream(batches, stream.aclose))
 
     async def _parts(self, value: Value) -> dict[str, Value]:
         """Return the mapping whose streams flow side by side, those nested deeper joined; empty if it isn't one."""
@@ -137,7 +146,7 @@ class Result:
                 if isinstance(part, Stream):
                     group.create_task(self._pump(part, name))
 
-    async def _pump(self, stream: Stream, name: str | None) -> None:
+    async def _pump(self, stream: Stream, name: str) -> None:
         async with aclosing(stream.batches()) as batches:
             async for batch in batches:
                 await self._outbox.offer(Delta(batch, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
@@ -24,6 +25,11 @@ from graphs.plan import Job, Plan
 from graphs.stream import Batch, Note, Stream, Value
 
 __all__ = ["Clock", "Invoke", "run"]
+
+logger = logging.getLogger("anabranch.run")
+
+GRACE = 10.0
+"""Seconds a cancelled component may take to stop before the run ends without it."""
 
 NOTES_KEPT = 256
 """How many of a streamed result's notes `Finished` repeats, the last ones: all of them went out in Deltas."""
@@ -59,6 +65,10 @@ class _Flow:
         self._result = Result(self._workflow, wiring, self._schedule, self._outbox)
         self._error: AnabranchError | None = None
         self._jobs: asyncio.Task[None] | None = None
+        self._settled = False
+        """Every job and every task of theirs has ended."""
+        self._left = asyncio.Event()
+        """Nobody reads the events any more."""
         self._timer: asyncio.TimerHandle | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._reader_depth = 0
@@ -117,14 +127,30 @@ class _Flow:
     async def _run_jobs(self) -> None:
         try:
             with foreseen(self._run.id):
-                async with siblings() as self._group:
-                    for job in self._workflow.jobs.values():
-                        self._group.create_task(self._schedule.run_job(job))
-                    self._group.create_task(self._give_result())
+                try:
+                    await self._settle_all()
+                except AnabranchError as error:
+                    self._fail(error)
+                finally:
+                    self._settled = True
+                    self._outbox.tell(None)
+                    await self._close()
         except AnabranchError as error:
             self._fail(error)
-        finally:
-            self._outbox.tell(None)
+
+    async def _close(self) -> None:
+        """Close what is still open: after a success once the result was read, after a failure as soon as nobody reads."""
+        task = asyncio.current_task()
+        succeeded = self._error is None and task is not None and task.cancelling() == 0
+        if succeeded or self._reader is not None:
+            await self._left.wait()
+        await self._kept.aclose()
+
+    async def _settle_all(self) -> None:
+        async with siblings() as self._group:
+            for job in self._workflow.jobs.values():
+                self._group.create_task(self._schedule.run_job(job))
+            self._group.create_task(self._give_result())
 
     async def _give_result(self) -> None:
         try:
@@ -136,17 +162,17 @@ class _Flow:
             raise located(error, self._workflow.id) from error
 
     async def _stop(self) -> None:
-        """Cancel what still runs, close what is still open, and wait for both."""
+        """Cancel what still runs, close what is still open, and wait for both: the task does it, once, whoever waits."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._jobs is not None:
-            self._jobs.cancel()
-            await asyncio.wait([self._jobs])
-        try:
-            with foreseen(self._run.id):
-                await self._kept.aclose()
-        except AnabranchError as error:
-            self._fail(located(error, self._workflow.id))
+        if self._jobs is None:
+            return
+        self._left.set()
+        if not self._settled:
+            self._cancel_jobs()
+        _, late = await asyncio.wait([self._jobs], timeout=GRACE)
+        if late:
+            logger.error("run %s: a component or a stream did not stop within %g s", self._run.id, GRACE)
 
     def _ending(self, notes: tuple[Note, ...]) -> Event:
         if isinstance(self._error, Cancelled):
@@ -164,11 +190,15 @@ class _Flow:
         if self._error is not None:
             return
         self._error = error
-        if self._jobs is not None:
-            self._jobs.cancel()
+        self._cancel_jobs()
         if self._reader is not None and self._reader is not asyncio.current_task():
             self._interrupted = True
             self._reader.cancel()
+
+    def _cancel_jobs(self) -> None:
+        """Cancel the jobs, but only once: a second time would break off what the first one closes."""
+        if self._jobs not in (None, asyncio.current_task()) and self._jobs.cancelling() == 0:
+            self._jobs.cancel()
 
     def _locate(self, job: Job) -> Locate:
         """Return what a failure of a stream of the job's becomes, wherever it is read; it fails the run."""

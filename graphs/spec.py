@@ -109,7 +109,9 @@ class Controller(Deployment):
     compression: bool = False
     max_request_size: Size = 32 * 1024 * 1024
     webui: Webui | None = None
-    max_concurrent_count: int | None = Field(default=4096, ge=1, description="ongoing requests per replica, streams too")
+    max_concurrent_count: int | None = Field(
+        default=4096, ge=1, description="ongoing requests per replica, streams too"
+    )
     max_queued: int | None = Field(default=4096, ge=0, description="waiting requests; beyond it 503 with Retry-After")
 
 
@@ -233,7 +235,9 @@ class IfJob(JobBase):
     def _complete(self) -> IfJob:
         single = self.condition is not None
         if single == bool(self.conditions):
-            raise ValueError("an if job takes either condition with if_true and if_false, or a list of conditions")
+            raise ValueError(
+                "an if job takes either condition with if_true and if_false, or a list of conditions; write one of the two"
+            )
         if single and not (self.if_true or self.if_false):
             raise ValueError("an if job leads nowhere; write if_true or if_false with the id of a job")
         if single and self.otherwise:
@@ -277,7 +281,7 @@ class RandomJob(JobBase):
         if self.mode == "uniform" and any(weight is not None for weight in weights):
             raise ValueError("a uniform router takes no weights; remove them or write mode: weighted")
         if self.mode == "weighted" and any(weight is None for weight in weights):
-            raise ValueError("a weighted router needs a weight for every route")
+            raise ValueError("a weighted router needs a weight for all routings; write `weight:` on each")
         if any(weight is not None for weight in weights) and not any(weights):
             raise ValueError("all weights are 0; give at least one route a weight above 0")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -126,10 +127,10 @@ class _Telling:
             if not self.bindings:
                 tell_binding(target, self.mistakes)
             return
-        span = target.span if target.kind == "scalar" else key_span or target.span
         match error["type"]:
             case "value_error" | "assertion_error":
                 said, _, hint = _message(error).partition("; ")
+                span = _mentioned(said, target) or key_span or target.span
                 said, hint = without_secrets(said, target), without_secrets(hint, target)
                 self.mistakes.add(span, said, hint or None, target.path)
             case "literal_error":
@@ -137,6 +138,14 @@ class _Telling:
             case kind:
                 expected = f"expected {_expectation(error)}, got {describe(target)}"
                 self.mistakes.add(target.span, expected, _example(kind, target), target.path)
+
+
+def _mentioned(message: str, node: Node) -> Span | None:
+    """Return the place of a scalar, or of the first key of a mapping that a message about it names."""
+    if node.kind == "mapping":
+        words = re.findall(r"\w+", message)
+        return next((node.entries[word].key_span for word in words if word in node.entries), None)
+    return node.span if node.kind == "scalar" else None
 
 
 def _message(error: ErrorDetails) -> str:
@@ -200,9 +209,9 @@ def describe(node: Node) -> str:
     """Return what a node is, briefly, as messages show it; never a value from the environment."""
     match node.kind:
         case "mapping":
-            return "a mapping"
+            return "a mapping" if node.entries else "an empty mapping"
         case "list":
-            return "a list"
+            return "a list" if node.items else "an empty list"
         case "bound":
             return "a binding"
         case "scalar":
@@ -294,6 +303,7 @@ def _example(kind: str, node: Node) -> str | None:
     if kind == "string_type" and node.kind != "scalar":
         return "write it as text on one line"
     return {
+        "too_short": "write one `- …` line for each",
         "list_type": "write `[…]`, or one `- …` line for each",
         "bool_type": "write true or false",
         "bool_parsing": "write true or false",

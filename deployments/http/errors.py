@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from deployments.http.values import finite
 from graphs.errors import AnabranchError
 from graphs.suggest import closest
 
@@ -44,7 +45,7 @@ def error_data(error: AnabranchError, run_id: str | None = None) -> dict[str, An
 
 def error_json(error: AnabranchError, run_id: str | None = None) -> bytes:
     """Return the error as JSON on one line; what a detail holds that is no JSON is shown as text."""
-    text = json.dumps(error_data(error, run_id), ensure_ascii=False, default=_shown)
+    text = json.dumps(finite(error_data(error, run_id)), ensure_ascii=False, default=_shown)
     return text.encode("utf-8", "backslashreplace")
 
 

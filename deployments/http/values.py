@@ -9,6 +9,7 @@ import re
 from typing import Any, NoReturn
 
 from graphs.errors import BadRequest, ComponentFailed
+from graphs.language import kind_of
 from graphs.stream import Value
 
 DEEPEST = 100
@@ -29,8 +30,8 @@ def json_text(value: Value) -> str:
     except (ValueError, RecursionError):
         pass
     try:
-        return _STRICT.encode(_finite(value))
-    except RecursionError:
+        return _STRICT.encode(finite(value))
+    except (ValueError, RecursionError):
         raise ComponentFailed("the output is nested too deep to be JSON, or holds itself; map it in `output`") from None
 
 
@@ -52,11 +53,24 @@ def base64_text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
+def finite(value: Any) -> Any:
+    """Return the value with null for every number that JSON lacks."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [finite(item) for item in value]
+        case _:
+            return value
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
     """Return the mapping that a request's body is; raise BadRequest saying where it is no JSON."""
     value = parse_json(body)
     if not isinstance(value, dict):
-        raise BadRequest(f"expected a JSON object, got {_kind(value)}; write {{…}}")
+        raise BadRequest(f"expected a JSON object, got {kind_of(value)}; write {{…}}")
     return value
 
 
@@ -104,18 +118,6 @@ def _plain(value: Any) -> Any:
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case _:
-            return value
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON; write null")
 
@@ -132,20 +134,6 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case str():
-            return "text"
-        case list():
-            return "a list"
-        case _:
-            return "a number"
 
 
 def _lowered(text: str) -> str:

@@ -1,4 +1,4 @@
-"""One file per protocol that comes in; each module with a `routes(gateway)` is mounted, bare and under /api."""
+"""Every way in, found by walking this package: a module that offers `routes(gateway) -> APIRouter` is a transport."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fastapi import APIRouter
 from deployments.gateway import Gateway
 
 
-def all_routes(gateway: Gateway) -> Iterator[APIRouter]:
-    """Yield the routes of every transport in this package."""
-    for module in sorted(each.name for each in pkgutil.iter_modules(__path__)):
-        routes = getattr(import_module(f"{__name__}.{module}"), "routes", None)
-        if routes is not None:
-            yield routes(gateway)
+def routers(gateway: Gateway) -> Iterator[APIRouter]:
+    """Yield the routes of every transport."""
+    for info in sorted(pkgutil.iter_modules(__path__, f"{__name__}."), key=lambda info: info.name):
+        module = import_module(info.name)
+        if hasattr(module, "routes"):
+            yield module.routes(gateway)

@@ -1,107 +1,235 @@
-"""The HTTP API of workflows and their runs: requests in, JSON and Server-Sent Events out."""
+"""`POST /workflows/runs`: a workflow's id and input in; its output, its task, or its stream as server-sent events out."""
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from deployments.gateway import Gateway
-from deployments.transports.answers import RunAnswer
-from deployments.transports.requests import read_json, validate
-from deployments.transports.responses import json_response
-from graphs.errors import InvalidInput
-from graphs.plan import WorkflowPlan
-from graphs.schema import input_schema
+from deployments.events import Delta, Finished
+from deployments.gateway import Gateway, Running, raise_failure
+from deployments.http.client import Client, Cut
+from deployments.http.errors import RUN_ID, ErrorAnswer, error_json, error_response
+from deployments.http.fields import validated
+from deployments.http.values import json_bytes, parse_object
+from deployments.transports import sse
+from graphs.errors import AnabranchError, InvalidInput
+
+HEARTBEAT_EVERY = 15.0
+"""Seconds of silence after which a stream shows that it lives."""
 
 
 class RunRequest(BaseModel):
-    """What POST /workflows/runs takes."""
+    """A run to start."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    workflow_id: str | None = Field(default=None, description="the workflow; may be left out where one is the default")
-    input: Any = Field(default=None, description="the workflow's input; see its schema")
-    wait_for_completion: bool = Field(default=True, description="answer when the run has ended, or streams")
-    output_only: bool = Field(default=False, description="answer the output alone: SSE when it streams, else bare JSON")
-    resumable: bool = False
-    session_id: str | None = None
-
-
-def routes(gateway: Gateway) -> APIRouter:
-    """Return the routes, to be mounted bare and under /api."""
-    router = APIRouter(tags=["workflows"])
-
-    @router.get("/workflows", summary="The workflows")
-    async def workflows() -> Response:
-        listed = [_summary(each, gateway) for each in gateway.workflows.values()]
-        return json_response({"workflows": listed})
-
-    @router.get("/workflows/{workflow_id}/schema", summary="A workflow's input fields and output")
-    async def schema(workflow_id: str) -> Response:
-        return json_response(_schema(gateway.workflow(workflow_id), gateway))
-
-    @router.post(
-        "/workflows/runs",
-        summary="Run a workflow",
-        responses={200: {"content": {"application/json": {}, "text/event-stream": {}}}},
-        openapi_extra={
-            "requestBody": {"required": True, "content": {"application/json": {"schema": RunRequest.model_json_schema()}}}
-        },
+    workflow_id: str | None = Field(default=None, description="the workflow; left out, the default or only one")
+    input: Any = Field(default_factory=dict, description="what the workflow sees as `input`")
+    wait_for_completion: bool = Field(default=True, description="answer when the run has ended, or as it streams")
+    output_only: bool = Field(
+        default=False, description="answer the output alone, as a stream where it streams; else the task around it"
     )
-    async def start(request: Request) -> Response:
-        asked = decode(await read_json(request, gateway.controller.max_request_size))
-        workflow = gateway.workflow(asked.workflow_id)
-        running = gateway.start(workflow.id, {} if asked.input is None else asked.input, asked.session_id)
-        return RunAnswer(
-            running, workflow.output_kind, output_only=asked.output_only, compression=gateway.controller.compression
-        )
+    resumable: bool = Field(default=False, description="keep the stream, so that it can be read again")
+    session_id: str | None = Field(default=None, max_length=256, description="what the workflow sees as `session.id`")
 
-    del workflows, schema, start
+
+class Task(BaseModel):
+    """A run, seen from outside."""
+
+    task_id: str
+    workflow_id: str
+    status: str = Field(examples=["completed"])
+    output: Any = Field(description="of a stream, the chunks joined; of several, a mapping of them")
+    session_id: str | None = None
+    created_at: str = Field(examples=["2030-01-01T12:00:00.000Z"])
+    completed_at: str
+
+
+def decode(body: bytes) -> RunRequest:
+    """Return what a request's body asks for."""
+    request = validated(RunRequest, parse_object(body))
+    if not request.wait_for_completion:
+        raise InvalidInput(
+            "this version can't run a task in the background yet; write wait_for_completion: true",
+            field="wait_for_completion",
+        )
+    if request.resumable:
+        raise InvalidInput("this version can't resume a stream yet; write resumable: false", field="resumable")
+    return request
+
+
+def encode_task(running: Running, output: Any, completed_at: datetime) -> bytes:
+    """Return the task of a run that succeeded."""
+    run = running.run
+    task = {
+        "task_id": run.id,
+        "workflow_id": run.workflow,
+        "status": "completed",
+        "output": output,
+        "created_at": _moment(datetime.fromtimestamp(run.started_at, UTC)),
+        "completed_at": _moment(completed_at),
+    }
+    return json_bytes(task if run.session_id is None else {**task, "session_id": run.session_id})
+
+
+_DESCRIPTION = """
+With `output_only: true` a result that streams is answered as it comes, as server-sent events: `data:` events with the
+chunks, then `event: end`; or after the first chunk `event: error` with the error as JSON. A stream with neither was cut.
+A stream of bytes for which the workflow names no format is answered as it is. A plain result is answered as bare JSON.
+
+With `output_only: false` the run is waited for, and answered as a task with its output, a stream's chunks joined.
+
+Leaving cancels the run.
+"""
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the task, the output, or the stream",
+        "headers": {RUN_ID: {"description": "the run's id, on errors too", "schema": {"type": "string"}}},
+        "content": {
+            "application/json": {"schema": {"anyOf": [Task.model_json_schema(), {"title": "Output"}]}},
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": "data: Once\n\ndata:  upon\n\nevent: end\ndata:\n\n",
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    **{
+        status: {"model": ErrorAnswer, "description": description}
+        for status, description in {
+            400: "the body is no JSON, or names no workflow where there are several",
+            404: "there is no such workflow",
+            413: "the body is too large",
+            422: "a field of the request, or of the workflow's input, doesn't fit",
+            502: "a component failed",
+            503: "a component isn't there, or the queue is full: try again after Retry-After",
+            504: "the run took too long",
+        }.items()
+    },
+}
+
+
+def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
+    """Return the route that starts runs."""
+    router = APIRouter(tags=["runs"])
+
+    async def start_run(request: Request) -> Response:
+        asked = decode(await request.body())
+        running = gateway.start(asked.workflow_id, asked.input, asked.session_id)
+        return RunAnswer(running, asked.output_only, gateway.controller.compression, heartbeat_every)
+
+    router.add_api_route(
+        "/workflows/runs",
+        start_run,
+        methods=["POST"],
+        summary="Run a workflow",
+        description=_DESCRIPTION,
+        response_class=Response,
+        responses=_RESPONSES,
+        openapi_extra={"requestBody": {"content": {"application/json": {"schema": RunRequest.model_json_schema()}}}},
+    )
     return router
 
 
-def decode(body: dict[str, Any]) -> RunRequest:
-    """Return what is asked for; what this version can't do yet is refused, not dropped."""
-    asked = validate(RunRequest, body, "the request")
-    if not asked.wait_for_completion:
-        raise InvalidInput(
-            "wait_for_completion: runs in the background are not there yet; write true", field="wait_for_completion"
-        )
-    if asked.resumable:
-        raise InvalidInput("resumable: streams that resume are not there yet; leave it out", field="resumable")
-    return asked
+class RunAnswer(Response):
+    """The answer of one run, written as its events come; when the client leaves, the run is cancelled."""
+
+    def __init__(self, running: Running, output_only: bool, compression: bool, heartbeat_every: float) -> None:
+        self.status_code = 200
+        self.background = None
+        self._running = running
+        self._output_only = output_only
+        self._compression = compression
+        self._heartbeat_every = heartbeat_every
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        client = Client(scope, receive, send)
+        await client.attend(self._write(client), self._heartbeat_every)
+
+    async def _write(self, client: Client) -> None:
+        writer = _Writer(client, self._running, self._compression)
+        try:
+            async with aclosing(self._running):
+                if self._output_only:
+                    await writer.write_output()
+                else:
+                    await writer.write_task()
+        except AnabranchError as error:
+            await writer.write_failure(error)
 
 
-def _summary(workflow: WorkflowPlan, gateway: Gateway) -> dict[str, Any]:
-    return {
-        "workflow_id": workflow.id,
-        "title": workflow.title,
-        "description": workflow.description,
-        "default": workflow.id == gateway.default_workflow,
-    }
+class _Writer:
+    """Writes what a run says to the client."""
+
+    def __init__(self, client: Client, running: Running, compression: bool) -> None:
+        self._client = client
+        self._running = running
+        self._compression = compression
+        self._encoder: sse.Encoder | None = None
+
+    async def write_task(self) -> None:
+        """Wait for the end, then write the task."""
+        finished = await self._running.finish()
+        await self._write_json(encode_task(self._running, finished.output, datetime.now(UTC)))
+
+    async def write_output(self) -> None:
+        """Write the output as it comes. The first thing to say decides how: nothing goes out before it."""
+        kind = self._running.workflow.output_kind
+        async for event in self._running:
+            if isinstance(event, Delta):
+                if self._encoder is None and (encoder := sse.encoder(kind, event)) is not None:
+                    self._encoder = encoder
+                if self._encoder is not None and (body := self._encoder.encode(event)):
+                    await self._write_chunks(self._encoder, body)
+                continue
+            raise_failure(event)
+            if isinstance(event, Finished):
+                await self._finish(event)
+
+    async def write_failure(self, error: AnabranchError) -> None:
+        """Write the error: as the answer, or once that has begun, as its last event."""
+        run_id = self._running.run.id
+        if not self._client.told:
+            await self._client.answer(error_response(error, run_id))
+        elif isinstance(self._encoder, sse.RawBytes):
+            raise Cut(f"run {run_id}: {error.message}") from error
+        else:
+            await self._client.end(sse.error_event(error_json(error, run_id)))
+
+    async def _write_chunks(self, encoder: sse.Encoder, body: bytes) -> None:
+        if not self._client.told:
+            await self._start(encoder)
+        await self._client.write(body)
+
+    async def _finish(self, finished: Finished) -> None:
+        if not finished.streamed:
+            await self._write_json(json_bytes(finished.output))
+            return
+        encoder = self._encoder or sse.TextEvents()
+        if not self._client.told:
+            await self._start(encoder)
+        await self._client.end(encoder.end())
+
+    async def _start(self, encoder: sse.Encoder) -> None:
+        run_id = (RUN_ID.lower().encode(), self._running.run.id.encode())
+        if isinstance(encoder, sse.RawBytes):
+            await self._client.start(200, [*sse.RAW_HEADERS, run_id])
+        else:
+            headers = [*sse.HEADERS, run_id]
+            await self._client.start(200, headers, heartbeat=sse.HEARTBEAT, compressed=self._compression)
+
+    async def _write_json(self, body: bytes) -> None:
+        headers = {RUN_ID: self._running.run.id}
+        await self._client.answer(Response(body, headers=headers, media_type="application/json"))
 
 
-def _schema(workflow: WorkflowPlan, gateway: Gateway) -> dict[str, Any]:
-    kind = workflow.output_kind
-    return {
-        **_summary(workflow, gateway),
-        "input": [
-            {
-                "name": field.name,
-                "type": field.type,
-                "subtype": field.subtype,
-                "format": field.format,
-                "default": field.default,
-                "required": field.required,
-                "options": list(field.options),
-                "description": field.description,
-            }
-            for field in workflow.inputs
-        ],
-        "input_schema": input_schema(workflow),
-        "output": {"type": kind.type, "format": kind.format, "streams": list(kind.names)},
-    }
+def _moment(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,83 +1,146 @@
-"""Server-Sent Events: chunks in, the bytes of the contract's wire format out. Pure."""
+"""Deltas of a run in, server-sent events out, as bytes.
+
+One space after the colon; lines end in LF; a line of a chunk ends at CR, LF and CRLF, and nowhere else.
+"""
 
 from __future__ import annotations
 
-import base64
 import codecs
-import json
 import re
-from collections.abc import Callable
-from typing import Literal
+from typing import Protocol
 
-from graphs.errors import AnabranchError, ErrorData
-from graphs.stream import Batch, Note, Value, is_empty
+from deployments.events import Delta
+from deployments.http.values import base64_text, utf8
+from deployments.http.values import json_text as to_json
+from graphs.plan import OutputKind
+from graphs.stream import Chunk, Note, is_empty
 
-HEADERS = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
-HEARTBEAT = b":\n\n"
-"""A comment: an empty `data:` would reach clients as an event."""
+HEADERS = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+RAW_HEADERS = ((b"content-type", b"application/octet-stream"), *HEADERS[1:])
 END = b"event: end\ndata:\n\n"
+"""Only after success. No space after this colon: line-by-line readers look for `data: `, and would take it for a chunk."""
+HEARTBEAT = b":\n\n"
 
-LINE_ENDS = re.compile(r"\r\n|\n|\r")
-"""What the standard ends a line with, and nothing else: U+2028 stays where it is."""
-
-Encode = Callable[[Batch], bytes]
-
-
-def encoder(format: Literal["sse-text", "sse-json"] | None, name: str | None = None) -> Encode:
-    """Return the encoder of one stream's batches; with a name, chunks are tagged with it and always JSON."""
-    if name is not None:
-        tag = f'data: {{"name": {to_json(name)}, "chunk": '
-        return lambda batch: "".join([f"{tag}{to_json(c)}}}\n\n" for c in batch if _says(c)]).encode("utf-8", "replace")
-    if format == "sse-json":
-        return lambda batch: "".join([f"data: {to_json(c)}\n\n" for c in batch if _says(c)]).encode("utf-8", "replace")
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def encode(batch: Batch) -> bytes:
-        events: list[str] = []
-        for chunk in batch:
-            if isinstance(chunk, str):
-                text = chunk
-            elif isinstance(chunk, bytes):
-                text = decoder.decode(chunk)
-            elif isinstance(chunk, Note):
-                continue
-            else:
-                text = "" if chunk is None else to_json(chunk)
-            if text:
-                events.append(f"data: {text}\n\n" if "\n" not in text and "\r" not in text else _lines(text))
-        return "".join(events).encode("utf-8", "replace")
-
-    return encode
+_NEWLINE = re.compile("\r\n|\r|\n")
 
 
-def error_event(error: ErrorData) -> bytes:
-    """Return the event that tells a failure after the first chunk."""
-    return f"event: error\ndata: {to_json({'error': error})}\n\n".encode("utf-8", "replace")
+class Encoder(Protocol):
+    """Writes a stream's Deltas."""
+
+    def encode(self, delta: Delta) -> bytes:
+        """Return the Delta's events; nothing, where all its chunks are empty."""
+        ...
+
+    def end(self) -> bytes:
+        """Return the end of a stream that succeeded."""
+        ...
 
 
-def to_json(value: Value) -> str:
-    """Return JSON on one line: non-ASCII kept, bytes as base64; no number that JSON doesn't know."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
-    except ValueError:
-        raise AnabranchError("the output holds a number that JSON can't write (NaN or infinity)") from None
-    except TypeError as error:
-        raise AnabranchError(f"the output can't be written as JSON: {error}") from None
+def encoder(kind: OutputKind, first: Delta) -> Encoder | None:
+    """Return the encoder of a workflow's stream, by what it asks for, or where it doesn't say, by its first chunk.
+
+    None while there is no chunk to tell by.
+    """
+    if kind.format == "sse-json" or first.name is not None:
+        return JsonEvents()
+    if kind.format is not None:
+        return TextEvents()
+    for chunk in first.chunks:
+        if not is_empty(chunk) and not isinstance(chunk, Note):
+            return RawBytes() if isinstance(chunk, bytes) else TextEvents()
+    return None
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return base64.b64encode(value).decode()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+def error_event(error: bytes) -> bytes:
+    """Return the last event of a stream that failed, of the error as JSON."""
+    return b"event: error\ndata: %b\n\n" % error
 
 
-def _says(chunk: Value) -> bool:
-    return not isinstance(chunk, Note) and not is_empty(chunk)
+class TextEvents:
+    """Every chunk as text: bytes decoded as they come, other values as JSON."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._previous = ""
+
+    def encode(self, delta: Delta) -> bytes:
+        """Return the Delta's events."""
+        texts = [text for chunk in delta.chunks if (text := self._lines(chunk))]
+        return _event(texts) if texts else b""
+
+    def end(self) -> bytes:
+        """Return the end of the stream; a character that bytes left incomplete becomes U+FFFD."""
+        rest = self._decoder.decode(b"", final=True)
+        return _event([rest]) + END if rest else END
+
+    def _lines(self, chunk: Chunk) -> str:
+        text = chunk if isinstance(chunk, str) else self._text(chunk)
+        if not text:
+            return ""
+        previous, self._previous = self._previous, text
+        if "\n" in text or "\r" in text:
+            # CR and LF in two chunks are one end of a line, as they would be in one.
+            if text[0] == "\n" and previous.endswith("\r"):
+                text = text[1:]
+            return _NEWLINE.sub("\ndata: ", text)
+        return text
+
+    def _text(self, chunk: Chunk) -> str:
+        if chunk is None or isinstance(chunk, Note):
+            return ""
+        return self._decoder.decode(chunk) if isinstance(chunk, bytes) else to_json(chunk)
 
 
-def _lines(text: str) -> str:
-    """A line end inside a chunk is one more data line: a conforming reader gives it back."""
-    return "".join([f"data: {line}\n" for line in LINE_ENDS.split(text)]) + "\n"
+class JsonEvents:
+    """Every chunk as JSON on one line; with the stream's name where several run side by side.
+
+    Bytes are base64, always: whether a piece of them happens to be UTF-8 says nothing to a reader.
+    """
+
+    def encode(self, delta: Delta) -> bytes:
+        """Return the Delta's events."""
+        texts = [
+            to_json(base64_text(chunk) if isinstance(chunk, bytes) else chunk)
+            for chunk in delta.chunks
+            if not is_empty(chunk) and not isinstance(chunk, Note)
+        ]
+        if delta.name is not None:
+            head = f'{{"name": {to_json(delta.name)}, "chunk": '
+            texts = [f"{head}{text}}}" for text in texts]
+        return _event(texts, "backslashreplace") if texts else b""
+
+    def end(self) -> bytes:
+        """Return the end of the stream."""
+        return END
+
+
+class RawBytes:
+    """Bytes as they come: a stream that nobody gave a format."""
+
+    def encode(self, delta: Delta) -> bytes:
+        """Return the Delta's bytes."""
+        return b"".join(_raw(chunk) for chunk in delta.chunks if chunk is not None and not isinstance(chunk, Note))
+
+    def end(self) -> bytes:
+        """Return nothing: the end of the body is the end."""
+        return b""
+
+
+def _event(texts: list[str], unencodable: str = "strict") -> bytes:
+    """Return one event of each text, whose lines are led by `data: ` already but for the first."""
+    joined = "data: " + "\n\ndata: ".join(texts) + "\n\n"
+    return utf8(joined) if unencodable == "strict" else joined.encode("utf-8", unencodable)
+
+
+def _raw(chunk: Chunk) -> bytes:
+    match chunk:
+        case bytes():
+            return chunk
+        case str():
+            return utf8(chunk)
+        case _:
+            return utf8(to_json(chunk))

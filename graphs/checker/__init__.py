@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from graphs import spec
 from graphs.checker import layout
 from graphs.checker.bindings import Environment, Lookup, resolve, tell_missing
-from graphs.checker.components import CheckedComponent, check_component, is_true, options
+from graphs.checker.components import CheckedComponent, check_component, is_true, options, tell_bindings
 from graphs.checker.ids import PLURAL, identify
-from graphs.checker.jobs import Surroundings, id_of, node_at
+from graphs.checker.jobs import Surroundings, id_of
 from graphs.checker.layout import Layout, WorkflowLayout
-from graphs.checker.workflows import check_workflow
+from graphs.checker.nesting import tell_recursion, tell_unknown_workflows
+from graphs.checker.routes import node_at, node_text
+from graphs.checker.workflows import CheckedWorkflow, check_workflow
 from graphs.component import Registry
 from graphs.errors import DocumentError
-from graphs.plan import CallJob, Controller, ForEachJob, Plan, Webui, WorkflowPlan
+from graphs.plan import Controller, Plan, Webui
 from graphs.source import Entry, Mistakes, Node, Source, Span, parse
 from graphs.source import Mapping as MappingNode
-from graphs.suggest import closest
 from graphs.validation import validate
 
 INGRESS = "Ingress"
@@ -33,9 +34,10 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup) -> Plan
         raise DocumentError(mistakes.sorted())
     environment = Environment(lookup)
     root = resolve(_merged(roots), environment, mistakes)
+    mistakes.secrets = environment.hidden()
     tell_missing(environment, mistakes)
     document = layout.read(root, mistakes)
-    plan = _Checker(document, registry, mistakes).plan(frozenset(environment.secrets)) if document else None
+    plan = _Checker(document, registry, mistakes).plan(environment.secrets()) if document else None
     if mistakes or plan is None:
         raise DocumentError(mistakes.sorted())
     return plan
@@ -66,21 +68,27 @@ class _Checker:
         self.document = document
         self.registry = registry
         self.mistakes = mistakes
+        self.ids: list[str] = []
         self.known: tuple[str, ...] = ()
+        """Ids of the components at the top, in document order."""
         self.workflow_nodes: dict[str, MappingNode] = {}
 
     def plan(self, secrets: frozenset[str]) -> Plan:
         named = self._components()
         inline, inline_ids = self._inline_components(set(named))
         components = {**named, **inline}
-        default = self._default_component(named)
-        workflows = self._workflows(components, inline_ids, default)
-        _tell_workflow_components(self.workflow_nodes, workflows, self.mistakes)
+        default = self._default_component()
+        ids = self._workflow_ids(self.mistakes) if self.document.workflows else self.ids
+        default_workflow = self._default_workflow(ids, default)
+        if self.document.workflows_known:
+            tell_unknown_workflows(self.workflow_nodes, ids, default_workflow, self.mistakes)
+        workflows = self._workflows(components, inline_ids, default, ids, default_workflow)
+        tell_recursion(self.workflow_nodes, workflows, default_workflow, self.mistakes)
         return Plan(
             controller=self._controller(),
             components={id: each.plan for id, each in components.items()},
-            workflows=workflows,
-            default_workflow=self._default_workflow(workflows, default),
+            workflows={id: each.plan for id, each in workflows.items()},
+            default_workflow=default_workflow,
             secrets=secrets,
         )
 
@@ -88,7 +96,7 @@ class _Checker:
         nodes = self.document.components
         ids = identify([(n, n.span) for n in nodes], "component", "component", (INGRESS,), self.mistakes)
         checked: dict[str, CheckedComponent] = {}
-        self.known = tuple(dict.fromkeys(ids))
+        self.ids, self.known = ids, tuple(dict.fromkeys(ids))
         for id, node in zip(ids, nodes, strict=True):
             component = self._component(node, id)
             if component is not None:
@@ -126,11 +134,10 @@ class _Checker:
                         ids[id_of(node)] = id
         return checked, ids
 
-    def _default_component(self, named: Mapping[str, CheckedComponent]) -> str | None:
-        nodes = self.document.components
-        if len(nodes) == 1:
-            return next(iter(named), None)
-        return self._marked([(n, id) for n, id in zip(nodes, self.known, strict=False)], "component")
+    def _default_component(self) -> str | None:
+        if len(self.known) == 1:
+            return self.known[0]
+        return self._marked(list(zip(self.document.components, self.ids, strict=True)), "component")
 
     def _marked(self, nodes: list[tuple[MappingNode, str]], singular: str) -> str | None:
         marked = [(node, id) for node, id in nodes if is_true(node.get("default"))]
@@ -153,10 +160,11 @@ class _Checker:
         components: Mapping[str, CheckedComponent],
         inline: Mapping[int, str],
         default: str | None,
-    ) -> dict[str, WorkflowPlan]:
-        layouts = self.document.workflows or _one_each(self.document.components, self.known)
-        ids = self._workflow_ids(self.mistakes) if self.document.workflows else list(self.known)
-        plans: dict[str, WorkflowPlan] = {}
+        ids: list[str],
+        default_workflow: str | None,
+    ) -> dict[str, CheckedWorkflow]:
+        layouts = self.document.workflows or _one_each(self.document.components, self.ids)
+        checked: dict[str, CheckedWorkflow] = {}
         for workflow, id in zip(layouts, ids, strict=True):
             job_ids = identify([(j, j.span) for j in workflow.jobs], "job", "job", (), self.mistakes)
             around = Surroundings(
@@ -164,25 +172,30 @@ class _Checker:
                 components=components,
                 inline=inline,
                 default_component=default if self.document.workflows else id,
-                named_components=self.known,
+                named_components=self.known if self.document.components_known else None,
                 workflows=tuple(ids),
-                jobs=tuple(dict.fromkeys(job_ids)),
+                default_workflow=default_workflow,
+                jobs=tuple(dict.fromkeys(job_ids)) if workflow.well else None,
+                routers=frozenset(
+                    job_id
+                    for job_id, job in zip(job_ids, workflow.jobs, strict=True)
+                    if node_text(job, "type") in spec.ROUTERS
+                ),
             )
-            plans[id] = check_workflow(workflow, id, job_ids, around, self.mistakes)
-        return plans
+            checked[id] = check_workflow(workflow, id, job_ids, around, self.mistakes)
+        return checked
 
-    def _default_workflow(self, workflows: Mapping[str, WorkflowPlan], default_component: str | None) -> str | None:
-        if len(workflows) == 1:
-            return next(iter(workflows))
+    def _default_workflow(self, ids: list[str], default_component: str | None) -> str | None:
+        if len(ids) == 1:
+            return ids[0]
         if not self.document.workflows:
             return default_component
-        return self._marked(
-            [(w.keys, id) for w, id in zip(self.document.workflows, workflows, strict=False)], "workflow"
-        )
+        return self._marked([(w.keys, id) for w, id in zip(self.document.workflows, ids, strict=True)], "workflow")
 
     def _controller(self) -> Controller:
         node = self.document.controller
         valid = validate(spec.Controller, node, self.mistakes, "the controller") if node else spec.Controller()
+        tell_bindings(node.get("runtime_env") if node else None, self.mistakes)
         valid = valid or spec.Controller()
         webui = valid.webui
         return Controller(
@@ -200,60 +213,12 @@ class _Checker:
 def _one_each(components: list[MappingNode], ids: Sequence[str]) -> list[WorkflowLayout]:
     """A document without workflows: every component gets one, under its id."""
     layouts: list[WorkflowLayout] = []
-    for node, id in zip(components, ids, strict=False):
+    for node, id in zip(components, ids, strict=True):
         empty = MappingNode({}, node.span, node.path)
         titles = {key: entry for key, entry in node.entries.items() if key in ("title", "description")}
         keys = MappingNode(titles, node.span, node.path)
         layouts.append(WorkflowLayout(keys, [empty], True, f"workflow '{id}'"))
     return layouts
-
-
-def _tell_workflow_components(
-    nodes: Mapping[str, MappingNode], workflows: Mapping[str, WorkflowPlan], mistakes: Mistakes
-) -> None:
-    """Tell components of type `workflow` that name none, an unknown one, or one that leads back to itself."""
-    names: dict[str, str] = {}
-    for id, node in nodes.items():
-        given = node.get("workflow")
-        if given is None or (name := _text(given)) is None:
-            continue
-        if name in workflows:
-            names[id] = name
-            continue
-        near = closest(name, workflows)
-        listed = f"Workflows: {', '.join(workflows)}."
-        mistakes.add(
-            given.span,
-            f"component '{id}' runs unknown workflow '{name}'",
-            f"did you mean '{near}'? {listed}" if near else listed,
-            given.path,
-        )
-    calls = {id: _called_workflows(plan) for id, plan in workflows.items()}
-    for id, name in names.items():
-        path = _path_back(name, name, calls, [])
-        if path:
-            given = nodes[id].get("workflow")
-            assert given is not None
-            mistakes.add(
-                given.span,
-                f"workflow '{name}' runs itself: {' -> '.join(path)}",
-                "remove one of these calls",
-                given.path,
-            )
-
-
-def _called_workflows(plan: WorkflowPlan) -> list[str]:
-    calls = (job.call for job in plan.jobs.values() if isinstance(job, CallJob | ForEachJob))
-    return [call.workflow for call in calls if call.kind == "workflow"]
-
-
-def _path_back(start: str, at: str, calls: Mapping[str, list[str]], path: list[str]) -> list[str] | None:
-    for name in calls.get(at, []):
-        if name == start:
-            return [*path, at, start]
-        if name not in path and (found := _path_back(start, name, calls, [*path, at])):
-            return found
-    return None
 
 
 def _text(node: Node | None) -> str | None:

@@ -201,6 +201,7 @@ def _check_reference(
             f"'{reference.name}[]' names a chunk, but {reference.name} doesn't come in chunks in {visible.what}, in {text}",
             hint,
         )
+        return
     if reference.name == "jobs" and visible.jobs is not None:
         _check_job_reference(reference, text, visible, visible.jobs, tell)
     elif reference.name in FIXED_FIELDS and (

@@ -64,7 +64,9 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     tell_bindings(layout.keys.get("runtime_env"), mistakes)
     config = _check_config(layout, mistakes)
     ids = identify([(each.keys, each.keys.span) for each in layout.actions], "action", "action", (), mistakes)
-    actions = {name: _check_action(each, name, mistakes) for name, each in zip(ids, layout.actions, strict=True)}
+    actions = {
+        name: _check_action(each, layout.cls, name, mistakes) for name, each in zip(ids, layout.actions, strict=True)
+    }
     default = _default(layout.actions, ids, layout, mistakes)
     well = layout.well and len(mistakes.found) == before
     if well:
@@ -144,14 +146,14 @@ def _as_text(node: Node, names: frozenset[str]) -> Node:
             return node
 
 
-def _check_action(layout: ActionLayout, name: str, mistakes: Mistakes) -> ActionPlan:
+def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: str, mistakes: Mistakes) -> ActionPlan:
     validate(spec.Action, layout.keys, mistakes, layout.what)
     output = layout.keys.get("output")
     bindings.check_names(layout.input, Visible(layout.what, SEEN_BY_INPUT), mistakes)
     chunks = frozenset({"result", "response"})
     bindings.check_names(output, Visible(f"the output of {layout.what}", SEEN_BY_OUTPUT, chunks), mistakes)
     names = spec.Action.model_fields
-    validate(layout.cls.Input, layout.input, mistakes, layout.what, bindings=True, known=names, meant=layout.meant)
+    validate(cls.Input, layout.input, mistakes, layout.what, bindings=True, known=names, meant=layout.meant)
     compiled = bindings.to_template(layout.input) or MappingTemplate(())
     return ActionPlan(name, compiled if layout.input.entries else Constant({}), bindings.to_template(output))
 

@@ -10,8 +10,9 @@ from graphs import spec
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
 from graphs.checker.components import CheckedComponent
-from graphs.language import parse, references, truth
-from graphs.language.nodes import Constant, Template
+from graphs.checker.routes import Route, listed, node_at, node_text, routes
+from graphs.language import parse, references
+from graphs.language.nodes import Template, Text
 from graphs.plan import Call, ComponentCall, WorkflowCall
 from graphs.source import Mapping as MappingNode
 from graphs.source import Mistakes, Node, Span
@@ -19,16 +20,6 @@ from graphs.suggest import closest
 from graphs.validation import describe, validate
 
 JOB_NAMES = frozenset({"input", "jobs", "run", "session"})
-
-
-@dataclass(frozen=True)
-class Route:
-    """A place in a job that leads to another: a router's target, or on_error.to."""
-
-    to: str
-    span: Span
-    dead: bool = False
-    """It can never be taken."""
 
 
 @dataclass
@@ -45,6 +36,8 @@ class Draft:
     """Jobs its bindings reference."""
     routes: list[Route] = field(default_factory=list[Route])
     items: Template | None = None
+    well: bool = True
+    """Whether its keys are all as they should be."""
 
     def template(self, *path: str) -> Template | None:
         """Return the compiled value at a path of keys."""
@@ -60,28 +53,36 @@ class Surroundings:
     inline: Mapping[int, str]
     """Ids of components written inside jobs, by the identity of their tree."""
     default_component: str | None
-    named_components: tuple[str, ...]
+    named_components: tuple[str, ...] | None
+    """None when a mistake hides which there are."""
     workflows: tuple[str, ...]
-    jobs: tuple[str, ...]
+    default_workflow: str | None
+    jobs: tuple[str, ...] | None
+    """None when a mistake hides which there are."""
+    routers: frozenset[str]
 
 
-def check_job(node: MappingNode, id: str, around: Surroundings, mistakes: Mistakes) -> Draft | None:
+def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mistakes: Mistakes) -> Draft | None:
     """Return the job's draft, or None when nothing more can be said about it."""
-    what = f"job '{id}'"
+    before = len(mistakes.found)
+    _check_scopes(node, what, id, around, mistakes)
+    well = len(mistakes.found)
     model = _model(node, what, mistakes)
     if model is None:
         return None
-    valid = validate(model, node, mistakes, f"{what} ({model.model_fields['type'].default or node_text(node, 'type')})")
+    known = () if model is spec.CallJob else ("type",)
+    place = f"{what} ({node_text(node, 'type') or 'component'})"
+    valid = validate(model, _without_output(node, model, what, mistakes), mistakes, place, known=known, salvage=True)
     if valid is None:
         return None
-    draft = Draft(id, node, valid, what)
-    _check_scopes(draft, around, mistakes)
+    draft = Draft(id, node, valid, what, well=len(mistakes.found) == well)
+    if draft.well and len(mistakes.found) == before:
+        _tell_fixed_conditions(node, mistakes)
     draft.reads = dict(_reads(node))
     for name in valid.depends_on:
         _known_job(name, node_at(node, "depends_on"), draft, around, mistakes, "depends on")
-    draft.routes = [
-        route for route in _routes(draft) if _known_job(route.to, route.span, draft, around, mistakes, "leads to")
-    ]
+    found = routes(node, valid)
+    draft.routes = [each for each in found if _known_job(each.to, each.span, draft, around, mistakes, "leads to")]
     match valid:
         case spec.CallJob():
             _check_call(draft, node, valid.action, around, mistakes)
@@ -93,6 +94,35 @@ def check_job(node: MappingNode, id: str, around: Surroundings, mistakes: Mistak
         case _:
             pass
     return draft
+
+
+def _without_output(node: MappingNode, model: type[spec.JobBase], what: str, mistakes: Mistakes) -> MappingNode:
+    """Return the job's keys; an output of a router, which has none, is told and left out."""
+    entry = node.entries.get("output")
+    if entry is None or "output" in model.model_fields:
+        return node
+    hint = "write `output` on the jobs it leads to"
+    mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
+    return MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
+
+
+def _tell_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
+    """Tell conditions that are text with no binding for their whole: they would always be true."""
+    for condition in (node.get("condition"), *(node_at(each, "condition") for each in listed(node, "conditions"))):
+        if condition is None:
+            continue
+        template = bindings.to_template(condition)
+        if isinstance(template, Text) and any(isinstance(part, str) and part.strip() for part in template.parts):
+            message = "this condition is always true: it is text with a binding in it"
+            hint = "put the comparison inside the binding: ${input.name == 'value'}"
+            mistakes.add(condition.span, message, hint, condition.path)
+        elif condition.kind == "scalar" and isinstance(condition.value, str) and condition.value not in SWITCHES:
+            message, hint = "this condition is plain text, which is always true", "write it as a binding: ${…}"
+            mistakes.add(condition.span, message, hint, condition.path)
+
+
+SWITCHES = ("", "true", "false", "yes", "no", "on", "off", "0", "1")
+"""Texts that a condition may be: they read as true or false."""
 
 
 def _model(node: MappingNode, what: str, mistakes: Mistakes) -> type[spec.JobBase] | None:
@@ -113,45 +143,30 @@ def _model(node: MappingNode, what: str, mistakes: Mistakes) -> type[spec.JobBas
     return None
 
 
-def node_at(node: Node | None, *path: str) -> Node | None:
-    for key in path:
-        if not isinstance(node, MappingNode):
-            return None
-        node = node.get(key)
-    return node
-
-
-def node_text(node: MappingNode, key: str) -> str | None:
-    value = node.get(key)
-    return value.value if value is not None and value.kind == "scalar" and isinstance(value.value, str) else None
-
-
-def _check_scopes(draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
+def _check_scopes(node: MappingNode, what: str, id: str, around: Surroundings, mistakes: Mistakes) -> None:
     def see(node: Node | None, what: str, *more: str, chunked: tuple[str, ...] = ()) -> None:
         names = JOB_NAMES | set(more)
-        visible = Visible(what, names, frozenset(chunked), around.jobs, draft.id)
+        visible = Visible(what, names, frozenset(chunked), around.jobs, around.routers, id)
         bindings.check_names(node, visible, mistakes)
 
-    for key, entry in draft.node.entries.items():
+    for key, entry in node.entries.items():
         match key:
             case "output":
-                see(entry.node, f"the output of {draft.what}", "output", chunked=("output",))
+                see(entry.node, f"the output of {what}", "output", chunked=("output",))
             case "on_error":
-                see(entry.node, f"on_error of {draft.what}", "error")
+                see(entry.node, f"on_error of {what}", "error")
             case "component" if entry.node.kind == "mapping":
                 continue
-            case "do":
-                _check_do_scopes(entry.node, draft, see)
+            case "do" if entry.node.kind == "mapping":
+                _check_do_scopes(entry.node, what, see)
             case _:
-                see(entry.node, draft.what)
+                see(entry.node, what)
 
 
-def _check_do_scopes(do: Node, draft: Draft, see: Any) -> None:
+def _check_do_scopes(do: Node, what: str, see: Any) -> None:
     for key in ("action", "input"):
-        see(node_at(do, key), f"the `do` of {draft.what}", "item", "index")
-    see(
-        node_at(do, "output"), f"the output of the `do` of {draft.what}", "item", "index", "output", chunked=("output",)
-    )
+        see(node_at(do, key), f"the `do` of {what}", "item", "index")
+    see(node_at(do, "output"), f"the output of the `do` of {what}", "item", "index", "output", chunked=("output",))
 
 
 def _reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
@@ -167,101 +182,26 @@ def _reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
 def _known_job(
     name: str, where: Node | Span | None, draft: Draft, around: Surroundings, mistakes: Mistakes, verb: str
 ) -> bool:
-    span = where if isinstance(where, Span) else _span_of(where, name) or draft.node.span
+    span = where if isinstance(where, Span) else span_of(where, name) or draft.node.span
     if name == draft.id:
         mistakes.add(span, f"{draft.what} {verb} itself", "name another job", draft.node.path)
         return False
-    if name in around.jobs:
+    if around.jobs is None or name in around.jobs:
         return True
     near = closest(name, around.jobs)
     listed = f"Jobs: {', '.join(around.jobs)}."
-    mistakes.add(
-        span,
-        f"{draft.what} {verb} unknown job '{name}'",
-        f"did you mean '{near}'? {listed}" if near else listed,
-        draft.node.path,
-    )
+    hint = f"did you mean '{near}'? {listed}" if near else listed
+    mistakes.add(span, f"{draft.what} {verb} unknown job '{name}'", hint, draft.node.path)
     return False
 
 
-def _span_of(node: Node | None, value: str) -> Span | None:
+def span_of(node: Node | None, value: str) -> Span | None:
+    """Return where a name is written in a value, or in a list of them."""
     if node is None:
         return None
     if node.kind == "list":
         return next((item.span for item in node.items if item.kind == "scalar" and item.value == value), node.span)
     return node.span
-
-
-def _routes(draft: Draft) -> Iterator[Route]:
-    """Yield where the job can lead; a way that can never be taken is marked dead."""
-    node, valid = draft.node, draft.spec
-    if valid.on_error is not None and valid.on_error.to is not None:
-        yield Route(valid.on_error.to, _place(draft, "on_error", "to"))
-    match valid:
-        case spec.IfJob():
-            yield from _if_routes(draft, valid)
-        case spec.SwitchJob():
-            seen: list[Any] = []
-            for index, case in enumerate(valid.cases):
-                fixed = bindings.to_template(_case(node, index, "value"))
-                dead = isinstance(fixed, Constant) and any(
-                    fixed.value == each and type(fixed.value) is type(each) for each in seen
-                )
-                if isinstance(fixed, Constant):
-                    seen.append(fixed.value)
-                yield Route(case.then, _case_span(draft, "cases", index, "then"), dead)
-            if valid.otherwise is not None:
-                yield Route(valid.otherwise, _place(draft, "otherwise"))
-        case spec.RandomJob():
-            for index, route in enumerate(valid.routings):
-                yield Route(route.to, _case_span(draft, "routings", index, "to"), route.weight == 0)
-        case _:
-            return
-
-
-def _if_routes(draft: Draft, valid: spec.IfJob) -> Iterator[Route]:
-    if not valid.conditions:
-        fixed = fixed_truth(draft.template("condition"))
-        if valid.if_true is not None:
-            yield Route(valid.if_true, _place(draft, "if_true"), fixed is False)
-        if valid.if_false is not None:
-            yield Route(valid.if_false, _place(draft, "if_false"), fixed is True)
-        return
-    decided = False
-    for index, each in enumerate(valid.conditions):
-        fixed = fixed_truth(bindings.to_template(_condition(draft.node, index)))
-        yield Route(each.if_true, _case_span(draft, "conditions", index, "if_true"), decided or fixed is False)
-        decided = decided or fixed is True
-    if valid.otherwise is not None:
-        yield Route(valid.otherwise, _place(draft, "otherwise"), decided)
-
-
-def fixed_truth(template: Template | None) -> bool | None:
-    """Return a condition's truth when no binding decides it."""
-    return truth(template.value) if isinstance(template, Constant) else None
-
-
-def _place(draft: Draft, *path: str) -> Span:
-    node = node_at(draft.node, *path)
-    return node.span if node else draft.node.span
-
-
-def _listed(node: MappingNode, key: str, index: int) -> Node | None:
-    many = node.get(key)
-    return many.items[index] if many is not None and many.kind == "list" else None
-
-
-def _case(node: MappingNode, index: int, key: str) -> Node | None:
-    return node_at(_listed(node, "cases", index), key)
-
-
-def _condition(node: MappingNode, index: int) -> Node | None:
-    return node_at(_listed(node, "conditions", index), "condition")
-
-
-def _case_span(draft: Draft, key: str, index: int, inner: str) -> Span:
-    node = node_at(_listed(draft.node, key, index), inner)
-    return node.span if node else draft.node.span
 
 
 def _check_call(draft: Draft, node: MappingNode, action: str | None, around: Surroundings, mistakes: Mistakes) -> None:
@@ -272,28 +212,32 @@ def _check_call(draft: Draft, node: MappingNode, action: str | None, around: Sur
     chosen = component.action(action)
     id = component.plan.id
     if chosen is None:
-        span = (node_at(node, "action") or node).span
-        listed = f"Actions: {', '.join(component.plan.actions)}."
-        if action is None:
-            mistakes.add(
-                span,
-                f"{draft.what} doesn't say which action of component '{id}' it calls",
-                f"write `action:`. {listed}",
-                node.path,
-            )
-        else:
-            near = closest(action, component.plan.actions)
-            hint = f"did you mean '{near}'? {listed}" if near else listed
-            mistakes.add(span, f"component '{id}' has no action '{action}'", hint, node.path)
+        _tell_action(draft, node, action, component, mistakes)
         return
     given = bindings.to_template(node.get("input")) or _passed_on(draft)
     if component.plan.type != "workflow":
         draft.call = ComponentCall(id, chosen.id, given)
         return
-    workflow = component.plan.config.get("workflow")
+    workflow = component.plan.config.get("workflow", around.default_workflow)
     if isinstance(workflow, str) and workflow in around.workflows:
         inner = bindings.fields_of(chosen.input) or {}
         draft.call = WorkflowCall(id, workflow, given, inner.get("input", parse("${input}")), chosen.output)
+
+
+def _tell_action(
+    draft: Draft, node: MappingNode, action: str | None, component: CheckedComponent, mistakes: Mistakes
+) -> None:
+    if not draft.well or not component.well:
+        return
+    given, actions = node_at(node, "action"), component.plan.actions
+    listed = f"Actions: {', '.join(actions)}."
+    if action is None:
+        message = f"{draft.what} doesn't say which action of component '{component.plan.id}' it calls"
+        mistakes.add((given or node).span, message, f"write `action:` with one of {', '.join(actions)}", node.path)
+        return
+    near = closest(action, actions)
+    message = f"component '{component.plan.id}' has no action '{action}'"
+    mistakes.add((given or node).span, message, f"did you mean '{near}'? {listed}" if near else listed, node.path)
 
 
 def _passed_on(draft: Draft) -> Template:
@@ -303,37 +247,36 @@ def _passed_on(draft: Draft) -> Template:
 
 def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: Mistakes) -> CheckedComponent | None:
     given = node.get("component")
-    if given is None:
+    if given is None or (given.kind == "scalar" and given.value is None):
         if around.default_component is not None:
             return around.components.get(around.default_component)
-        if around.named_components:
-            mistakes.add(
-                node.span,
-                f"{draft.what} names no component, and there are several",
-                f"write `component:` with one of {', '.join(around.named_components)}, or mark one `default: true`",
-                node.path,
-            )
-        elif around.components:
-            mistakes.add(node.span, f"{draft.what} names no component", "write `component:` with an id", node.path)
+        _tell_no_component(given or node, draft, around, mistakes)
         return None
     if given.kind == "mapping":
         return around.components.get(around.inline.get(id_of(given), ""))
     if given.kind != "scalar" or not isinstance(given.value, str):
-        mistakes.add(
-            given.span, f"expected the id of a component, got {describe(given)}", "write `component: id`", given.path
-        )
+        expected = f"expected the id of a component, got {describe(given)}"
+        mistakes.add(given.span, expected, "write `component: id`", given.path)
         return None
-    if given.value not in around.named_components:
+    if around.named_components is not None and given.value not in around.named_components:
         near = closest(given.value, around.named_components)
-        listed = f"Components: {', '.join(around.named_components)}."
-        mistakes.add(
-            given.span,
-            f"{draft.what} calls unknown component '{given.value}'",
-            f"did you mean '{near}'? {listed}" if near else listed,
-            given.path,
-        )
+        listed = f"Components: {', '.join(around.named_components) or 'none'}."
+        hint = f"did you mean '{near}'? {listed}" if near else listed
+        mistakes.add(given.span, f"{draft.what} calls unknown component '{given.value}'", hint, given.path)
         return None
     return around.components.get(given.value)
+
+
+def _tell_no_component(node: Node, draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
+    if around.named_components is None or not draft.well:
+        return
+    if not around.named_components:
+        message, hint = f"{draft.what} names no component, and the document has none", "write `component:` with a type"
+    else:
+        message = f"{draft.what} names no component, and there are several"
+        one = f"one of {', '.join(around.named_components)}"
+        hint = f"write `component:` with {one}, or mark one `default: true`"
+    mistakes.add(node.span, message, hint, node.path)
 
 
 id_of = id

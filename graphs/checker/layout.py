@@ -82,17 +82,34 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
         expected = f"expected controller to be a mapping, got {describe(controller)}"
         mistakes.add(controller.span, expected, "write `key: value` lines below it, or leave it out", controller.path)
         controller = None
-    before = len(mistakes.found)
-    components = items(root, "component", mistakes)
-    if not components and "workflow" not in root.entries and "workflows" not in root.entries and not mistakes:
+    components = _Found.read(root, "component", mistakes)
+    workflows = _Found.read(root, "workflow", mistakes)
+    if not components.nodes and not workflows.nodes and not mistakes:
         mistakes.add(root.span, "the document has no component", "write `component:` with a type")
-    components_known = len(mistakes.found) == before and root.entries.keys() <= {*spec.DOCUMENT_KEYS}
-    before = len(mistakes.found)
-    written = items(root, "workflow", mistakes)
-    workflows_known = len(mistakes.found) == before and root.entries.keys() <= {*spec.DOCUMENT_KEYS}
-    workflows = [_workflow(node, mistakes) for node in written]
-    known = components_known and all(_has_text_id(each) for each in components)
-    return Layout(controller, components, workflows, known, workflows_known)
+    return Layout(
+        controller=controller,
+        components=components.nodes,
+        workflows=[_workflow(node, mistakes) for node in workflows.nodes],
+        components_known=components.all,
+        workflows_known=workflows.all,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The mappings of one kind; whether these are all, and no mistake hides others."""
+
+    nodes: list[Mapping]
+    all: bool
+
+    @classmethod
+    def read(cls, parent: Mapping, singular: str, mistakes: Mistakes) -> _Found:
+        """Return those under a parent."""
+        before = len(mistakes.found)
+        nodes = items(parent, singular, mistakes)
+        written = bool(parent.entries.keys() & {singular, PLURAL[singular]})
+        clean = len(mistakes.found) == before and all(_has_text_id(each) for each in nodes)
+        return cls(nodes, clean and (written or parent.entries.keys() <= {*spec.DOCUMENT_KEYS}))
 
 
 def _is_component(root: Mapping) -> bool:
@@ -296,12 +313,11 @@ def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
     for entry in flat.values():
         message, hint = f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs"
         mistakes.add(entry.key_span, message, hint, entry.node.path)
-    jobs = items(node, "job", mistakes)
+    jobs = _Found.read(node, "job", mistakes)
     given = node.get("jobs")
     if given is not None and given.kind == "list" and not given.items:
         mistakes.add(given.span, f"{what} has an empty list of jobs", "write at least one, or leave it out", given.path)
-    well = len(mistakes.found) == before and all(_has_text_id(job) for job in jobs)
-    return WorkflowLayout(_part(node, own), jobs, False, what, well)
+    return WorkflowLayout(_part(node, own), jobs.nodes, False, what, jobs.all and bool(jobs.nodes))
 
 
 def _part(node: Mapping, entries: dict[str, Entry]) -> Mapping:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from graphs import spec
 from graphs.checker.bindings import fields_of
-from graphs.checker.jobs import Draft, fixed_truth, node_at
+from graphs.checker.jobs import Draft, span_of
+from graphs.checker.routes import fixed_truth, node_at
 from graphs.language import bindings, is_stream_reference, references
 from graphs.language.nodes import Binding, Template
 from graphs.plan import ComponentCall
-from graphs.source import Mistakes
+from graphs.source import Mistakes, Span
 
 
 @dataclass(frozen=True)
@@ -55,77 +57,83 @@ def _tell_cycles(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistak
     told = False
     done: set[str] = set()
     for start in drafts:
-        path = _cycle_from(start, wires, done, [])
+        path = _cycle_from(start, wires, done) if start not in done else None
         if path:
             told = True
-            first = drafts[path[0]]
-            span = first.reads.get(path[1]) or (node_at(first.node, "depends_on") or first.node).span
-            mistakes.add(
-                span,
-                f"jobs wait for each other: {' -> '.join(path)}",
-                "each waits for the next; remove one of these needs",
-                first.node.path,
-            )
+            message = f"jobs wait for each other: {' -> '.join(path)}"
+            hint = "each waits for the next; remove one of these needs"
+            mistakes.add(_why(drafts, path[0], path[1]), message, hint, drafts[path[0]].node.path)
     return told
 
 
-def _cycle_from(id: str, wires: Mapping[str, Wires], done: set[str], path: list[str]) -> list[str] | None:
-    if id in path:
-        return [*path[path.index(id) :], id]
-    if id in done or id not in wires:
-        return None
-    for need in sorted(wires[id].needs):
-        found = _cycle_from(need, wires, done, [*path, id])
-        if found:
-            done.add(id)
-            return found
-    done.add(id)
+def _why(drafts: Mapping[str, Draft], id: str, need: str) -> Span:
+    """Return the place that makes a job wait for another: a binding, depends_on, or the route that leads to it."""
+    draft = drafts[id]
+    if need in draft.reads:
+        return draft.reads[need]
+    if need in draft.spec.depends_on:
+        return span_of(node_at(draft.node, "depends_on"), need) or draft.node.span
+    return next((route.span for route in drafts[need].routes if route.to == id), draft.node.span)
+
+
+def _cycle_from(start: str, wires: Mapping[str, Wires], done: set[str]) -> list[str] | None:
+    """Return the first cycle that is reached from a job, without recursion: chains of jobs may be long."""
+    path: list[str] = [start]
+    waiting = [iter(_needs(wires, start))]
+    while path:
+        need = next(waiting[-1], None)
+        if need is None:
+            done.add(path.pop())
+            waiting.pop()
+        elif need in path:
+            done.update(path)
+            return [*path[path.index(need) :], need]
+        elif need not in done:
+            path.append(need)
+            waiting.append(iter(_needs(wires, need)))
     return None
 
 
+def _needs(wires: Mapping[str, Wires], id: str) -> list[str]:
+    return sorted(wires[id].needs) if id in wires else []
+
+
 def _tell_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> None:
-    dead: dict[str, str] = {}
+    dead: set[str] = set()
     for id in _in_order(wires):
         draft = drafts[id]
-        if not isinstance(draft.spec, spec.IfJob) and fixed_truth(draft.template("condition")) is False:
-            dead[id] = "its condition is always false"
+        condition = None if isinstance(draft.spec, spec.IfJob) else draft.node.get("condition")
+        if condition is not None and fixed_truth(draft.template("condition")) is False:
+            dead.add(id)
+            message, hint = (
+                f"{draft.what} can never run: its condition is always false",
+                "remove the job, or its condition",
+            )
+            mistakes.add(condition.span, message, hint, condition.path)
         elif wires[id].routed_by and not any(_live_routes(id, drafts, dead)):
-            dead[id] = f"no way leads to it: {_ways(id, wires, dead)}"
-    for id, reason in dead.items():
-        node = node_at(drafts[id].node, "id") or drafts[id].node
-        mistakes.add(
-            node.span, f"job '{id}' can never run: {reason}", "remove it, or give it a way to run", drafts[id].node.path
-        )
+            follows = dead & wires[id].routed_by
+            dead.add(id)
+            if not follows:  # else it is told of the job that leads here
+                _tell_untaken(drafts, id, wires[id], mistakes)
 
 
-def _live_routes(id: str, drafts: Mapping[str, Draft], dead: Mapping[str, str]) -> Iterator[bool]:
+def _tell_untaken(drafts: Mapping[str, Draft], id: str, wires: Wires, mistakes: Mistakes) -> None:
+    """Tell the way that leads to a job and is never taken, where that way is written."""
+    ways = ", ".join(f"{router} -> {id}" for router in sorted(wires.routed_by))
+    message, hint = f"job '{id}' can never run: {ways} is never taken", "correct what decides it, or remove the job"
+    mistakes.add(_why(drafts, id, min(wires.routed_by)), message, hint, drafts[id].node.path)
+
+
+def _live_routes(id: str, drafts: Mapping[str, Draft], dead: set[str]) -> Iterator[bool]:
     for draft in drafts.values():
         for route in draft.routes:
             if route.to == id and not route.dead and draft.id not in dead:
                 yield True
 
 
-def _ways(id: str, wires: Mapping[str, Wires], dead: Mapping[str, str]) -> str:
-    return ", ".join(
-        f"{router} -> {id} ({'never runs' if router in dead else 'never taken'})"
-        for router in sorted(wires[id].routed_by)
-    )
-
-
 def _in_order(wires: Mapping[str, Wires]) -> list[str]:
     """Return the ids so that every job comes after those it needs."""
-    order: list[str] = []
-
-    def visit(id: str) -> None:
-        if id in order:
-            return
-        for need in sorted(wires[id].needs):
-            visit(need)
-        order.append(id)
-
-    for id in wires:
-        visit(id)
-    return order
+    return list(TopologicalSorter({id: sorted(each.needs) for id, each in wires.items()}).static_order())
 
 
 def _flows(draft: Draft, source: str) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from graphs import language, spec
+from graphs import spec
 from graphs.checker import bindings, fields
 from graphs.checker.bindings import Visible, fields_of
-from graphs.checker.components import CheckedComponent
-from graphs.checker.jobs import Draft, Surroundings, check_job, node_at
+from graphs.checker.given import check_given
+from graphs.checker.jobs import Draft, Surroundings, check_job
 from graphs.checker.layout import WorkflowLayout
+from graphs.checker.routes import listed, node_at
 from graphs.checker.wiring import Wires, wire
 from graphs.language import chunked_names, is_stream_reference, references
 from graphs.language.nodes import Binding, Template
@@ -29,28 +30,35 @@ from graphs.plan import (
     WorkflowPlan,
 )  # fmt: skip
 from graphs.source import Mistakes, Node
-from graphs.suggest import closest
 from graphs.validation import validate
+
+
+@dataclass(frozen=True)
+class CheckedWorkflow:
+    plan: WorkflowPlan
+    """After mistakes only good for checking the rest."""
+    runs: tuple[str, ...]
+    """The workflows that its jobs run."""
 
 
 def check_workflow(
     layout: WorkflowLayout, id: str, job_ids: list[str], around: Surroundings, mistakes: Mistakes
-) -> WorkflowPlan:
-    """Return the workflow's plan; after mistakes it is only good for checking the rest."""
+) -> CheckedWorkflow:
+    """Return the workflow, checked."""
     valid = validate(spec.Workflow, layout.keys, mistakes, layout.what)
     drafts: dict[str, Draft] = {}
     for node, job_id in zip(layout.jobs, job_ids, strict=True):
-        draft = check_job(node, job_id, around, mistakes)
+        draft = check_job(node, job_id, layout.what if layout.flat else f"job '{job_id}'", around, mistakes)
         if draft is not None:
-            drafts[job_id] = draft
-            _check_given(draft, mistakes)
+            drafts.setdefault(job_id, draft)
+            check_given(draft, mistakes)
     wires = wire(drafts, mistakes)
     output = layout.keys.get("output")
     names = frozenset({"output", "input", "jobs", "run", "session"})
-    seen = Visible(f"the output of {layout.what}", names, frozenset({"output"}), around.jobs)
+    seen = Visible(f"the output of {layout.what}", names, frozenset({"output"}), around.jobs, around.routers)
     bindings.check_names(output, seen, mistakes)
     template = bindings.to_template(output)
-    return WorkflowPlan(
+    plan = WorkflowPlan(
         id=id,
         title=valid.title if valid else None,
         description=valid.description if valid else None,
@@ -60,56 +68,8 @@ def check_workflow(
         output_kind=_output_kind(template),
         inputs=fields.infer(drafts, template),
     )
-
-
-def _check_given(draft: Draft, mistakes: Mistakes) -> None:
-    """Tell what the called component needs and the job's input, written out, doesn't give."""
-    if draft.called is None or draft.call is None or draft.call.kind != "component":
-        return
-    given_node = (
-        node_at(draft.node, "do", "input") if isinstance(draft.spec, spec.ForEachJob) else draft.node.get("input")
-    )
-    action = draft.called.action(draft.call.action)
-    if given_node is None or given_node.kind != "mapping" or action is None:
-        return
-    read = _fields_read(action.input, draft.called)
-    given = set(given_node.entries)
-    missing = sorted(name for name, needed in read.items() if needed and name not in given)
-    extra = sorted(given - set(read))
-    for name in missing:
-        near = closest(name, extra)
-        entry = given_node.entries[near] if near else None
-        if entry is not None:
-            extra.remove(entry.key)
-        mistakes.add(
-            entry.key_span if entry else given_node.span,
-            f"{draft.what} doesn't give component '{draft.called.plan.id}' the '{name}' it needs",
-            f"did you mean '{name}' instead of '{near}'?" if near else f"add `{name}: …` to the job's input",
-            (entry.node if entry else given_node).path,
-        )
-    for key in extra:
-        near = closest(key, [name for name in read if name not in given])
-        if near:
-            mistakes.add(
-                given_node.entries[key].key_span,
-                f"component '{draft.called.plan.id}' doesn't read '{key}'",
-                f"did you mean '{near}'? It reads: {', '.join(sorted(read))}.",
-                given_node.entries[key].node.path,
-            )
-
-
-def _fields_read(action_input: Template, component: CheckedComponent) -> Mapping[str, bool]:
-    """Return the `input.NAME`s an action reads; True for those without which a required field stays empty."""
-    required = component.required()
-    read: dict[str, bool] = {}
-    for field, template in (fields_of(action_input) or {}).items():
-        for binding in language.bindings(template):
-            for reference in references(binding):
-                if reference.name == "input" and reference.path and isinstance(reference.path[0], str):
-                    needed = template is binding and binding.default is None and field in required
-                    plain = needed and binding.expr.kind == "reference"
-                    read[reference.path[0]] = read.get(reference.path[0], False) or plain
-    return read
+    calls = [draft.call for draft in drafts.values() if draft.call is not None]
+    return CheckedWorkflow(plan, tuple(call.workflow for call in calls if call.kind == "workflow"))
 
 
 def _read_jobs(template: Template | None) -> frozenset[str]:
@@ -211,8 +171,7 @@ def _if_cases(draft: Draft, valid: spec.IfJob) -> list[Case]:
 
 
 def _listed(draft: Draft, key: str, index: int, inner: str) -> Node | None:
-    many = draft.node.get(key)
-    return node_at(many.items[index], inner) if many is not None and many.kind == "list" else None
+    return node_at(listed(draft.node, key)[index], inner)
 
 
 def _required(node: Node | None) -> Template:

@@ -44,13 +44,17 @@ class _Reader:
     source: Source
     mistakes: Mistakes
     count: int = 0
+    top: tuple[int, int] = (0, 0)
+    """Of the value at the document's top level that is being read."""
 
     def read(self, node: yaml.Node, path: str, above: frozenset[int]) -> Node:
         span = self._span(node)
+        if len(above) <= 1:
+            self.top = (span.start, span.end)
         self.count += 1
         if self.count > MAX_NODES:
             message = f"the document has more than {MAX_NODES} values once its aliases are expanded"
-            raise Refused(message, "write fewer aliases inside aliases", (span.start, span.end))
+            raise Refused(message, "write fewer aliases inside aliases", self.top)
         if id(node) in above:
             raise Refused(
                 "the value of this anchor contains itself", "remove the alias inside it", (span.start, span.end)

@@ -10,8 +10,6 @@ from deployments.channel import Dialer, Listener
 from deployments.connection import Connection
 from deployments.flow import Inlet, Outlet
 
-DEADLINE = 10
-
 
 class Pair:
     """Streams from `outlet` arrive at `inlet`; both ends of the one connection can be reached."""
@@ -46,11 +44,12 @@ async def connected() -> AsyncIterator[Pair]:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    async with asyncio.timeout(DEADLINE), connected() as pair:
+    async with connected() as pair:
         before = asyncio.all_tasks()
         yield pair
         await asyncio.sleep(0)
-        assert asyncio.all_tasks() <= before, "a test left tasks behind"
+        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        assert not left, "a test left tasks behind"
 
 
 async def send(outlet: Outlet, chunks) -> None:
@@ -62,3 +61,10 @@ async def send(outlet: Outlet, chunks) -> None:
 
 async def read(inlet: Inlet) -> list:
     return [chunk async for batch in inlet.batches() for chunk in batch]
+
+
+async def collect(inlet: Inlet, got: list, after_each=lambda: None) -> None:
+    """Read into `got`, which keeps what came before an error."""
+    async for batch in inlet.batches():
+        got += batch
+        after_each()

@@ -163,6 +163,9 @@ class Components:
     def called(self, component: str) -> list[Value]:
         return [call.input for call in self.calls if call.component == component]
 
+    def calls_of(self, behaviour: Any) -> list[str]:
+        return [call.component for call in self.calls if self._behaviours[call.component] is behaviour]
+
     async def __call__(self, invocation: Invocation) -> Value:
         self.calls.append(invocation)
         behaviour = self._behaviours[invocation.component]

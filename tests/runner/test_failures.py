@@ -277,3 +277,77 @@ async def test_on_error_takes_over_before_the_first_chunk_only():
     assert chunks(events) == ["x"]
     assert isinstance(events[-1], Failed)
     assert (early.closed, late.closed) == (1, 1)
+
+
+async def test_a_component_that_answers_its_cancellation_with_an_error_is_not_tried_again():
+    ready = asyncio.Event()
+
+    async def stubborn(_):
+        ready.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ComponentFailed("interrupted") from None
+
+    async def fails(_):
+        await ready.wait()
+        raise ComponentFailed("boom")
+
+    clock = StoppedClock(lasting=True)
+    components = Components(a=stubborn, b=fails)
+    error = await failure(workflow(job("a", retry=Retry(3)), job("b")), components, clock=clock)
+    assert "boom" in error.message
+    assert clock.slept == []
+
+
+async def test_a_component_that_answers_its_cancellation_with_a_stream_has_it_closed():
+    ready, source = asyncio.Event(), Source("x", ends=False)
+
+    async def stubborn(_):
+        ready.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return source.stream
+
+    async def fails(_):
+        await ready.wait()
+        raise ComponentFailed("boom")
+
+    w = workflow(job("a"), job("b"), job("c", after=("a",)))
+    assert "boom" in (await failure(w, Components(a=stubborn, b=fails))).message
+    assert source.closed == 1
+
+
+async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(monkeypatch, caplog):
+    monkeypatch.setattr("deployments.runner.GRACE", 0.01)
+    ready, released = asyncio.Event(), asyncio.Event()
+
+    async def deaf(_):
+        ready.set()
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                pass
+
+    async def fails(_):
+        await ready.wait()
+        raise ComponentFailed("boom")
+
+    assert "boom" in (await failure(workflow(job("a"), job("b")), Components(a=deaf, b=fails))).message
+    assert "did not stop within" in caplog.text
+    released.set()
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
+async def test_a_stream_that_cannot_be_closed_fails_the_run(caplog):
+    source = Source("x", ends=False)
+
+    async def breaks():
+        raise RuntimeError("won't close")
+
+    source.stream.then_close(breaks)
+    w = workflow(job("a"), job("b", "${jobs.a.output}", flows=("a",), condition="${false}"), output="${input}")
+    assert (await failure(w, Components(a=source))).type == "internal_error"
+    assert source.closed == 1

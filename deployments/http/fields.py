@@ -1,4 +1,4 @@
-"""A request in, its body out: bytes no larger than allowed, or the fields of a model."""
+"""The fields of a request and the model they should fit in, the model or the InvalidInput that names each misfit out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import Request
 
 from graphs.errors import InvalidInput
 from graphs.language import kind_of
@@ -15,11 +14,6 @@ from graphs.suggest import closest
 from graphs.validation import EXPECTED
 
 M = TypeVar("M", bound=BaseModel)
-
-
-async def read_body(request: Request) -> bytes:
-    """Return the request's body. What is too large is refused by the LimitBody middleware, while it is read."""
-    return await request.body()
 
 
 def validated(model: type[M], fields: Mapping[str, Any]) -> M:
@@ -36,7 +30,8 @@ def _said(error: ErrorDetails, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         known = list(model.model_fields)
         near = closest(field, known)
-        return f"unknown field '{field}'; " + (f"did you mean '{near}'?" if near else f"the fields are {', '.join(known)}")
+        hint = f"did you mean '{near}'?" if near else f"the fields are {', '.join(known)}"
+        return f"unknown field '{field}'; {hint}"
     if error["type"] == "missing":
         return f"'{field}' is missing"
     expected = EXPECTED.get(error["type"])

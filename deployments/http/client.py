@@ -1,0 +1,115 @@
+"""The far end of one HTTP exchange: told the answer as it comes, kept awake in silence, and watched for leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from deployments.http.compression import accepts_gzip
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+class Cut(Exception):
+    """Ends an answer before its end, so that the client can't take it for whole: the server closes the connection."""
+
+
+class Client:
+    """Whoever sent a request whose body has been read."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._clock = asyncio.get_running_loop().time
+        # The heartbeat is written beside the answer: what is squeezed first must be sent first.
+        self._writing = asyncio.Lock()
+        self._heartbeat: bytes | None = None
+        self._zip: _Zip | None = None
+        self._spoke = self._clock()
+        self.told = False
+        """Whether the status and the headers have gone out."""
+
+    async def start(
+        self, status: int, headers: RawHeaders, *, heartbeat: bytes | None = None, compressed: bool = False
+    ) -> None:
+        """Send the status and the headers; from now on silence is broken by `heartbeat`."""
+        out = list(headers)
+        if compressed and accepts_gzip(self._scope["headers"]):
+            self._zip = _Zip()
+            out.append((b"content-encoding", b"gzip"))
+        if compressed:
+            out.append((b"vary", b"Accept-Encoding"))
+        self.told = True
+        self._heartbeat = heartbeat
+        await self._send({"type": "http.response.start", "status": status, "headers": out})
+
+    async def write(self, body: bytes) -> None:
+        """Send a piece of the body at once; returns when the client's connection takes more."""
+        async with self._writing:
+            if self._zip is not None:
+                body = self._zip.flushed(body)
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            self._spoke = self._clock()
+
+    async def end(self, body: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        async with self._writing:
+            self._heartbeat = None
+            if self._zip is not None:
+                body = self._zip.finished(body)
+            await self._send({"type": "http.response.body", "body": body})
+
+    async def answer(self, response: Response) -> None:
+        """Send a whole answer."""
+        self.told = True
+        await response(self._scope, self._receive, self._send)
+
+    async def attend(self, work: Coroutine[Any, Any, None], heartbeat_every: float) -> None:
+        """Do the work that writes the answer; cancel it, and wait for it, as soon as the client leaves."""
+        writing = asyncio.create_task(work)
+        leaving = asyncio.create_task(self._left())
+        silence = heartbeat_every
+        try:
+            while not (await asyncio.wait({writing, leaving}, timeout=silence, return_when=asyncio.FIRST_COMPLETED))[0]:
+                silence = await self._break_silence(heartbeat_every)
+        finally:
+            writing.cancel()
+            leaving.cancel()
+            await asyncio.wait({writing, leaving})
+        if not writing.cancelled():
+            writing.result()
+
+    async def _left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _break_silence(self, every: float) -> float:
+        """Write the heartbeat if it is due; return the seconds until it may be again.
+
+        There is one timer for all of a stream's chunks: it looks when the last one went, instead of being set by each.
+        A write under way means that the client doesn't read: more would not reach it.
+        """
+        due = self._spoke + every - self._clock()
+        if due > 0 or self._heartbeat is None or self._writing.locked():
+            return due if due > 0 else every
+        await self.write(self._heartbeat)
+        return every
+
+
+class _Zip:
+    """Gzip whose every piece can be read as soon as it arrives, with a window small enough for thousands of streams."""
+
+    def __init__(self) -> None:
+        self._deflate = zlib.compressobj(6, zlib.DEFLATED, 16 + 12, 5)
+
+    def flushed(self, body: bytes) -> bytes:
+        return self._deflate.compress(body) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+
+    def finished(self, body: bytes) -> bytes:
+        return self._deflate.compress(body) + self._deflate.flush()

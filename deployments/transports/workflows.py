@@ -1,0 +1,119 @@
+"""`GET /workflows` and `/workflows/{id}/schema`: what can be run, the fields it reads and the kind of output it gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from deployments.gateway import Gateway
+from deployments.http.errors import ErrorAnswer
+from deployments.redaction import Redactor
+from graphs.plan import InputField, OutputKind, WorkflowPlan
+from graphs.schema import input_schema
+
+
+class WorkflowSummary(BaseModel):
+    """A workflow that can be run."""
+
+    workflow_id: str
+    title: str | None
+    description: str | None
+    default: bool = Field(description="whether it is run when a request names none")
+
+
+class InputSchema(BaseModel):
+    """A field that the workflow reads from its input."""
+
+    name: str
+    type: str = Field(examples=["text"])
+    subtype: str | None
+    format: str | None
+    default: Any
+    required: bool
+    options: list[str] = Field(description="of a `select`, what may be chosen")
+    description: str | None
+
+
+class OutputSchema(BaseModel):
+    """What the workflow gives."""
+
+    type: str | None
+    format: str | None = Field(description="`sse-text` or `sse-json` where the workflow asks for it")
+    streams: list[str] = Field(description="of several streams side by side, their names")
+
+
+class WorkflowSchema(BaseModel):
+    """What a workflow takes and gives."""
+
+    workflow_id: str
+    title: str | None
+    description: str | None
+    default: bool
+    input: list[InputSchema]
+    input_schema: dict[str, Any] = Field(description="the same as JSON Schema")
+    output: OutputSchema
+
+
+class WorkflowList(BaseModel):
+    """Every workflow, in document order."""
+
+    workflows: list[WorkflowSummary]
+
+
+def routes(gateway: Gateway) -> APIRouter:
+    """Return the routes that tell what can be run."""
+    router = APIRouter(tags=["workflows"])
+
+    async def list_workflows() -> WorkflowList:
+        return WorkflowList(workflows=[summary(each, gateway) for each in gateway.workflows()])
+
+    async def show_schema(workflow_id: str) -> WorkflowSchema:
+        return schema(gateway.workflow(workflow_id), gateway)
+
+    router.add_api_route("/workflows", list_workflows, summary="List the workflows")
+    router.add_api_route(
+        "/workflows/{workflow_id}/schema",
+        show_schema,
+        summary="Tell what a workflow takes and gives",
+        responses={404: {"model": ErrorAnswer, "description": "there is no such workflow"}},
+    )
+    return router
+
+
+def summary(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSummary:
+    """Return what a workflow is."""
+    return WorkflowSummary(
+        workflow_id=workflow.id,
+        title=workflow.title,
+        description=workflow.description,
+        default=workflow.id == gateway.plan.default_workflow or len(gateway.workflows()) == 1,
+    )
+
+
+def schema(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSchema:
+    """Return what a workflow takes and gives; what it has from the environment stays hidden."""
+    return WorkflowSchema(
+        **summary(workflow, gateway).model_dump(),
+        input=[_field(field, gateway.redactor) for field in workflow.inputs],
+        input_schema=gateway.redactor.value(input_schema(workflow)),
+        output=_output(workflow.output_kind),
+    )
+
+
+def _field(field: InputField, redactor: Redactor) -> InputSchema:
+    return InputSchema(
+        name=field.name,
+        type=field.type,
+        subtype=field.subtype,
+        format=field.format,
+        default=redactor.value(field.default),
+        required=field.required,
+        options=list(field.options),
+        description=field.description,
+    )
+
+
+def _output(kind: OutputKind) -> OutputSchema:
+    return OutputSchema(type=kind.type, format=kind.format, streams=list(kind.names))

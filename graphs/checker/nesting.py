@@ -1,0 +1,63 @@
+"""Components of type `workflow`: one that names none, an unknown one, or one that leads back to itself is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphs.checker.routes import node_text
+from graphs.checker.workflows import CheckedWorkflow
+from graphs.source import Mapping as MappingNode
+from graphs.source import Mistakes
+from graphs.suggest import closest
+
+
+def tell_unknown_workflows(
+    nodes: Mapping[str, MappingNode], workflows: Sequence[str], default: str | None, mistakes: Mistakes
+) -> None:
+    """Tell the components of type `workflow` that run one that isn't there; `nodes` are those components, by id."""
+    listed = f"Workflows: {', '.join(workflows)}."
+    for id, node in nodes.items():
+        given = node.get("workflow")
+        name = _named(node, default)
+        if given is not None and name is not None and name not in workflows:
+            near = closest(name, workflows)
+            hint = f"did you mean '{near}'? {listed}" if near else listed
+            mistakes.add(given.span, f"component '{id}' runs unknown workflow '{name}'", hint, given.path)
+        elif given is None and default is None:
+            hint = f"write `workflow:` with one of {', '.join(workflows)}"
+            mistakes.add(node.span, f"component '{id}' doesn't say which workflow it runs", hint, node.path)
+
+
+def tell_recursion(
+    nodes: Mapping[str, MappingNode], workflows: Mapping[str, CheckedWorkflow], default: str | None, mistakes: Mistakes
+) -> None:
+    """Tell every circle of workflows that run each other, once."""
+    told: set[str] = set()
+    for node in nodes.values():
+        name = _named(node, default)
+        path = _path_back(name, workflows) if name is not None and name not in told else None
+        if path:
+            told |= set(path)
+            span = (node.get("workflow") or node).span
+            message = f"workflow '{name}' runs itself: {' -> '.join(path)}"
+            mistakes.add(span, message, "remove one of these calls", node.path)
+
+
+def _named(node: MappingNode, default: str | None) -> str | None:
+    """Return the workflow that a component runs."""
+    return node_text(node, "workflow") if "workflow" in node.entries else default
+
+
+def _path_back(start: str, workflows: Mapping[str, CheckedWorkflow]) -> list[str] | None:
+    """Return the way from a workflow back to itself."""
+    paths = [[start]]
+    seen: set[str] = set()
+    while paths:
+        path = paths.pop()
+        for name in workflows[path[-1]].runs if path[-1] in workflows else ():
+            if name == start:
+                return [*path, start]
+            if name not in seen:
+                seen.add(name)
+                paths.append([*path, name])
+    return None

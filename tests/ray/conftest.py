@@ -1,0 +1,44 @@
+"""One small cluster for each module of tests, with CPUs and GPUs that only count."""
+
+import logging
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+with warnings.catch_warnings():
+    # Ray's own modules warn when they are imported, and warnings are errors here.
+    warnings.simplefilter("ignore")
+    import ray
+    from ray import serve
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Start Ray and Serve; yield the URL that Serve's proxy listens on."""
+    port = free_port()
+    ray.init(
+        num_cpus=8,
+        num_gpus=2,
+        include_dashboard=False,
+        namespace="tests",
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        _node_ip_address="127.0.0.1",
+    )
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        # With Ray's throughput flag handles live on the tests' own loop, which is closed by now.
+        with suppress(RuntimeError):
+            serve.shutdown()
+        ray.shutdown()
