@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from graphs.errors import AnabranchError
 from graphs.plan import CallJob, ForEachJob, Job
+
+T = TypeVar("T")
 
 logger = logging.getLogger("anabranch.run")
 
@@ -47,12 +49,36 @@ def foreseen(run_id: str) -> Generator[None]:
         raise asyncio.CancelledError
 
 
+class Siblings:
+    """The tasks of a TaskGroup."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._unfinished: set[asyncio.Task[Any]] = set()
+
+    def create_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task, cancelled with the others when one of them fails."""
+        task = self._group.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return task
+
+    async def finish(self) -> None:
+        """Wait until all have ended."""
+        while self._unfinished:
+            await asyncio.wait(self._unfinished)
+
+
 @asynccontextmanager
-async def siblings() -> AsyncGenerator[asyncio.TaskGroup]:
+async def siblings() -> AsyncGenerator[Siblings]:
     """A TaskGroup that raises the first failure itself instead of a group around it."""
     try:
         async with asyncio.TaskGroup() as group:
-            yield group
+            tasks = Siblings(group)
+            yield tasks
+            # Waited for in here: up to Python 3.12 a child that fails while the group is being left
+            # leaves its parent counted as cancelled, and `foreseen` would believe that.
+            await tasks.finish()
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from failures.exceptions[0].__cause__
 

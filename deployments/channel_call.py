@@ -81,6 +81,7 @@ class ChannelCall:
                 await self.aclose()
                 return value
             case NoChannel() as none:
+                self._offers.withdraw()  # nothing was read of them: they go the other way
                 self._forget()
                 return none
             case AnabranchError() as error:

@@ -57,7 +57,7 @@ class Carrier(Protocol):
 
 
 class Inlet:
-    """The reading end of a stream."""
+    """The reading end of a stream, for one reader at a time."""
 
     def __init__(self, id: int) -> None:
         self.id = id

@@ -1,68 +1,33 @@
-"""The deployment that answers HTTP: a plan and the components' handles in, a FastAPI application out."""
+"""The deployment that answers HTTP: a plan and the components' applications in, the whole application out."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
-from starlette.middleware import Middleware
-from starlette.responses import JSONResponse, Response
 
+from deployments.api import build_app
 from deployments.gateway import Gateway
 from deployments.handles import handles_invoke
-from deployments.http.compression import Compression
-from deployments.http.cors import Cors
-from deployments.http.errors import install_handlers
-from deployments.http.guards import AnswerHead, CatchFaults, LimitBody
 from deployments.redaction import redact_logs
 from deployments.replicas import serve_options
-from deployments.transports import routers
 from deployments.versions import pin
 from graphs.checker import INGRESS
-from graphs.plan import Controller, Options, Plan
+from graphs.plan import Options, Plan
 
 READY_FOR = 1.0
 """Seconds for which an answer of the controller is good: /ready may be polled often."""
 READY_DEADLINE = 5.0
 SPARE = 64
 """Requests beyond all runs, under way and waiting, that still get in: health checks, and refusals in the API's own JSON."""
-
-_DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
-
-
-def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = None) -> FastAPI:
-    """Return the ASGI application over a gateway, which knows nothing of Ray; `close` is awaited when it shuts down."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        yield
-        if close is not None:
-            await close()
-
-    app = FastAPI(
-        title=gateway.controller.name or "anabranch",
-        description=_DESCRIPTION,
-        version=version("anabranch"),
-        lifespan=lifespan,
-        middleware=_middleware(gateway.controller),
-    )
-    install_handlers(app)
-    for router in routers(gateway):
-        app.include_router(router)
-        app.include_router(router, prefix="/api", include_in_schema=False)
-    _add_docs(app, "/api")
-    return app
 
 
 def bind_ingress(plan: Plan, component_apps: Mapping[str, Application]) -> Application:
@@ -121,32 +86,6 @@ def _state(deployment: Any) -> str | None:
     if status == "HEALTHY" or deployment.replica_states.get("RUNNING", 0) > 0:
         return None
     return status.lower()
-
-
-def _middleware(controller: Controller) -> list[Middleware]:
-    """Return the layers, the outermost first: refusals of the inner ones are marked for browsers and compressed too."""
-    cors = [Middleware(Cors, controller.origins)] if controller.origins else []
-    return [
-        *cors,
-        Middleware(CatchFaults),
-        Middleware(AnswerHead),
-        Middleware(Compression),
-        Middleware(LimitBody, controller.max_request_size),
-    ]
-
-
-def _add_docs(app: FastAPI, prefix: str) -> None:
-    """Serve the documentation under a prefix as well."""
-
-    async def openapi(_: Request) -> Response:
-        return JSONResponse(app.openapi())
-
-    async def docs(request: Request) -> Response:
-        root = request.scope.get("root_path", "").rstrip("/")
-        return get_swagger_ui_html(openapi_url=f"{root}{prefix}/openapi.json", title=app.title)
-
-    app.add_route(f"{prefix}/openapi.json", openapi, include_in_schema=False)
-    app.add_route(f"{prefix}/docs", docs, include_in_schema=False)
 
 
 def _stable(value: Any) -> Any:

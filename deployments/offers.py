@@ -33,9 +33,14 @@ class Offers:
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
-        for stream, ref in self._refs.values():
-            self._listener.withdraw(ref.id)
+        self.withdraw()
+        for stream, _ in self._refs.values():
             await stream.aclose()
+
+    def withdraw(self) -> None:
+        """Let nobody ask for them any more; the streams themselves are left as they are."""
+        for _, ref in self._refs.values():
+            self._listener.withdraw(ref.id)
 
     def _ref(self, stream: Stream) -> Value:
         if stream.joined is not None:

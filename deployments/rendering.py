@@ -115,13 +115,13 @@ def _expected(error: ErrorDetails) -> str | None:
         case "missing" | "extra_forbidden" | "value_error" | "assertion_error":
             return None
         case "greater_than_equal":
-            return f"{context['ge']} or more"
+            return f"{context['ge']:g} or more"
         case "greater_than":
-            return f"more than {context['gt']}"
+            return f"more than {context['gt']:g}"
         case "less_than_equal":
-            return f"at most {context['le']}"
+            return f"at most {context['le']:g}"
         case "less_than":
-            return f"less than {context['lt']}"
+            return f"less than {context['lt']:g}"
         case "literal_error" | "enum":
             return f"one of {context['expected']}"
         case kind:

@@ -19,9 +19,6 @@ AUTOSCALING = {
 }  # fmt: skip
 """What the document's words are in Ray's."""
 
-METRICS_INTERVAL = 1.0
-"""Ray's own ten seconds is long for somebody who waits for a stream."""
-
 
 def serve_options(options: Options) -> dict[str, Any]:
     """Return the keyword arguments of `Deployment.options`."""
@@ -56,5 +53,4 @@ def actor_options(options: Options) -> dict[str, Any]:
 
 def autoscaling_config(autoscaling: Mapping[str, Any]) -> dict[str, Any]:
     """Return Ray's configuration of what the document says."""
-    asked = {AUTOSCALING[name]: value for name, value in autoscaling.items() if value is not None}
-    return {"metrics_interval_s": METRICS_INTERVAL, **asked}
+    return {AUTOSCALING[name]: value for name, value in autoscaling.items() if value is not None}

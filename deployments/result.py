@@ -41,11 +41,13 @@ class Result:
         (value,) = copies(value, 1, self._schedule.share)
         parts = await self._parts(value) if side_by_side else {}
         if isinstance(value, Stream) and value.joined is None:
-            await self._stream(value)
+            if await self._hand_over(value):
+                return
         elif parts:
             await self._side_by_side(parts)
         else:
             self._keep(*await joined(value))
+        await self.close()
 
     async def close(self) -> None:
         """Close what the result took and didn't read."""
@@ -108,22 +110,26 @@ class Result:
         streams = streams_in(self._taken[id]) if outcome.streams else ()
         return [*outcome.notes, *(note for stream in streams for note in stream.notes)]
 
-    async def _stream(self, stream: Stream) -> None:
-        """Leave the stream to the reader of the events as soon as no other job has news: no task is then in between."""
+    async def _hand_over(self, stream: Stream) -> bool:
+        """Leave the stream itself to the reader of the events, once no other job has news: no task is then in between.
+
+        Whoever reads it closes the result. False if the stream ended before.
+        """
         self.streamed = True
         if self._schedule.unsettled == 0:
             self._outbox.tell(stream)
-            return
+            return True
         batches = stream.batches()
         async with AsyncExitStack() as opened:
             opened.push_async_callback(batches.aclose)
             while self._schedule.unsettled:
                 batch = await anext(batches, None)
                 if batch is None:
-                    return
+                    return False
                 await self._outbox.offer(Delta(batch))
             opened.pop_all()
         self._outbox.tell(Stream(batches, stream.aclose))
+        return True
 
     async def _parts(self, value: Value) -> dict[str, Value]:
         """Return the mapping whose streams flow side by side, those nested deeper joined; empty if it isn't one."""

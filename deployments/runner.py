@@ -61,7 +61,9 @@ class _Flow:
         self._kept = AsyncExitStack()
         self._outbox = Outbox()
         wiring = wire(self._workflow)
-        self._schedule = Schedule(self._workflow, wiring, self._site, self._outbox.tell, self._locate, self._kept)
+        self._schedule = Schedule(
+            self._workflow, wiring, self._site, self._outbox.tell, self._fail, self._locate, self._kept
+        )
         self._result = Result(self._workflow, wiring, self._schedule, self._outbox)
         self._error: AnabranchError | None = None
         self._jobs: asyncio.Task[None] | None = None
@@ -142,9 +144,11 @@ class _Flow:
         """Close what is still open: after a success once the result was read, after a failure as soon as nobody reads."""
         task = asyncio.current_task()
         succeeded = self._error is None and task is not None and task.cancelling() == 0
-        if succeeded or self._reader is not None:
-            await self._left.wait()
-        await self._kept.aclose()
+        try:
+            if succeeded or self._reader is not None:
+                await self._left.wait()
+        finally:
+            await self._kept.aclose()
 
     async def _settle_all(self) -> None:
         async with siblings() as self._group:
@@ -156,10 +160,10 @@ class _Flow:
         try:
             with foreseen(self._run.id):
                 await self._result.give(side_by_side=not self._nested)
-        except NoResult:
-            raise
+        except NoResult as error:
+            self._fail(error)
         except AnabranchError as error:
-            raise located(error, self._workflow.id) from error
+            self._fail(located(error, self._workflow.id))
 
     async def _stop(self) -> None:
         """Cancel what still runs, close what is still open, and wait for both: the task does it, once, whoever waits."""
@@ -168,8 +172,7 @@ class _Flow:
         if self._jobs is None:
             return
         self._left.set()
-        if not self._settled:
-            self._cancel_jobs()
+        self._cancel_jobs()
         _, late = await asyncio.wait([self._jobs], timeout=GRACE)
         if late:
             logger.error("run %s: a component or a stream did not stop within %g s", self._run.id, GRACE)
@@ -190,6 +193,7 @@ class _Flow:
         if self._error is not None:
             return
         self._error = error
+        self._outbox.tell(None)
         self._cancel_jobs()
         if self._reader is not None and self._reader is not asyncio.current_task():
             self._interrupted = True
@@ -197,7 +201,10 @@ class _Flow:
 
     def _cancel_jobs(self) -> None:
         """Cancel the jobs, but only once: a second time would break off what the first one closes."""
-        if self._jobs not in (None, asyncio.current_task()) and self._jobs.cancelling() == 0:
+        if self._settled:
+            if self._reader is None:
+                self._left.set()
+        elif self._jobs not in (None, asyncio.current_task()) and self._jobs.cancelling() == 0:
             self._jobs.cancel()
 
     def _locate(self, job: Job) -> Locate:

@@ -74,22 +74,24 @@ class Schedule:
         wiring: Wiring,
         site: Site,
         tell: Callable[[JobDone], None],
+        fail: Callable[[AnabranchError], None],
         locate: Callable[[Job], Locate],
         kept: AsyncExitStack,
     ) -> None:
         self.outcomes = {id: Outcome() for id in workflow.jobs}
         self.unsettled = len(workflow.jobs)
         self._workflow, self._wiring, self._site = workflow, wiring, site
-        self._tell, self._locate, self._kept = tell, locate, kept
+        self._tell, self._fail, self._locate, self._kept = tell, fail, locate, kept
 
     async def run_job(self, job: Job) -> None:
-        """Run the job once its needs have settled, and settle it."""
+        """Run the job once its needs have settled, and settle it; if it fails, so does the run."""
         try:
             with foreseen(self._site.run.id):
                 await self._settle(job)
         except AnabranchError as error:
             self._tell(JobDone(job.id, "failed"))
-            raise located(error, self._workflow.id, job) from error
+            self._fail(located(error, self._workflow.id, job))
+            return
         self.unsettled -= 1
         self._tell(JobDone(job.id, self.outcomes[job.id].status))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 
 from graphs.plan import CallJob, ForEachJob, Job, Plan, WorkflowPlan
 
@@ -24,8 +25,8 @@ def mermaid(plan: Plan) -> str:
 
 
 def _lines(workflow: WorkflowPlan, plan: Plan) -> Iterator[str]:
-    marks = "".join((" (default)" if workflow.id == plan.default_workflow and len(plan.workflows) > 1 else "",))
-    yield f"{workflow.id}{marks}" + (f" — {workflow.title}" if workflow.title else "")
+    mark = " (default)" if workflow.id == plan.default_workflow and len(plan.workflows) > 1 else ""
+    yield f"{workflow.id}{mark}" + (f" — {workflow.title}" if workflow.title else "")
     for depth, job in _by_depth(workflow.jobs):
         streams = f", streams from {', '.join(sorted(job.flows))}" if job.flows else ""
         waits = sorted(job.feeds_from - job.flows)
@@ -38,13 +39,9 @@ def _lines(workflow: WorkflowPlan, plan: Plan) -> Iterator[str]:
 def _by_depth(jobs: Mapping[str, Job]) -> list[tuple[int, Job]]:
     """Return the jobs, those that others need first, each with its distance from the start."""
     depths: dict[str, int] = {}
-
-    def depth(id: str) -> int:
-        if id not in depths:
-            depths[id] = max((depth(need) + 1 for need in jobs[id].needs), default=0)
-        return depths[id]
-
-    order = sorted(jobs, key=depth)  # stable: the document's order within a depth
+    for id in TopologicalSorter({id: job.needs for id, job in jobs.items()}).static_order():
+        depths[id] = max((depths[need] + 1 for need in jobs[id].needs), default=0)
+    order = sorted(jobs, key=depths.__getitem__)  # stable: the document's order within a depth
     return [(depths[id], jobs[id]) for id in order]
 
 
@@ -53,8 +50,8 @@ def _does(job: Job) -> str:
         call = job.call
         target = call.component if call.kind == "component" else f"workflow {call.workflow}"
         each = f"for each, {job.max_concurrent_count} at once: " if job.kind == "for-each" else ""
-        named = call.kind == "component" and call.action != "action"
-        return f"{each}{target}{f'.{call.action}' if named and call.kind == 'component' else ''}"
+        action = f".{call.action}" if call.kind == "component" and call.action != "action" else ""
+        return f"{each}{target}{action}"
     return job.kind
 
 
@@ -73,4 +70,5 @@ def _mermaid_jobs(workflow: WorkflowPlan, ids: Mapping[str, str]) -> Iterator[st
 
 
 def _escaped(label: str) -> str:
-    return label.replace('"', "#quot;")
+    """Return a label that can't end its quotes, nor be taken for Mermaid's own characters."""
+    return " ".join(label.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").split())

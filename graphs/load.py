@@ -27,13 +27,26 @@ def load_inline(
     document: str | Mapping[str, Any], registry: Registry, environ: Mapping[str, str] | None = None
 ) -> Plan:
     """Return the plan of a document given as YAML text or as data; `.env` is looked for in the working directory."""
-    if isinstance(document, str):
-        text = document
-    else:
-        import yaml
+    text = document if isinstance(document, str) else _as_yaml(document)
+    return check([Source(INLINE, _lines(text))], registry, _environment([Path.cwd()], environ).get)
 
-        text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
-    return check([Source(INLINE, text)], registry, _environment([Path.cwd()], environ).get)
+
+def _as_yaml(document: Mapping[str, Any]) -> str:
+    """Write data as JSON, which is YAML in which every text is quoted: none is taken for a number or a date."""
+    import json
+
+    try:
+        return json.dumps(document, indent=2, ensure_ascii=False, default=_date)
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"the document can't be written as YAML: {error}") from None
+
+
+def _date(value: object) -> str:
+    from datetime import date
+
+    if isinstance(value, date):  # a YAML reader's own: 2030-01-01 is text to us
+        return value.isoformat()
+    raise TypeError(f"expected mappings, lists, text, numbers and booleans, got {type(value).__name__}")
 
 
 def read(path: Path) -> Source:
@@ -48,7 +61,12 @@ def read(path: Path) -> Source:
         raise BadRequest(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise BadRequest(f"{path} can't be read: {error.strerror}") from None
-    return Source(str(path), text.replace("\r\n", "\n"))
+    return Source(str(path), _lines(text))
+
+
+def _lines(text: str) -> str:
+    """Return the text with its lines ended as Unix does."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _environment(folders: Sequence[Path], environ: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -57,9 +75,15 @@ def _environment(folders: Sequence[Path], environ: Mapping[str, str] | None) -> 
     for folder in folders:
         path = folder / ".env"
         if path.is_file():
-            from dotenv import dotenv_values
-
-            known |= {
-                name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None
-            }
+            known |= _dotenv(path)
     return {**known, **(os.environ if environ is None else environ)}
+
+
+def _dotenv(path: Path) -> Mapping[str, str]:
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(path, interpolate=False)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    return {name: value for name, value in values.items() if value is not None}

@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from graphs.units import Duration, Size
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=128)]
+ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
+Id = Annotated[str, Field(pattern=ID_PATTERN, max_length=128)]
 Template = Any
 """A value in which bindings may stand."""
 
@@ -314,6 +315,7 @@ JOBS: dict[str, type[JobBase]] = {
     "random-router": RandomJob,
     "delay": DelayJob,
 }
+JOB_KEYS = frozenset(key for model in JOBS.values() for key in model.model_fields)
 
 
 class Workflow(SpecModel):

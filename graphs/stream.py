@@ -30,6 +30,10 @@ Batch = list[Chunk]
 """The chunks that were ready at the same moment; never empty. Batching never delays a chunk."""
 
 
+Step = Callable[[Batch], Batch]
+"""What becomes of a batch on its way; an empty result is not passed on."""
+
+
 class Stream:
     """Chunks in order, from one source to one reader. Closing it stops the source.
 
@@ -44,6 +48,8 @@ class Stream:
     ) -> None:
         self._batches = batches
         self._close = close
+        self._root: Stream | None = None
+        self._steps: tuple[tuple[Step, Callable[[], Batch] | None], ...] = ()
         self._locate: Callable[[AnabranchError], AnabranchError] | None = None
         self._whole: tuple[Value] | None = None
         self.notes: list[Note] = []
@@ -59,8 +65,9 @@ class Stream:
             if not is_empty(self._whole[0]):
                 yield [self._whole[0]]
             return
+        source = self._batches if self._root is None else self._changed(self._root)
         try:
-            async for batch in self._batches:
+            async for batch in source:
                 yield batch
         except AnabranchError as error:
             located = error if self._locate is None else self._locate(error)
@@ -70,8 +77,8 @@ class Stream:
         finally:
             try:
                 # A generator left to the garbage collector would be closed some time later, in a task of its own.
-                if isinstance(self._batches, AsyncGenerator):
-                    await self._batches.aclose()
+                if isinstance(source, AsyncGenerator):
+                    await source.aclose()
             finally:
                 await self.aclose()
 
@@ -127,18 +134,43 @@ class Stream:
     def map(self, change: Callable[[Value], Value]) -> Stream:
         """Return a stream of `change(chunk)`; notes pass, and chunks that become null or empty are left out."""
 
-        async def changed() -> AsyncIterator[Batch]:
-            async with aclosing(self.batches()) as batches:
-                async for batch in batches:
-                    out = [
-                        after
-                        for chunk in batch
-                        if not is_empty(after := chunk if isinstance(chunk, Note) else change(chunk))
-                    ]
-                    if out:
-                        yield out
+        def changed(batch: Batch) -> Batch:
+            each = [chunk if isinstance(chunk, Note) else change(chunk) for chunk in batch]
+            return [chunk for chunk in each if not is_empty(chunk)]
 
-        return Stream(changed(), self.aclose)
+        return self.through(changed)
+
+    def through(self, step: Step, finish: Callable[[], Batch] | None = None) -> Stream:
+        """Return the stream of what `step` makes of each batch, and at the end of what `finish` still has.
+
+        Steps on steps are applied in one loop: a layer of generators for each would be paid for every chunk.
+        """
+        root = self if self._root is None or self._locate is not None else self._root
+        stream = Stream(_no_batches(), self.aclose)
+        stream._root = root
+        stream._steps = (*(self._steps if root is not self else ()), (step, finish))
+        return stream
+
+    async def _changed(self, root: Stream) -> AsyncGenerator[Batch, None]:
+        steps = [step for step, _ in self._steps]
+        async with aclosing(root.batches()) as batches:
+            async for batch in batches:
+                changed = batch
+                for step in steps:
+                    changed = step(changed)
+                if changed:
+                    yield changed
+        for index, (_, finish) in enumerate(self._steps):
+            rest = finish() if finish is not None else []
+            for step in steps[index + 1 :]:
+                rest = step(rest)
+            if rest:
+                yield rest
+
+
+async def _no_batches() -> AsyncIterator[Batch]:
+    return
+    yield
 
 
 def join_chunks(chunks: list[Value]) -> Value:

@@ -156,6 +156,7 @@ def tell_binding(node: Node, mistakes: Mistakes) -> None:
     """Tell a binding where none can be."""
     message = "a binding can't stand here: this value is fixed when the document is built"
     mistakes.add(node.span, message, "write the value itself, or ${env.NAME}", node.path)
+    mistakes.silence(node.span)
 
 
 def without_secrets(message: str, node: Node) -> str:
@@ -186,13 +187,31 @@ def unknown_key(
 ) -> str | None:
     """Tell an unknown key, with the nearest known one, which is returned; `models` may know it one level down."""
     names = sorted(set(names))
-    near, home = closest(key, names), _home_of(key, models)
+    near, home = nearest_key(key, names), _home_of(key, models)
     if home is not None:
         hint = f"move `{key}` one level down, under `{home}`"
     else:
         hint = f"did you mean '{near}'?" if near else f"Known keys: {', '.join(names)}."
     mistakes.add(span, f"unknown key '{key}' in {place}", hint, path)
     return near if home is None else home
+
+
+ELSEWHERE = {
+    "name": "id", "di": "id", "kind": "type", "url": "base_url", "uri": "base_url", "needs": "depends_on",
+    "after": "depends_on", "requires": "depends_on", "when": "condition", "if": "condition", "uses": "component",
+    "with": "input", "inputs": "input", "args": "input", "outputs": "output", "steps": "jobs", "tasks": "jobs",
+    "nodes": "jobs", "retries": "retry", "stream": "streaming", "max_tokens": "max_output_length",
+    "max_new_tokens": "max_output_length", "verb": "method", "gpus": "num_gpus", "cpus": "num_cpus",
+    "environment": "env", "cwd": "working_dir", "command": "start", "health_check": "healthcheck",
+}  # fmt: skip
+"""What keys are called in documents of other tools."""
+
+
+def nearest_key(key: str, names: Iterable[str]) -> str | None:
+    """Return the key that was probably meant: the nearest, else what other tools call so."""
+    names = list(names)
+    near, elsewhere = closest(key, names), ELSEWHERE.get(key.casefold())
+    return elsewhere if near is None and elsewhere in names else near
 
 
 def _home_of(key: str, models: Iterable[type[BaseModel]]) -> str | None:

@@ -38,7 +38,7 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup) -> Plan
     tell_missing(environment, mistakes)
     document = layout.read(root, mistakes)
     plan = _Checker(document, registry, mistakes).plan(environment.secrets()) if document else None
-    if mistakes or plan is None:
+    if plan is None:
         raise DocumentError(mistakes.sorted())
     return plan
 
@@ -73,7 +73,7 @@ class _Checker:
         """Ids of the components at the top, in document order."""
         self.workflow_nodes: dict[str, MappingNode] = {}
 
-    def plan(self, secrets: frozenset[str]) -> Plan:
+    def plan(self, secrets: frozenset[str]) -> Plan | None:
         named = self._components()
         inline, inline_ids = self._inline_components(set(named))
         components = {**named, **inline}
@@ -84,10 +84,13 @@ class _Checker:
             tell_unknown_workflows(self.workflow_nodes, ids, default_workflow, self.mistakes)
         workflows = self._workflows(components, inline_ids, default, ids, default_workflow)
         tell_recursion(self.workflow_nodes, workflows, default_workflow, self.mistakes)
+        controller = self._controller()
+        if self.mistakes:
+            return None
         return Plan(
-            controller=self._controller(),
+            controller=controller,
             components={id: each.plan for id, each in components.items()},
-            workflows={id: each.plan for id, each in workflows.items()},
+            workflows={id: each.plan(workflows) for id, each in workflows.items()},
             default_workflow=default_workflow,
             secrets=secrets,
         )
@@ -107,7 +110,7 @@ class _Checker:
         sorted_keys = layout.component(node, self.registry, self.mistakes)
         if sorted_keys is None:
             return None
-        if sorted_keys.cls.type == "workflow":
+        if sorted_keys.cls.type == "workflow" and sorted_keys.well:
             self.workflow_nodes[id] = node
         return check_component(sorted_keys, id, self.mistakes)
 
@@ -172,6 +175,7 @@ class _Checker:
                 components=components,
                 inline=inline,
                 default_component=default if self.document.workflows else id,
+                default_hidden=any(layout.hides_default(node) for node in self.document.components),
                 named_components=self.known if self.document.components_known else None,
                 workflows=tuple(ids),
                 default_workflow=default_workflow,

@@ -161,26 +161,31 @@ def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: st
 def _check_type_rules(layout: ComponentLayout, action: ActionLayout, mistakes: Mistakes) -> None:
     """Ask the type what only it can know."""
     for field, message in layout.cls.check(to_data(layout.config), to_data(action.input)):
-        entry = _entry_at(action.input, field) or _entry_at(layout.config, field)
+        entry = _place(field, action.input, layout.config)
         span = entry.node.span if entry else action.input.span
         said, _, hint = without_secrets(without_secrets(message, layout.config), action.input).partition("; ")
         mistakes.add(span, said, hint or None, entry.node.path if entry else action.input.path)
 
 
-def _entry_at(node: Mapping, dotted: str) -> Entry | None:
-    """Return the entry at `params.num_beams` or `messages.0.role`, or the nearest one above that is written."""
-    found: Entry | None = None
-    current: Node = node
-    for part in dotted.split("."):
-        if current.kind == "mapping" and part in current.entries:
-            found = current.entries[part]
-            current = found.node
-        elif current.kind == "list" and part.isdigit() and int(part) < len(current.items):
-            current = current.items[int(part)]
-            found = Entry(part, current.span, current)
+def _place(dotted: str, *nodes: Mapping) -> Entry | None:
+    """Return the entry at `params.num_beams` or `messages.0.role` in any of the nodes, else the nearest one above."""
+    found = [_entries_at(node, dotted.split(".")) for node in nodes]
+    return next((entries[-1] for entries in sorted(found, key=len, reverse=True) if entries), None)
+
+
+def _entries_at(node: Node, path: list[str]) -> list[Entry]:
+    """Return the entries on the way along a path, as far as they are written."""
+    entries: list[Entry] = []
+    for part in path:
+        if node.kind == "mapping" and part in node.entries:
+            entries.append(node.entries[part])
+        elif node.kind == "list" and part.isdigit() and int(part) < len(node.items):
+            item = node.items[int(part)]
+            entries.append(Entry(part, item.span, item))
         else:
             break
-    return found
+        node = entries[-1].node
+    return entries
 
 
 def _default(actions: list[ActionLayout], ids: list[str], layout: ComponentLayout, mistakes: Mistakes) -> str | None:

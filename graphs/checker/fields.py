@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from graphs.checker.bindings import fields_of
 from graphs.checker.jobs import Draft
 from graphs.language import bindings
 from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Reference, Template
-from graphs.plan import ComponentCall, InputField
+from graphs.plan import InputField, WorkflowCall
 from graphs.stream import Value
 
 
@@ -21,7 +21,11 @@ class _Seen:
     options: list[str] = field(default_factory=list[str])
 
 
-def infer(drafts: Mapping[str, Draft], output: Template | None) -> tuple[InputField, ...]:
+Inputs = Callable[[str], tuple[InputField, ...]]
+"""The input fields of another workflow, by its id."""
+
+
+def infer(drafts: Mapping[str, Draft], output: Template | None, inputs: Inputs) -> tuple[InputField, ...]:
     """Return the fields in the order the document reads them."""
     seen: dict[str, _Seen] = {}
     for draft in drafts.values():
@@ -30,7 +34,9 @@ def infer(drafts: Mapping[str, Draft], output: Template | None) -> tuple[InputFi
                 _collect(template, seen)
         if draft.call is not None:
             _collect(draft.call.input, seen)
-            _follow(draft, seen)
+            _follow(draft, seen, inputs)
+        if (template := draft.template("do", "output")) is not None:
+            _collect(template, seen)
     if output is not None:
         _collect(output, seen)
     return tuple(_finished(each) for each in seen.values())
@@ -101,23 +107,27 @@ def _type_of(default: Value) -> str:
             return "any"
 
 
-def _follow(draft: Draft, seen: dict[str, _Seen]) -> None:
-    """Go on into the component: what a job hands on as it is, the action's bindings describe."""
-    if not isinstance(draft.call, ComponentCall) or draft.called is None:
-        return
-    action = draft.called.action(draft.call.action)
-    if action is None:
-        return
-    given = draft.call.input
-    if (
-        isinstance(given, Binding)
-        and isinstance(given.expr, Reference)
-        and given.expr.name == "input"
-        and not given.expr.path
-    ):
-        _collect(action.input, seen)
-        return
-    names = {
+def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
+    """Go on into what is called: what a job hands on as it is, the bindings there describe."""
+    names = _handed_on(draft.call.input) if draft.call is not None else {}
+    if isinstance(draft.call, WorkflowCall):
+        inner = _handed_on(draft.call.action_input)
+        for field in inputs(draft.call.workflow):
+            name = _translated(_translated(field.name, inner), names)
+            if name is not None:
+                entry = seen.setdefault(name, _Seen(InputField(name, required=False)))
+                entry.known = _merged(entry.known, field)
+    elif draft.call is not None and draft.called is not None:
+        action = draft.called.action(draft.call.action)
+        if action is not None:
+            _collect(action.input, seen, names)
+
+
+def _handed_on(given: Template) -> Mapping[str, str] | None:
+    """Return the fields that are handed on as they are, by their new names; None when all are, under their own."""
+    if isinstance(given, Binding) and isinstance(given.expr, Reference) and given.expr.name == "input":
+        return None if not given.expr.path else {}
+    return {
         inner: str(template.expr.path[0])
         for inner, template in (fields_of(given) or {}).items()
         if isinstance(template, Binding)
@@ -126,7 +136,24 @@ def _follow(draft: Draft, seen: dict[str, _Seen]) -> None:
         and len(template.expr.path) == 1
         and template.default is None
     }
-    _collect(action.input, seen, names)
+
+
+def _translated(name: str | None, names: Mapping[str, str] | None) -> str | None:
+    return name if names is None or name is None else names.get(name)
+
+
+def _merged(known: InputField, field: InputField) -> InputField:
+    """Return a field with what another workflow says of it where nothing is known yet."""
+    if known.type == "any":
+        known = replace(
+            known, type=field.type, subtype=field.subtype, format=field.format, options=known.options or field.options
+        )
+    return replace(
+        known,
+        default=known.default if known.default is not None else field.default,
+        required=known.required or field.required,
+        description=known.description or field.description,
+    )
 
 
 def _finished(seen: _Seen) -> InputField:

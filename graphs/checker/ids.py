@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from graphs import spec
 from graphs.source import Mapping, Mistakes, Node, Span
 from graphs.validation import describe
 
@@ -29,7 +31,7 @@ def identify(
             unnamed = unnamed or span
             ids.append(fallback)
             continue
-        name = _as_id(given)
+        name = as_id(given)
         if name in first or (name == fallback and unnamed is not None):
             message = f"two {PLURAL[singular]} are called '{name}'"
             hint = f"the first is on line {first.get(name, unnamed or span).line}; give this one another id"
@@ -42,8 +44,15 @@ def identify(
     return ids
 
 
-def _as_id(node: Node) -> str:
+def as_id(node: Node) -> str:
     """Return an id as it is called, or what no other can be called when it isn't text."""
     if node.kind != "scalar":
         return f"?{node.span}"
     return node.value if isinstance(node.value, str) else describe(node)
+
+
+def is_id(node: Node) -> bool:
+    """Whether a node can be an id; null stands for none."""
+    if node.kind != "scalar":
+        return False
+    return node.value is None or (isinstance(node.value, str) and re.fullmatch(spec.ID_PATTERN, node.value) is not None)

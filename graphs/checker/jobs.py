@@ -17,7 +17,7 @@ from graphs.plan import Call, ComponentCall, WorkflowCall
 from graphs.source import Mapping as MappingNode
 from graphs.source import Mistakes, Node, Span
 from graphs.suggest import closest
-from graphs.validation import describe, validate
+from graphs.validation import describe, nearest_key, unknown_key, validate
 
 JOB_NAMES = frozenset({"input", "jobs", "run", "session"})
 
@@ -53,6 +53,8 @@ class Surroundings:
     inline: Mapping[int, str]
     """Ids of components written inside jobs, by the identity of their tree."""
     default_component: str | None
+    default_hidden: bool
+    """Whether a mistake hides which component is the default."""
     named_components: tuple[str, ...] | None
     """None when a mistake hides which there are."""
     workflows: tuple[str, ...]
@@ -65,18 +67,14 @@ class Surroundings:
 def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mistakes: Mistakes) -> Draft | None:
     """Return the job's draft, or None when nothing more can be said about it."""
     before = len(mistakes.found)
-    _check_scopes(node, what, id, around, mistakes)
-    well = len(mistakes.found)
     model = _model(node, what, mistakes)
-    if model is None:
-        return None
-    known = () if model is spec.CallJob else ("type",)
-    place = f"{what} ({node_text(node, 'type') or 'component'})"
-    valid = validate(model, _without_output(node, model, what, mistakes), mistakes, place, known=known, salvage=True)
+    valid = _validated(node, model, what, mistakes) if model is not None else None
+    well = len(mistakes.found) == before
+    _check_scopes(node, what, id, around, mistakes)
     if valid is None:
         return None
-    draft = Draft(id, node, valid, what, well=len(mistakes.found) == well)
-    if draft.well and len(mistakes.found) == before:
+    draft = Draft(id, node, valid, what, well=well)
+    if len(mistakes.found) == before:
         _tell_fixed_conditions(node, mistakes)
     draft.reads = dict(_reads(node))
     for name in valid.depends_on:
@@ -96,14 +94,33 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
     return draft
 
 
-def _without_output(node: MappingNode, model: type[spec.JobBase], what: str, mistakes: Mistakes) -> MappingNode:
-    """Return the job's keys; an output of a router, which has none, is told and left out."""
+def _validated(node: MappingNode, model: type[spec.JobBase], what: str, mistakes: Mistakes) -> spec.JobBase | None:
+    """Return the job's keys as its type has them; an output of a router, which has none, is told and left out."""
     entry = node.entries.get("output")
-    if entry is None or "output" in model.model_fields:
-        return node
-    hint = "write `output` on the jobs it leads to"
-    mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
-    return MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
+    if entry is not None and "output" not in model.model_fields:
+        hint = "write `output` on the jobs it leads to"
+        mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
+        node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
+    if "type" not in node.entries and _tell_typeless(node, what, mistakes):
+        return None
+    known = () if model is spec.CallJob else ("type",)
+    place = f"{what} ({node_text(node, 'type') or 'component'})"
+    return validate(model, node, mistakes, place, known=known, salvage=True)
+
+
+def _tell_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
+    """Tell a job whose type is misspelt, or left out when its keys are another type's; whether it is one."""
+    for key, entry in node.entries.items():
+        if key not in spec.JOB_KEYS and nearest_key(key, spec.JOB_KEYS) == "type":
+            unknown_key(key, entry.key_span, entry.node.path, what, ("type",), mistakes)
+            return True
+    foreign = [entry for key, entry in node.entries.items() if key not in spec.CallJob.model_fields]
+    types = [kind for kind, model in spec.JOBS.items() if all(each.key in model.model_fields for each in foreign)]
+    if not foreign or not types:
+        return False
+    message = f"'{foreign[0].key}' is for jobs of type {' or '.join(types)}, and {what} has no type"
+    mistakes.add(foreign[0].key_span, message, f"write `type: {types[0]}`", foreign[0].node.path)
+    return True
 
 
 def _tell_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
@@ -134,9 +151,10 @@ def _model(node: MappingNode, what: str, mistakes: Mistakes) -> type[spec.JobBas
         return spec.JOBS[kind]
     near = closest(kind, spec.JOBS) if kind else None
     hint = f"did you mean '{near}'? " if near else ""
+    said = "unknown type" if kind else "expected a type, got"
     mistakes.add(
         given.span,
-        f"unknown type {describe(given)} of {what}",
+        f"{said} {describe(given)} of {what}" if kind else f"{said} {describe(given)} in {what}",
         f"{hint}Types of jobs: {', '.join(spec.JOBS)}.",
         given.path,
     )
@@ -151,12 +169,14 @@ def _check_scopes(node: MappingNode, what: str, id: str, around: Surroundings, m
 
     for key, entry in node.entries.items():
         match key:
+            case _ if key not in spec.JOB_KEYS:
+                continue  # told as unknown
             case "output":
                 see(entry.node, f"the output of {what}", "output", chunked=("output",))
             case "on_error":
                 see(entry.node, f"on_error of {what}", "error")
-            case "component" if entry.node.kind == "mapping":
-                continue
+            case "component" | "type" | "id":
+                continue  # told when they are no plain text
             case "do" if entry.node.kind == "mapping":
                 _check_do_scopes(entry.node, what, see)
             case _:
@@ -233,7 +253,12 @@ def _tell_action(
     listed = f"Actions: {', '.join(actions)}."
     if action is None:
         message = f"{draft.what} doesn't say which action of component '{component.plan.id}' it calls"
-        mistakes.add((given or node).span, message, f"write `action:` with one of {', '.join(actions)}", node.path)
+        mistakes.add(
+            (given or node).span,
+            message,
+            f"write `action:` with one of {', '.join(actions)}, or mark one `default: true`",
+            node.path,
+        )
         return
     near = closest(action, actions)
     message = f"component '{component.plan.id}' has no action '{action}'"
@@ -268,7 +293,7 @@ def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: 
 
 
 def _tell_no_component(node: Node, draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
-    if around.named_components is None or not draft.well:
+    if around.named_components is None or around.default_hidden or not draft.well:
         return
     if not around.named_components:
         message, hint = f"{draft.what} names no component, and the document has none", "write `component:` with a type"

@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphs import spec
-from graphs.checker.ids import PLURAL
+from graphs.checker.ids import PLURAL, as_id, is_id
 from graphs.component import Component, Registry
 from graphs.source import Entry, Mapping, Mistakes, Node
 from graphs.suggest import closest
-from graphs.validation import describe, unknown_key
+from graphs.validation import describe, nearest_key, unknown_key
 
 COMPONENT_KEYS = frozenset(spec.Component.model_fields)
 ACTION_KEYS = frozenset(spec.Action.model_fields)
 WORKFLOW_KEYS = frozenset(spec.Workflow.model_fields)
-JOB_KEYS = frozenset(key for model in spec.JOBS.values() for key in model.model_fields)
 
 ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 
@@ -69,9 +68,9 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     if root.kind != "mapping":
         mistakes.add(root.span, f"expected a document of keys, got {describe(root)}", "begin with `component:`")
         return None
-    if _is_component(root):
-        first = next(iter(root.entries.values()))
-        hint = "indent all of it, and write `component:` on a line above"
+    if "type" in root.entries:
+        first = root.entries["type"]
+        hint = "indent them below a line `component:`"
         mistakes.add(first.key_span, "these are the keys of a component, on the level of the document", hint)
         return None
     for entry in root.entries.values():
@@ -108,17 +107,22 @@ class _Found:
         before = len(mistakes.found)
         nodes = items(parent, singular, mistakes)
         written = bool(parent.entries.keys() & {singular, PLURAL[singular]})
-        clean = len(mistakes.found) == before and all(_has_text_id(each) for each in nodes)
+        clean = len(mistakes.found) == before and all(_has_known_id(each) for each in nodes)
         return cls(nodes, clean and (written or parent.entries.keys() <= {*spec.DOCUMENT_KEYS}))
 
 
-def _is_component(root: Mapping) -> bool:
-    return "type" in root.entries and not root.entries.keys() & {*spec.DOCUMENT_KEYS}
-
-
-def _has_text_id(node: Mapping) -> bool:
+def _has_known_id(node: Mapping) -> bool:
+    """Whether a node's id is what is written, or it was meant to go without."""
     given = node.get("id")
-    return given is None or given.kind == "scalar"
+    return is_id(given) if given is not None else not any(nearest_key(key, ("id",)) for key in node.entries)
+
+
+def hides_default(node: Mapping) -> bool:
+    """Whether a mistake hides that a component is the default."""
+    given = node.get("default")
+    if given is not None:
+        return given.kind != "scalar" or not isinstance(given.value, bool)
+    return any(nearest_key(key, ("default",)) for key in node.entries)
 
 
 def items(parent: Mapping, singular: str, mistakes: Mistakes) -> list[Mapping]:
@@ -157,12 +161,11 @@ def _as_list(node: Node, singular: str) -> str:
     return f"begin each with `- `, or write `{singular}:` for a single one"
 
 
-def name_of(node: Mapping, singular: str) -> str:
+def name_of(node: Mapping, singular: str, fallback: str | None = None) -> str:
     """Return how messages call it: `component 'chat'`, or `the component` when it has no id."""
     given = node.get("id")
-    if given is not None and given.kind == "scalar" and isinstance(given.value, str):
-        return f"{singular} '{given.value}'"
-    return f"the {singular}"
+    id = fallback if given is None or given.kind != "scalar" or given.value is None else as_id(given)
+    return f"the {singular}" if id is None or (given is not None and given.kind != "scalar") else f"{singular} '{id}'"
 
 
 def component(node: Mapping, registry: Registry, mistakes: Mistakes) -> ComponentLayout | None:
@@ -190,7 +193,7 @@ def component(node: Mapping, registry: Registry, mistakes: Mistakes) -> Componen
         actions=actions,
         what=what,
         meant=frozenset(keys.meant),
-        well=len(mistakes.found) == before,
+        well=len(mistakes.found) == before and all(_has_known_id(each.keys) for each in actions),
     )
 
 
@@ -262,7 +265,7 @@ def _component_type(
 
 def _tell_typeless(node: Mapping, what: str, types: str, mistakes: Mistakes) -> None:
     for key, entry in node.entries.items():
-        if key not in COMPONENT_KEYS and closest(key, ("type",)):
+        if key not in COMPONENT_KEYS and nearest_key(key, ("type",)):
             unknown_key(key, entry.key_span, entry.node.path, what, ("type",), mistakes)
             return
     mistakes.add(node.span, f"{what} needs a 'type'", f"write `type:` with one of {types}", node.path)
@@ -302,10 +305,10 @@ def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
             own[key] = entry
         elif key in ("job", "jobs"):
             continue
-        elif key in JOB_KEYS:
+        elif key in spec.JOB_KEYS:
             flat[key] = entry
         else:
-            names = {*WORKFLOW_KEYS, *JOB_KEYS, "job", "jobs"}
+            names = {*WORKFLOW_KEYS, *spec.JOB_KEYS, "job", "jobs"}
             unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (spec.CallJob,))
     if "job" not in node.entries and "jobs" not in node.entries:
         well = len(mistakes.found) == before

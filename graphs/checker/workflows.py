@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from graphs.checker import bindings, fields
 from graphs.checker.bindings import Visible, fields_of
 from graphs.checker.given import check_given
 from graphs.checker.jobs import Draft, Surroundings, check_job
-from graphs.checker.layout import WorkflowLayout
+from graphs.checker.layout import WorkflowLayout, name_of
 from graphs.checker.routes import listed, node_at
 from graphs.checker.wiring import Wires, wire
 from graphs.language import chunked_names, is_stream_reference, references
@@ -21,12 +22,14 @@ from graphs.plan import (
     DelayJob,
     ForEachJob,
     IfJob,
+    InputField,
     Job,
     OnError,
     OutputKind,
     RandomJob,
     Retry,
     SwitchJob,
+    WorkflowCall,
     WorkflowPlan,
 )  # fmt: skip
 from graphs.source import Mistakes, Node
@@ -35,41 +38,55 @@ from graphs.validation import validate
 
 @dataclass(frozen=True)
 class CheckedWorkflow:
-    plan: WorkflowPlan
-    """After mistakes only good for checking the rest."""
-    runs: tuple[str, ...]
-    """The workflows that its jobs run."""
+    id: str
+    spec: spec.Workflow | None
+    drafts: Mapping[str, Draft]
+    wires: Mapping[str, Wires]
+    output: Template | None
+
+    @property
+    def runs(self) -> Iterator[str]:
+        """Yield the workflows that its jobs run."""
+        for draft in self.drafts.values():
+            if isinstance(draft.call, WorkflowCall):
+                yield draft.call.workflow
+
+    def inputs(self, workflows: Mapping[str, CheckedWorkflow]) -> tuple[InputField, ...]:
+        """Return the fields of its input; those of the workflows it runs are among them."""
+        return fields.infer(self.drafts, self.output, lambda name: workflows[name].inputs(workflows))
+
+    def plan(self, workflows: Mapping[str, CheckedWorkflow]) -> WorkflowPlan:
+        """Return the runnable workflow; only for documents without mistakes."""
+        return WorkflowPlan(
+            id=self.id,
+            title=self.spec.title if self.spec else None,
+            description=self.spec.description if self.spec else None,
+            jobs={id: _plan(draft, self.wires[id]) for id, draft in self.drafts.items()},
+            output=self.output,
+            reads=_read_jobs(self.output),
+            output_kind=_output_kind(self.output),
+            inputs=self.inputs(workflows),
+        )
 
 
 def check_workflow(
     layout: WorkflowLayout, id: str, job_ids: list[str], around: Surroundings, mistakes: Mistakes
 ) -> CheckedWorkflow:
-    """Return the workflow, checked."""
+    """Return the workflow, checked; after mistakes it is only good for checking the rest."""
     valid = validate(spec.Workflow, layout.keys, mistakes, layout.what)
     drafts: dict[str, Draft] = {}
     for node, job_id in zip(layout.jobs, job_ids, strict=True):
-        draft = check_job(node, job_id, layout.what if layout.flat else f"job '{job_id}'", around, mistakes)
+        what = layout.what if layout.flat else name_of(node, "job", job_id)
+        draft = check_job(node, job_id, what, around, mistakes)
         if draft is not None:
             drafts.setdefault(job_id, draft)
-            check_given(draft, mistakes)
-    wires = wire(drafts, mistakes)
+            if draft.well:
+                check_given(draft, mistakes)
     output = layout.keys.get("output")
     names = frozenset({"output", "input", "jobs", "run", "session"})
     seen = Visible(f"the output of {layout.what}", names, frozenset({"output"}), around.jobs, around.routers)
     bindings.check_names(output, seen, mistakes)
-    template = bindings.to_template(output)
-    plan = WorkflowPlan(
-        id=id,
-        title=valid.title if valid else None,
-        description=valid.description if valid else None,
-        jobs={job_id: _plan(draft, wires[job_id]) for job_id, draft in drafts.items() if not mistakes},
-        output=template,
-        reads=_read_jobs(template),
-        output_kind=_output_kind(template),
-        inputs=fields.infer(drafts, template),
-    )
-    calls = [draft.call for draft in drafts.values() if draft.call is not None]
-    return CheckedWorkflow(plan, tuple(call.workflow for call in calls if call.kind == "workflow"))
+    return CheckedWorkflow(id, valid, drafts, wire(drafts, mistakes), bindings.to_template(output))
 
 
 def _read_jobs(template: Template | None) -> frozenset[str]:
@@ -78,6 +95,8 @@ def _read_jobs(template: Template | None) -> frozenset[str]:
 
 
 def _output_kind(template: Template | None) -> OutputKind:
+    if template is None:
+        return OutputKind()
     if isinstance(template, Binding):
         cast = template.final_cast or template.cast
         if cast is None:
@@ -88,7 +107,7 @@ def _output_kind(template: Template | None) -> OutputKind:
         key
         for key, item in (fields_of(template) or {}).items()
         if isinstance(item, Binding) and (is_stream_reference(item) or chunked_names(item))
-    ) if template is not None else ()  # fmt: skip
+    )
     return OutputKind("json", "sse-json" if names else None, names)
 
 

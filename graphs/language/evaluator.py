@@ -28,7 +28,7 @@ from graphs.language.nodes import (
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
 from graphs.language.values import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
-from graphs.stream import Stream, Value
+from graphs.stream import Batch, Note, Stream, Value, is_empty
 
 __all__ = ["Evaluate", "NeedsWhole", "Scope", "compile_template", "evaluate"]
 
@@ -142,7 +142,17 @@ def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
         except Unfit as unfit:
             raise failure(binding, unfit) from None
 
-    return (decoded(stream) if type.name in TEXTS else stream).map(converted)
+    if type.name not in TEXTS:
+        return stream.map(converted)
+    return decoded(stream).through(lambda batch: _all_text(batch, converted))
+
+
+def _all_text(batch: Batch, converted: Cast) -> Batch:
+    """Convert what isn't text already, which is most often nothing."""
+    if all(type(chunk) is str for chunk in batch):
+        return batch
+    each = [chunk if isinstance(chunk, Note) else converted(chunk) for chunk in batch]
+    return [chunk for chunk in each if not is_empty(chunk)]
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------

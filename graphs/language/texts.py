@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator
 
 from graphs.stream import Batch, Chunk, Note, Stream, is_empty
 
@@ -14,18 +13,17 @@ def decoded(stream: Stream) -> Stream:
     A character split over two chunks arrives whole with the second; one never completed becomes U+FFFD.
     """
 
-    async def batches() -> AsyncIterator[Batch]:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        async for batch in stream.batches():
-            out: Batch = []
-            for chunk in batch:
-                _decode(chunk, decoder, out)
-            if out:
-                yield out
-        if tail := decoder.decode(b"", final=True):
-            yield [tail]
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    return Stream(batches(), stream.aclose)
+    def step(batch: Batch) -> Batch:
+        if all(type(chunk) is str for chunk in batch):  # by far the most; only bytes leave anything to decode
+            return batch if not decoder.getstate()[0] else [*_tail(decoder), *batch]
+        out: Batch = []
+        for chunk in batch:
+            _decode(chunk, decoder, out)
+        return out
+
+    return stream.through(step, lambda: _tail(decoder))
 
 
 def _decode(chunk: Chunk, decoder: codecs.IncrementalDecoder, out: Batch) -> None:
@@ -35,7 +33,12 @@ def _decode(chunk: Chunk, decoder: codecs.IncrementalDecoder, out: Batch) -> Non
             out.append(text)
         return
     if not isinstance(chunk, Note) and not is_empty(chunk):
-        if tail := decoder.decode(b"", final=True):
-            out.append(tail)
-        decoder.reset()
+        out.extend(_tail(decoder))
     out.append(chunk)
+
+
+def _tail(decoder: codecs.IncrementalDecoder) -> list[str]:
+    """Return what an incomplete character at the end becomes."""
+    tail = decoder.decode(b"", final=True)
+    decoder.reset()
+    return [tail] if tail else []

@@ -78,11 +78,20 @@ def job(id: str, input: Any = None, *, component: str | None = None, **fields: A
 def calling(id: str, workflow: str, input: Any = None, output: Any = None, **fields: Any) -> CallJob:
     """A job that calls a workflow."""
     given = None if output is None else template(output)
-    return CallJob(**base(id, **fields), call=WorkflowCall("sub", workflow, template(input), template("${input}"), given))
+    return CallJob(
+        **base(id, **fields), call=WorkflowCall("sub", workflow, template(input), template("${input}"), given)
+    )
 
 
 def for_each(
-    id: str, items: Any, input: Any = "${item}", *, limit: int = 2, streaming: Any = None, item_output: Any = None, **fields: Any
+    id: str,
+    items: Any,
+    input: Any = "${item}",
+    *,
+    limit: int = 2,
+    streaming: Any = None,
+    item_output: Any = None,
+    **fields: Any,
 ) -> ForEachJob:
     return ForEachJob(
         **base(id, **fields),
@@ -112,6 +121,7 @@ class Source:
     def __init__(self, *chunks: Value, ends: bool = True) -> None:
         self.pulled = 0
         self.closed = 0
+        self.gone = asyncio.Event()
         self.asked = asyncio.Event()
         """Set while a reader waits for a chunk that isn't there."""
         self._pieces: asyncio.Queue[Batch | BaseException | None] = asyncio.Queue()
@@ -147,6 +157,7 @@ class Source:
 
     async def _close(self) -> None:
         self.closed += 1
+        self.gone.set()
 
 
 Behaviour = Callable[[Invocation], Awaitable[Value]]
@@ -218,7 +229,12 @@ class StoppedClock(Clock):
 
 
 def start(
-    given: WorkflowPlan | Plan, components: Components, input: Value = None, *, deadline: float | None = None, **more: Any
+    given: WorkflowPlan | Plan,
+    components: Components,
+    input: Value = None,
+    *,
+    deadline: float | None = None,
+    **more: Any,
 ) -> Any:
     """The events of a run, unread."""
     whole = given if isinstance(given, Plan) else plan(given)
@@ -228,8 +244,10 @@ def start(
 
 async def ran(given: WorkflowPlan | Plan, components: Components, input: Value = None, **more: Any) -> list[Event]:
     """All events of a run."""
-    async with asyncio.timeout(5), aclosing(start(given, components, input, **more)) as events:
-        return [event async for event in events]
+    async with asyncio.timeout(5) as limit, aclosing(start(given, components, input, **more)) as events:
+        told = [event async for event in events]
+    assert not limit.expired()
+    return told
 
 
 async def output(given: WorkflowPlan | Plan, components: Components, input: Value = None, **more: Any) -> Value:

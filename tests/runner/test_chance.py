@@ -12,7 +12,9 @@ JOBS = ("a", "b", "c", "d")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=st.permutations(JOBS), off=st.sets(st.sampled_from(JOBS), max_size=3), streams=st.sets(st.sampled_from(JOBS)))
+@given(
+    order=st.permutations(JOBS), off=st.sets(st.sampled_from(JOBS), max_size=3), streams=st.sets(st.sampled_from(JOBS))
+)
 def test_the_result_is_the_last_job_that_ran_whoever_ended_last(order, off, streams):
     async def check():
         turns = {id: asyncio.Event() for id in JOBS}

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 
@@ -11,13 +11,31 @@ from graphs import errors
 from graphs.errors import BindingFailed, ComponentFailed, InvalidInput, NotFound, Overloaded, TimedOut, UpstreamFailed
 from graphs.plan import OnError, Retry
 from tests.runner.builders import (
-    Components, Source, StoppedClock, chunks, failure, job, joining, never, next_of, output, passing, plan, ran, start,
-    statuses, template, until, workflow,
-)  # fmt: skip
+    Components,
+    Source,
+    StoppedClock,
+    chunks,
+    failure,
+    job,
+    joining,
+    never,
+    next_of,
+    output,
+    passing,
+    plan,
+    ran,
+    start,
+    statuses,
+    template,
+    until,
+    workflow,
+)
 
 
 async def test_the_error_names_workflow_job_component_and_cause():
-    error = await failure(workflow(job("a", component="c"), id="w"), Components(c=UpstreamFailed("no", upstream={"status": 400})))
+    error = await failure(
+        workflow(job("a", component="c"), id="w"), Components(c=UpstreamFailed("no", upstream={"status": 400}))
+    )
     assert error.to_data() == {
         "type": "upstream_failed", "message": "workflow 'w', job 'a', component 'c': no",
         "workflow": "w", "job": "a", "component": "c", "upstream": {"status": 400},
@@ -74,7 +92,9 @@ async def test_a_stream_that_breaks_unforeseen_is_an_internal_error(caplog):
 
 
 async def test_a_callee_that_cancels_itself_fails_the_run_instead_of_hanging_it():
-    assert (await failure(workflow(job("a"), job("b", after=("a",))), Components(a=asyncio.CancelledError()))).status == 500
+    assert (
+        await failure(workflow(job("a"), job("b", after=("a",))), Components(a=asyncio.CancelledError()))
+    ).status == 500
 
 
 async def test_a_component_that_says_cancelled_makes_the_run_cancelled():
@@ -149,9 +169,27 @@ async def test_a_run_past_its_deadline_times_out_wherever_it_waits():
     assert source.closed == 1
 
 
-async def test_a_reader_cancelled_as_the_deadline_passes_stays_cancelled():
+async def test_the_deadline_closes_a_stream_whose_reader_is_busy_elsewhere():
     source = Source("x", ends=False)
     events = start(workflow(job("a")), Components(a=source), deadline=asyncio.get_running_loop().time() + 0.01)
+    async with asyncio.timeout(5), aclosing(events):
+        await next_of(events, Delta)
+        await source.gone.wait()
+        assert (await anext(events)).error.type == "timed_out"
+
+
+async def test_the_deadline_closes_what_the_result_does_not_read_too():
+    read, unread = Source("x", ends=False), Source("y", ends=False)
+    w = workflow(job("a"), job("b"), output="${jobs.a.output | ${jobs.b.output}}", reads=("a", "b"))
+    deadline = asyncio.get_running_loop().time() + 0.01
+    assert (await failure(w, Components(a=read, b=unread), deadline=deadline)).type == "timed_out"
+    assert (read.closed, unread.closed) == (1, 1)
+
+
+async def test_a_reader_cancelled_as_the_deadline_passes_stays_cancelled():
+    source, loop = Source("x", ends=False), asyncio.get_running_loop()
+    deadline = loop.time() + 0.01
+    events = start(workflow(job("a")), Components(a=source), deadline=deadline)
 
     async def reads():
         async with aclosing(events):
@@ -159,7 +197,7 @@ async def test_a_reader_cancelled_as_the_deadline_passes_stays_cancelled():
 
     task = asyncio.ensure_future(reads())
     await until(source.asked.is_set)
-    asyncio.get_running_loop().call_at(0, task.cancel)
+    loop.call_at(deadline, task.cancel)
     await asyncio.wait([task])
     assert task.cancelled()
     assert source.closed == 1
@@ -198,7 +236,9 @@ async def test_what_cannot_get_better_is_not_tried_again(error):
     assert len(components.calls) == 1
 
 
-@pytest.mark.parametrize("error", [Overloaded("x"), UpstreamFailed("x", upstream={"status": 429}), TimedOut("x"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [Overloaded("x"), UpstreamFailed("x", upstream={"status": 429}), TimedOut("x"), KeyError("x")]
+)
 async def test_what_may_get_better_is_tried_again(error):
     assert await output(workflow(job("a", retry=Retry(2))), Components(a=[error, "yes"])) == "yes"
 
@@ -326,18 +366,19 @@ async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(monkeypat
     async def deaf(_):
         ready.set()
         while not released.is_set():
-            try:
+            with suppress(asyncio.CancelledError):
                 await released.wait()
-            except asyncio.CancelledError:
-                pass
 
     async def fails(_):
         await ready.wait()
         raise ComponentFailed("boom")
 
-    assert "boom" in (await failure(workflow(job("a"), job("b")), Components(a=deaf, b=fails))).message
+    try:
+        error = await failure(workflow(job("a"), job("b")), Components(a=deaf, b=fails))
+    finally:
+        released.set()
+    assert "boom" in error.message
     assert "did not stop within" in caplog.text
-    released.set()
     await until(lambda: len(asyncio.all_tasks()) == 1)
 
 

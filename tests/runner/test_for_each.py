@@ -9,8 +9,21 @@ from deployments.events import Delta, Finished
 from graphs.errors import ComponentFailed, InvalidInput
 from graphs.plan import OnError
 from tests.runner.builders import (
-    Components, Source, chunks, failure, for_each, job, next_of, output, passing, ran, start, template, until, workflow,
-)  # fmt: skip
+    Components,
+    Source,
+    chunks,
+    failure,
+    for_each,
+    job,
+    next_of,
+    output,
+    passing,
+    ran,
+    start,
+    template,
+    until,
+    workflow,
+)
 
 
 def by_item(**sources):
@@ -57,7 +70,9 @@ async def test_no_more_than_the_limit_run_at_once(streaming):
         return "x"
 
     components = Components(f=counts)
-    task = asyncio.ensure_future(ran(workflow(for_each("f", "${input}", limit=3, streaming=streaming)), components, [*"abcdefg"]))
+    task = asyncio.ensure_future(
+        ran(workflow(for_each("f", "${input}", limit=3, streaming=streaming)), components, [*"abcdefg"])
+    )
     for _ in range(7):
         await until(lambda: running == min(3, 7 - len(components.calls) + running))
         turn.release()
@@ -172,7 +187,9 @@ async def test_a_callee_that_cancels_itself_does_not_hang_the_others(streaming):
 @pytest.mark.parametrize("streaming", ["${false}", "${true}"])
 async def test_leaving_in_the_middle_closes_every_item(streaming):
     sources = {item: Source("x", ends=False) for item in "ab"}
-    events = start(workflow(for_each("f", "${input}", streaming=streaming)), Components(f=by_item(**sources)), ["a", "b", "c"])
+    events = start(
+        workflow(for_each("f", "${input}", streaming=streaming)), Components(f=by_item(**sources)), ["a", "b", "c"]
+    )
     reading = asyncio.ensure_future(next_of(events, Finished))
     await until(lambda: all(source.asked.is_set() for source in sources.values()))
     reading.cancel()

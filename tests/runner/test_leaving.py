@@ -9,9 +9,22 @@ from deployments.events import Delta, Finished
 from graphs.errors import ComponentFailed
 from graphs.plan import DelayJob, Retry
 from tests.runner.builders import (
-    Components, Source, StoppedClock, base, calling, for_each, job, never, next_of, passing, plan, start, template, until,
+    Components,
+    Source,
+    StoppedClock,
+    base,
+    calling,
+    for_each,
+    job,
+    never,
+    next_of,
+    passing,
+    plan,
+    start,
+    template,
+    until,
     workflow,
-)  # fmt: skip
+)
 
 
 class Stage:
@@ -100,7 +113,9 @@ def in_a_delay() -> Stage:
 def in_a_retry_wait() -> Stage:
     clock, broken = StoppedClock(lasting=True), Source()
     broken.fail(ComponentFailed("no"))
-    return Stage(workflow(job("a", retry=Retry(2, delay=1))), Components(a=broken), clock.asleep.is_set, broken, clock=clock)
+    return Stage(
+        workflow(job("a", retry=Retry(2, delay=1))), Components(a=broken), clock.asleep.is_set, broken, clock=clock
+    )
 
 
 def in_a_workflow_in_the_workflow() -> Stage:

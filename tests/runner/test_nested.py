@@ -8,8 +8,22 @@ from graphs.errors import ComponentFailed
 from graphs.plan import OnError
 from graphs.stream import Note
 from tests.runner.builders import (
-    Components, Source, calling, chunks, failure, job, next_of, output, passing, plan, ran, start, template, until, workflow,
-)  # fmt: skip
+    Components,
+    Source,
+    calling,
+    chunks,
+    failure,
+    job,
+    next_of,
+    output,
+    passing,
+    plan,
+    ran,
+    start,
+    template,
+    until,
+    workflow,
+)
 
 
 def nested(*inner, outer=None, **fields):
@@ -42,7 +56,9 @@ async def test_its_chunks_are_mapped():
 
 
 async def test_its_streams_side_by_side_are_joined():
-    p = nested(job("a"), job("b"), output={"a": "${jobs.a.output}", "b": "${jobs.b.output}", "n": [1]}, reads=("a", "b"))
+    p = nested(
+        job("a"), job("b"), output={"a": "${jobs.a.output}", "b": "${jobs.b.output}", "n": [1]}, reads=("a", "b")
+    )
     assert await output(p, Components(a=Source("x", "y"), b=Source({}, {}))) == {"a": "xy", "b": [{}, {}], "n": [1]}
 
 
@@ -67,7 +83,10 @@ async def test_a_stream_of_its_own_that_breaks_late_names_both_too():
     source.fail(ComponentFailed("boom"))
     events = await ran(nested(job("a")), Components(a=source))
     assert chunks(events) == ["x"]
-    assert events[-1].error.message == "workflow 'w', job 'call', component 'sub': workflow 'inner', job 'a', component 'a': boom"
+    assert (
+        events[-1].error.message
+        == "workflow 'w', job 'call', component 'sub': workflow 'inner', job 'a', component 'a': boom"
+    )
 
 
 async def test_its_failure_can_be_caught():
@@ -93,7 +112,11 @@ async def test_a_side_job_of_its_own_that_fails_ends_the_stream():
 async def test_a_stream_of_its_own_that_nobody_takes_is_closed():
     source = Source("x", "y", ends=False)
     p = plan(
-        workflow(calling("call", "inner"), job("b", "${jobs.call.output}", flows=("call",), condition="${false}"), output="done"),
+        workflow(
+            calling("call", "inner"),
+            job("b", "${jobs.call.output}", flows=("call",), condition="${false}"),
+            output="done",
+        ),
         workflow(job("a"), id="inner"),
     )
     assert await output(p, Components(a=source)) == "done"

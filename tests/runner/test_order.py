@@ -2,12 +2,24 @@
 
 import asyncio
 
+from deployments.events import Finished, JobDone, Started
 from graphs.errors import NoResult
 from graphs.plan import Case, IfJob, RandomJob, SwitchJob
 from tests.runner.builders import (
-    Components, Source, base, failure, job, output, passing, ran, start, statuses, template, until, workflow,
-)  # fmt: skip
-from deployments.events import Finished, JobDone, Started
+    Components,
+    Source,
+    base,
+    failure,
+    job,
+    output,
+    passing,
+    ran,
+    start,
+    statuses,
+    template,
+    until,
+    workflow,
+)
 
 
 async def test_a_run_starts_tells_of_its_jobs_and_finishes():
@@ -16,7 +28,12 @@ async def test_a_run_starts_tells_of_its_jobs_and_finishes():
 
 
 async def test_a_job_sees_the_input_the_run_the_session_and_what_it_needs():
-    seen = {"given": "${input.x}", "run": "${run.id} ${run.workflow}", "session": "${session.id}", "a": "${jobs.a.output.y}"}
+    seen = {
+        "given": "${input.x}",
+        "run": "${run.id} ${run.workflow}",
+        "session": "${session.id}",
+        "a": "${jobs.a.output.y}",
+    }
     components = Components(a={"y": 2}, b=passing)
     assert await output(workflow(job("a"), job("b", seen, whole=("a",))), components, {"x": 1}) == {
         "given": 1, "run": "run-1 w", "session": "session-1", "a": 2,
@@ -24,7 +41,9 @@ async def test_a_job_sees_the_input_the_run_the_session_and_what_it_needs():
 
 
 async def test_a_jobs_output_template_sees_its_result():
-    assert await output(workflow(job("a", output={"text": "${output.t}!"})), Components(a={"t": "hi"})) == {"text": "hi!"}
+    assert await output(workflow(job("a", output={"text": "${output.t}!"})), Components(a={"t": "hi"})) == {
+        "text": "hi!"
+    }
 
 
 async def test_an_output_that_leaves_out_the_result_still_lets_the_stream_run_to_its_end():
@@ -101,7 +120,11 @@ async def test_an_output_that_reads_no_job_needs_none():
 
 
 async def test_if_chooses_the_first_case_that_holds():
-    route = IfJob(**base("r"), cases=(Case(template("${input.n > 5}"), "big"), Case(template("${input.n > 1}"), "mid")), otherwise="small")
+    route = IfJob(
+        **base("r"),
+        cases=(Case(template("${input.n > 5}"), "big"), Case(template("${input.n > 1}"), "mid")),
+        otherwise="small",
+    )
     w = workflow(route, *(job(id, routed_by=("r",)) for id in ("big", "mid", "small")))
     components = Components(big="B", mid="M", small="S")
     assert [await output(w, components, {"n": n}) for n in (9, 3, 0)] == ["B", "M", "S"]
@@ -114,21 +137,36 @@ async def test_a_router_that_was_skipped_chooses_nobody():
 
 
 async def test_one_of_several_routers_is_enough():
-    routes = [IfJob(**base(id), cases=(Case(template(on), "a"),), otherwise=None) for id, on in (("r", "${false}"), ("q", "${true}"))]
+    routes = [
+        IfJob(**base(id), cases=(Case(template(on), "a"),), otherwise=None)
+        for id, on in (("r", "${false}"), ("q", "${true}"))
+    ]
     assert await output(workflow(*routes, job("a", routed_by=("r", "q"))), Components(a="A")) == "A"
 
 
 async def test_switch_compares_as_the_language_does():
-    route = SwitchJob(**base("r"), input=template("${input}"), cases=(Case(template("${1}"), "one"), Case(template("1"), "text")), otherwise="other")
+    route = SwitchJob(
+        **base("r"),
+        input=template("${input}"),
+        cases=(Case(template("${1}"), "one"), Case(template("1"), "text")),
+        otherwise="other",
+    )
     w = workflow(route, *(job(id, routed_by=("r",)) for id in ("one", "text", "other")))
     components = Components(one="1", text="'1'", other="?")
     assert [await output(w, components, value) for value in (1, 1.0, "1", True, None)] == ["1", "1", "'1'", "?", "?"]
 
 
 async def test_a_random_router_follows_the_weights():
-    w = workflow(RandomJob(**base("r"), routes=(("a", 1.0), ("b", 3.0))), job("a", routed_by=("r",)), job("b", routed_by=("r",)))
+    w = workflow(
+        RandomJob(**base("r"), routes=(("a", 1.0), ("b", 3.0))), job("a", routed_by=("r",)), job("b", routed_by=("r",))
+    )
     components = Components(a="A", b="B")
-    assert [await output(w, components, chance=lambda at=at: at) for at in (0.0, 0.24, 0.26, 0.999)] == ["A", "A", "B", "B"]
+    assert [await output(w, components, chance=lambda at=at: at) for at in (0.0, 0.24, 0.26, 0.999)] == [
+        "A",
+        "A",
+        "B",
+        "B",
+    ]
 
 
 async def test_a_router_reads_the_outputs_of_jobs():

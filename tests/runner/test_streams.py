@@ -10,8 +10,21 @@ from deployments.events import Delta, Failed, Finished, JobDone, Started
 from graphs.errors import ComponentFailed, TooLarge
 from graphs.stream import Note, Stream
 from tests.runner.builders import (
-    Components, Source, chunks, job, joining, never, next_of, output, passing, ran, start, statuses, until, workflow,
-)  # fmt: skip
+    Components,
+    Source,
+    chunks,
+    job,
+    joining,
+    never,
+    next_of,
+    output,
+    passing,
+    ran,
+    start,
+    statuses,
+    until,
+    workflow,
+)
 
 
 async def test_a_result_that_is_a_stream_goes_out_in_the_batches_it_came_in():
@@ -66,7 +79,9 @@ async def test_notes_go_out_in_their_place_and_again_at_the_end():
 async def test_the_notes_of_a_joined_result_come_with_it():
     note = Note({"usage": 3})
     w = workflow(job("a"), output={"deep": {"text": "${output}"}})
-    assert (await ran(w, Components(a=Source("x", note))))[-1] == Finished({"deep": {"text": "x"}}, streamed=False, notes=(note,))
+    assert (await ran(w, Components(a=Source("x", note))))[-1] == Finished(
+        {"deep": {"text": "x"}}, streamed=False, notes=(note,)
+    )
 
 
 async def test_a_job_that_needs_it_whole_gets_the_joined_stream():
@@ -218,6 +233,54 @@ async def test_a_reader_that_takes_only_a_part_closes_the_rest():
     assert source.closed == 1
 
 
+async def test_what_a_job_was_handed_is_closed_when_its_own_stream_ends_and_not_only_with_the_run():
+    source, mine = Source("x", ends=False), Source("y")
+
+    async def waits_for_the_close(_):
+        await until(lambda: source.closed == 1)
+        return "closed"
+
+    w = workflow(
+        job("a"), job("b", "${jobs.a.output}", flows=("a",)), job("side"), output={"b": "${jobs.b.output}", "s": 1}, reads=("b",)
+    )  # fmt: skip
+    events = await ran(w, Components(a=source, b=mine, side=waits_for_the_close))
+    assert chunks(events, "b") == ["y"]
+    assert statuses(events)["side"] == "completed"
+
+
+async def test_a_shared_stream_is_closed_when_its_last_reader_leaves_and_not_only_with_the_run():
+    source = Source("x", ends=False)
+
+    async def first(invocation):
+        async with aclosing(invocation.input.batches()) as batches:
+            return (await anext(batches))[0]
+
+    async def waits_for_the_close(_):
+        await until(lambda: source.closed == 1)
+        return "closed"
+
+    flows = {"flows": ("a",)}
+    w = workflow(job("a"), job("b", "${jobs.a.output}", **flows), job("c", "${jobs.a.output}", **flows), job("side"))
+    assert await output(w, Components(a=source, b=first, c=first, side=waits_for_the_close)) == "closed"
+
+
+async def test_what_the_result_takes_and_does_not_read_holds_nothing_up():
+    source = Source("x", ends=False)
+
+    async def first(invocation):
+        async with aclosing(invocation.input.batches()) as batches:
+            return (await anext(batches))[0]
+
+    jobs = job("a"), job("b", "${jobs.a.output}", flows=("a",))
+    plain = workflow(*jobs, output={"n": "${input | ${jobs.a.output}}", "b": "${jobs.b.output}"}, reads=("a", "b"))
+    assert await output(plain, Components(a=source, b=first), 1) == {"n": 1, "b": "x"}
+    assert source.closed == 1
+    source, last = Source("x", ends=False), Source("y", "z")
+    streams = workflow(*jobs, job("c", after=("b",)), output="${output | ${jobs.a.output}}", reads=("a",))
+    assert chunks(await ran(streams, Components(a=source, b=first, c=last))) == ["y", "z"]
+    assert source.closed == 1
+
+
 async def test_a_stream_that_only_comes_before_another_job_is_read_to_its_end_first():
     source = Source("x", ends=False)
     components = Components(a=source, b="B")
@@ -242,7 +305,10 @@ async def test_a_job_after_the_end_and_one_that_reads_the_flow_do_not_block_each
 async def test_several_streams_flow_side_by_side_under_their_names():
     answer, summary = Source("a1", ends=False), Source("s1", ends=False)
     w = workflow(
-        job("a"), job("s"), output={"answer": "${jobs.a.output}", "n": 5, "summary": "${jobs.s.output}"}, reads=("a", "s")
+        job("a"),
+        job("s"),
+        output={"answer": "${jobs.a.output}", "n": 5, "summary": "${jobs.s.output}"},
+        reads=("a", "s"),
     )
     async with aclosing(start(w, Components(a=answer, s=summary))) as events:
         assert await next_of(events, Delta) == Delta([5], "n", whole=True)

@@ -13,9 +13,9 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from deployments.api import build_app
 from deployments.events import Invocation
 from deployments.gateway import Gateway
-from deployments.ingress import build_app
 from graphs.plan import Controller, Options, OutputKind, Plan, WorkflowPlan
 from graphs.stream import Batch, Stream, Value
 from tests.runner.builders import job, workflow

@@ -86,7 +86,7 @@ def test_chunks_that_are_ready_together_are_events_of_their_own_in_one_piece() -
 
 
 def test_streams_side_by_side_carry_their_name() -> None:
-    both = OutputKind(names=("answer", "the \"sum\""))
+    both = OutputKind(names=("answer", 'the "sum"'))
     assert wire(both, "hi", "\n", name="answer") == (
         b'data: {"name": "answer", "chunk": "hi"}\n\ndata: {"name": "answer", "chunk": "\\n"}\n\n'
     )

@@ -1,0 +1,88 @@
+"""A plan's workflows drawn: who calls what, who waits for whom, where a stream flows and where a choice leads."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+from graphs import drawing
+from tests.checker.compiling import compiled
+
+PLAN = compiled(
+    """
+    components:
+      - {id: echo, type: echo, default: true, text: "${input.text}"}
+      - {id: shop, type: http-client, base_url: "https://example.com", actions: [{id: list, path: /}, {id: buy, path: /b}]}
+      - {id: nested, type: workflow, workflow: small}
+    workflows:
+      - id: main
+        title: The "main" one
+        default: true
+        jobs:
+          - {id: route, type: if, condition: "${input.x}", if_true: draft, if_false: list}
+          - {id: draft}
+          - {id: list, component: shop, action: list, on_error: {to: sorry}}
+          - {id: sorry}
+          - {id: polish, input: {text: "${jobs.draft.output}"}, condition: "${input.polish}"}
+          - {id: each, type: for-each, input: "${jobs.list.output.items}", do: {input: {text: "${item}"}}}
+          - {id: pause, type: delay, duration: 1s, depends_on: [each, polish]}
+          - {id: last, component: nested, depends_on: pause}
+      - id: small
+    """
+)
+
+
+def test_a_plan_as_text() -> None:
+    assert drawing.text(PLAN) == dedent(
+        """\
+        main (default) — The "main" one
+          route -> if
+            draft -> echo, chosen by route
+            list -> shop.list, chosen by route
+              sorry -> echo, chosen by list
+              polish -> echo, streams from draft, if ${input.polish}
+              each -> for each, 8 at once: echo, after list
+                pause -> delay, after each, polish
+                  last -> workflow small, after pause
+
+        small
+          job -> echo"""
+    )
+
+
+def test_a_plan_as_mermaid() -> None:
+    assert drawing.mermaid(PLAN) == dedent(
+        """\
+        flowchart TD
+          subgraph w0["The #quot;main#quot; one"]
+            w0_0{"route: if"}
+            w0_1["draft: echo"]
+            w0_2["list: shop.list"]
+            w0_3["sorry: echo"]
+            w0_4["polish: echo"]
+            w0_5["each: for each, 8 at once: echo"]
+            w0_6["pause: delay"]
+            w0_7["last: workflow small"]
+            w0_0 -.-> w0_1
+            w0_0 -.-> w0_2
+            w0_2 -.-> w0_3
+            w0_1 ==> w0_4
+            w0_2 --> w0_5
+            w0_5 --> w0_6
+            w0_4 --> w0_6
+            w0_6 --> w0_7
+          end
+          subgraph w1["small"]
+            w1_0["job: echo"]
+          end"""
+    )
+
+
+def test_a_title_cant_break_out_of_its_label() -> None:
+    plan = compiled("component: {type: echo, text: hi}\nworkflow: {title: 'a \"] #b <c>\n\n  d'}\n")
+    assert 'subgraph w0["a #quot;] #35;b #lt;c> d"]' in drawing.mermaid(plan)
+
+
+def test_a_long_chain_is_drawn() -> None:
+    chain = ", ".join(f"{{id: j{n}, depends_on: j{n - 1}}}" for n in range(1, 1500))
+    plan = compiled(f"component: {{type: echo, text: hi}}\nworkflow: {{jobs: [{{id: j0}}, {chain}]}}\n")
+    assert "j1499 -> echo, after j1498" in drawing.text(plan)

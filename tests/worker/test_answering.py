@@ -1,0 +1,259 @@
+"""What a worker does with a question, without Ray and without sockets."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from deployments.answering import Answerer
+from deployments.crossing import Answered, Erred, Question, Reply, Stopped, Streamed
+from deployments.flow import Left, Lost
+from deployments.lists import Basket
+from deployments.redaction import Redactor
+from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
+from graphs.errors import UpstreamFailed
+from graphs.language import parse
+from graphs.language.nodes import Constant, MappingTemplate, Template
+from graphs.plan import ActionPlan, ComponentPlan, Options
+
+Run = Callable[["Given"], AsyncIterator[Chunk]]
+
+
+class Given(ActionInput):
+    text: Streamable[Any] = None
+
+
+class Told(Component[ComponentConfig, Given]):
+    """Does what the test's function does."""
+
+    type = "told"
+    Input = Given
+    does: Run
+
+    async def run(self, input: Given) -> AsyncIterator[Chunk]:
+        chunks = self.does(input)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+
+def yielding(*chunks: Chunk) -> Run:
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        for chunk in chunks:
+            yield chunk
+
+    return run
+
+
+def answerer(does: Run, output: Template | None = None, secrets: tuple[str, ...] = ()) -> Answerer:
+    action = ActionPlan("go", MappingTemplate((("text", parse("${input.text}")),)), output)
+    plan = ComponentPlan("it", "told", {}, {"go": action}, "go", Options(), "t.yaml:1:1")
+    component = Told(ComponentConfig(), Setup("it"))
+    component.does = does
+    return Answerer(plan, component, Redactor(secrets))
+
+
+def question(input: Any = None, action: str = "go", remaining: float | None = None) -> Question:
+    return Question(action, input or {}, "run-1", "w", "session-1", remaining, None)
+
+
+async def answer(
+    does: Run, output: Template | None = None, secrets: tuple[str, ...] = (), **asked: Any
+) -> tuple[list[Chunk], Reply]:
+    basket = Basket()
+    reply = await answerer(does, output, secrets).answer(question(**asked), lambda: basket)
+    return basket.take(), reply
+
+
+async def test_chunks_go_out_and_the_reply_counts_them():
+    assert await answer(yielding("a", Note({"n": 1}), "b")) == (["a", Note({"n": 1}), "b"], Streamed(3))
+
+
+async def test_empty_chunks_are_left_out_and_false_ones_are_not():
+    assert await answer(yielding(None, "", b"", 0, False, [], {})) == ([0, False, [], {}], Streamed(4))
+
+
+async def test_a_whole_is_a_value_with_its_notes():
+    assert await answer(yielding(Whole(3, {"usage": 1}))) == ([], Answered(3, {"usage": 1}))
+
+
+async def test_nothing_yielded_is_an_empty_stream():
+    assert await answer(yielding()) == ([], Streamed(0))
+
+
+@pytest.mark.parametrize(
+    ("template", "chunks", "reply"),
+    [
+        ("${result[]}!", ["a!", "b!"], Streamed(2)),
+        ("${response[] as text}", ["a", "b"], Streamed(2)),
+        ("${result}", ["a", "b"], Streamed(2)),
+        ("<${result}>", [], Answered("<ab>")),
+    ],
+)
+async def test_the_output_template_decides_whether_a_stream_stays_one(template, chunks, reply):
+    assert await answer(yielding("a", "b"), parse(template)) == (chunks, reply)
+
+
+async def test_a_stream_inside_a_mapping_is_joined():
+    template = MappingTemplate(
+        (("all", parse("${result}")), ("run", parse("${run.id}")), ("s", parse("${session.id}")))
+    )
+    reply = Answered({"all": "ab", "run": "run-1", "s": "session-1"})
+    assert await answer(yielding("a", "b"), template) == ([], reply)
+
+
+async def test_an_output_that_ignores_the_answer_still_lets_the_component_finish():
+    done = []
+
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        yield "a"
+        done.append(True)
+
+    assert await answer(run, Constant("fine")) == ([], Answered("fine"))
+    assert done == [True]
+
+
+async def test_a_chunk_template_reads_a_whole_answer_as_its_chunk():
+    assert await answer(yielding(Whole({"delta": "hi"})), parse("${response[].delta}")) == ([], Answered("hi"))
+
+
+async def test_a_foreseen_error_crosses_as_it_is():
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        yield "a"
+        raise UpstreamFailed("no key-4711", upstream={"status": 401, "body": {"key-4711": ["key-4711"]}})
+
+    chunks, reply = await answer(run, secrets=("key-4711",))
+    assert chunks == ["a"]
+    assert reply == Erred(
+        {"type": "upstream_failed", "message": "no ***", "upstream": {"status": 401, "body": {"***": ["***"]}}}
+    )
+
+
+async def test_an_unforeseen_error_crosses_in_one_line_and_its_traceback_is_logged(caplog):
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        raise ValueError("first key-4711\nsecond")
+        yield
+
+    _, reply = await answer(run, secrets=("key-4711",))
+    message = "component 'it' failed: ValueError: first ***"
+    assert reply == Erred({"type": "component_failed", "message": message})
+    assert "run run-1: component 'it' failed" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+async def test_an_error_without_words_is_named():
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        raise TimeoutError
+        yield
+
+    _, reply = await answer(run)
+    assert reply == Erred({"type": "component_failed", "message": "component 'it' failed: TimeoutError"})
+
+
+async def test_an_unknown_action_is_not_found():
+    _, reply = await answer(yielding(), action="gone")
+    assert reply == Erred({"type": "not_found", "message": "component 'it' has no action 'gone'; it has go"})
+
+
+async def test_wrong_input_is_an_error_before_the_component_runs():
+    class Strict(ActionInput):
+        text: int
+
+    it = answerer(yielding("never"))
+    it._component.Input = Strict
+    reply = await it.answer(question({"text": "x"}), Basket)
+    assert isinstance(reply, Erred)
+    assert reply.error["field"] == "text"
+
+
+def waiting(ended: asyncio.Event, *before: Chunk) -> Run:
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        try:
+            for chunk in before:
+                yield chunk
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    return run
+
+
+async def test_the_deadline_stops_the_component():
+    ended = asyncio.Event()
+    chunks, reply = await answer(waiting(ended, "a"), remaining=0.0)
+    assert ended.is_set() or chunks == []
+    assert reply == Erred({"type": "timed_out", "message": "component 'it' did not finish before the run's deadline"})
+
+
+@pytest.mark.parametrize(("reason", "kind"), [(Left(), Stopped), (Lost("cut"), Erred)])
+async def test_a_reader_that_leaves_stops_a_component_that_is_waiting(reason, kind):
+    ended = asyncio.Event()
+    basket = Basket()
+    answering = asyncio.ensure_future(answerer(waiting(ended, "a")).answer(question(), lambda: basket))
+    await basket.filled()
+    basket.stopped = reason
+    basket.on_stop()
+    assert isinstance(await answering, kind)
+    assert ended.is_set()
+
+
+async def test_a_cancelled_call_stops_the_component_first():
+    ended = asyncio.Event()
+    basket = Basket()
+    answering = asyncio.ensure_future(answerer(waiting(ended, "a")).answer(question(), lambda: basket))
+    await basket.filled()
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert ended.is_set()
+
+
+async def test_a_component_that_will_not_stop_is_left_and_named(monkeypatch, caplog):
+    monkeypatch.setattr("deployments.answering.STOP_DEADLINE", 0.01)
+    release = asyncio.Event()
+
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        yield "a"
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    basket = Basket()
+    it = answerer(run)
+    answering = asyncio.ensure_future(it.answer(question(), lambda: basket))
+    await basket.filled()
+    answering.cancel()
+    with caplog.at_level(logging.ERROR), pytest.raises(asyncio.CancelledError):
+        await answering
+    assert "component 'it' did not stop within" in caplog.text
+    (stubborn,) = it._stubborn
+    release.set()
+    await asyncio.wait([stubborn])
+
+
+async def test_a_component_that_cancels_itself_has_failed():
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        raise asyncio.CancelledError
+        yield
+
+    _, reply = await answer(run)
+    assert reply == Erred({"type": "component_failed", "message": "component 'it' cancelled itself"})
+
+
+async def test_an_input_stream_flows_into_a_field_that_takes_one():
+    async def batches():
+        yield ["a"]
+        yield ["b"]
+
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        assert isinstance(input.text, Stream)
+        async for chunk in input.text:
+            yield chunk.upper()
+
+    assert await answer(run, input={"text": Stream(batches())}) == (["A", "B"], Streamed(2))
