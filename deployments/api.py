@@ -15,7 +15,7 @@ from deployments.gateway import Gateway
 from deployments.http.compression import Compression
 from deployments.http.cors import Cors
 from deployments.http.errors import install_handlers
-from deployments.http.guards import AnswerHead, CatchFaults, LimitBody
+from deployments.http.guards import AnswerHead, CatchFaults, KeepStraight, LimitBody
 from deployments.transports import routers
 from graphs.plan import Controller
 
@@ -50,6 +50,7 @@ def _middleware(controller: Controller) -> list[Middleware]:
     """Return the layers, the outermost first: refusals of the inner ones are marked for browsers and compressed too."""
     cors = [Middleware(Cors, controller.origins)] if controller.origins else []
     return [
+        Middleware(KeepStraight),
         *cors,
         Middleware(CatchFaults),
         Middleware(AnswerHead),

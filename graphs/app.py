@@ -1,17 +1,19 @@
 """Build the Serve application of a document: BuildArgs in, Application out. The one place where both halves meet."""
 
 # No `from __future__ import annotations` here: Ray finds a typed builder by the annotation of its one parameter.
+import os
 from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray.serve import Application
 
 from deployments import ingress, worker
 from deployments.components import registry
 from graphs.component import Registry
-from graphs.errors import AnabranchError, Unavailable
+from graphs.errors import AnabranchError, BadRequest, Unavailable
 from graphs.load import load, load_inline
 from graphs.placement import misfits
 from graphs.plan import ComponentPlan, Plan
@@ -46,6 +48,17 @@ def build(args: BuildArgs) -> Application:
     return compose(_plan(args, types), types, check_placement=args.check_placement)
 
 
+def __getattr__(name: str) -> Application:
+    """Give `graphs.app:app`, for commands such as `serve build` that want an application and can't call a builder.
+
+    It is the application of the documents in ANABRANCH_CONFIG (several separated as in PATH), else of serve_config.yaml.
+    """
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    named = os.environ.get("ANABRANCH_CONFIG")
+    return build(BuildArgs(config=named.split(os.pathsep)) if named else _serve_config_args())
+
+
 def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> Application:
     """Return the application of a plan: one deployment per component, and the ingress that holds their handles."""
     _refuse_unrunnable(plan, types)
@@ -59,6 +72,15 @@ def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> App
         if types[component.type].deployed
     }
     return ingress.bind_ingress(plan, components)
+
+
+def _serve_config_args() -> BuildArgs:
+    path = _found(Path("serve_config.yaml"))
+    try:
+        config: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return BuildArgs.model_validate(config["applications"][0]["args"])
+    except (OSError, KeyError, IndexError, TypeError) as error:
+        raise BadRequest("nothing says what to build; set ANABRANCH_CONFIG to the path of a document") from error
 
 
 def _secrets_of(component: ComponentPlan, plan: Plan) -> frozenset[str]:

@@ -9,7 +9,7 @@ from graphs.plan import Options, Plan
 Node = Mapping[str, float]
 """What one node of the cluster offers, as Ray counts it."""
 
-UNITS = {"GPU": "GPUs", "CPU": "CPUs", "memory": "bytes of memory"}
+COUNTED = ("GPU", "CPU", "memory")
 
 
 def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
@@ -52,7 +52,10 @@ def _alone(who: str, options: Options, nodes: Sequence[Node]) -> Iterator[str]:
             )
         else:
             where = "the cluster has" if len(nodes) == 1 else "the largest node has"
-            yield f"{who} asks for {amount:g} {UNITS[name]} a replica, and {where} {most:g}; lower its resources or add a node"
+            yield (
+                f"{who} asks for {_amount(name, amount)} a replica, and {where} {_amount(name, most)}; "
+                "lower its resources or add a node"
+            )
         return
     if not any(all(node.get(name, 0.0) >= amount for name, amount in wanted.items()) for node in nodes):
         yield f"{who} asks for more than any one node has together: {_listed(wanted)}; lower its resources or add a node"
@@ -60,16 +63,25 @@ def _alone(who: str, options: Options, nodes: Sequence[Node]) -> Iterator[str]:
 
 def _together(requests: Sequence[tuple[str, Options]], nodes: Sequence[Node]) -> Iterator[str]:
     """Yield the resources that all replicas together ask too much of."""
-    for name, unit in UNITS.items():
+    for name in COUNTED:
         shares = [(who, demands(options).get(name, 0.0) * least_replicas(options)) for who, options in requests]
         total, there = sum(share for _, share in shares), sum(node.get(name, 0.0) for node in nodes)
         if total > there + 1e-6:
-            asked = ", ".join(f"{who} {share:g}" for who, share in shares if share)
+            asked = ", ".join(f"{who} {_amount(name, share)}" for who, share in shares if share)
             yield (
-                f"the document asks for {total:g} {unit} in all, and the cluster has {there:g} ({asked}); "
+                f"the document asks for {_amount(name, total)} in all, and the cluster has {_amount(name, there)} ({asked}); "
                 "lower resources or replicas, or add a node"
             )
 
 
 def _listed(wanted: Mapping[str, float]) -> str:
-    return ", ".join(f"{amount:g} {UNITS.get(name, name)}" for name, amount in wanted.items())
+    return ", ".join(_amount(name, amount) for name, amount in wanted.items())
+
+
+def _amount(name: str, amount: float) -> str:
+    """Return an amount as people say it."""
+    if name == "memory":
+        return f"{amount / 2**30:.3g} GiB of memory"
+    if name.startswith("accelerator_type:"):
+        return f"an accelerator of type {name.partition(':')[2]}"
+    return f"{amount:g} {name}" if amount == 1 else f"{amount:g} {name}s"

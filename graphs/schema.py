@@ -57,6 +57,7 @@ def document_schema(registry: Registry) -> Schema:
     }
     definitions["job"] = {
         "type": "object",
+        "properties": {"type": {"enum": list(spec.JOBS)}},
         "allOf": [
             {"if": _is("type", name, required=name != "component"), "then": each}
             for name, each in zip(spec.JOBS, jobs, strict=True)

@@ -43,5 +43,5 @@ def _amount(value: Any, units: dict[str, float] | dict[str, int], what: str, exa
     return float(match[1]) * units[match[2].lower()]
 
 
-Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
-Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str), Field(ge=0)]
+Size = Annotated[int, BeforeValidator(size, json_schema_input_type=int | str), Field(ge=0)]

@@ -85,4 +85,4 @@ def test_a_title_cant_break_out_of_its_label() -> None:
 def test_a_long_chain_is_drawn() -> None:
     chain = ", ".join(f"{{id: j{n}, depends_on: j{n - 1}}}" for n in range(1, 1500))
     plan = compiled(f"component: {{type: echo, text: hi}}\nworkflow: {{jobs: [{{id: j0}}, {chain}]}}\n")
-    assert "j1499 -> echo, after j1498" in drawing.text(plan)
+    assert "j1499 -> component, after j1498" in drawing.text(plan)

@@ -28,13 +28,13 @@ def test_what_fits_has_no_misfits() -> None:
 
 def test_more_gpus_than_a_node_has_says_who_asks_and_what_there_is() -> None:
     assert misfits(plan(writer=Options(num_gpus=2)), [SMALL, GPU]) == [
-        "component 'writer' asks for 2 GPUs a replica, and the largest node has 1; lower its resources or add a node"
+        "component 'writer' asks for 2 GPUs a replica, and the largest node has 1 GPU; lower its resources or add a node"
     ]
 
 
 def test_a_gpu_where_there_is_none_is_told_of_the_only_node() -> None:
     assert misfits(plan(writer=Options(num_gpus=0.5)), [SMALL]) == [
-        "component 'writer' asks for 0.5 GPUs a replica, and the cluster has 0; lower its resources or add a node"
+        "component 'writer' asks for 0.5 GPUs a replica, and the cluster has 0 GPUs; lower its resources or add a node"
     ]
 
 
@@ -54,20 +54,20 @@ def test_every_component_that_cant_be_placed_is_told() -> None:
 def test_what_no_node_has_together_is_told() -> None:
     [reason] = misfits(plan(a=Options(num_gpus=1, num_cpus=16)), [{"CPU": 32.0}, GPU])
     assert reason == (
-        "component 'a' asks for more than any one node has together: 1 GPUs, 16 CPUs; lower its resources or add a node"
+        "component 'a' asks for more than any one node has together: 1 GPU, 16 CPUs; lower its resources or add a node"
     )
 
 
 def test_what_all_replicas_together_ask_too_much_of_is_told() -> None:
     [reason] = misfits(plan(a=Options(num_gpus=0.5, replicas=2), b=Options(num_gpus=0.5)), [GPU])
     assert reason.startswith(
-        "the document asks for 1.5 GPUs in all, and the cluster has 1 (component 'a' 1, component 'b' 0.5)"
+        "the document asks for 1.5 GPUs in all, and the cluster has 1 GPU (component 'a' 1 GPU, component 'b' 0.5 GPUs)"
     )
 
 
 def test_the_ingress_counts_too() -> None:
     [reason] = misfits(plan(Options(num_cpus=3, replicas=2)), [SMALL])
-    assert "the ingress 6" in reason
+    assert "the ingress 6 CPUs" in reason
 
 
 def test_halves_of_a_gpu_that_fill_it_fit() -> None:
@@ -90,3 +90,8 @@ def test_demands_are_named_as_ray_names_them() -> None:
     assert demands(Options(num_gpus=0.5, num_cpus=0, memory=100, accelerator_type="L4")) == {
         "GPU": 0.5, "memory": 100.0, "accelerator_type:L4": 0.001,
     }  # fmt: skip
+
+
+def test_memory_is_told_in_gibibytes() -> None:
+    [reason] = misfits(plan(a=Options(memory=64 * 2**30)), [SMALL])
+    assert "asks for 64 GiB of memory a replica, and the cluster has 7.45 GiB of memory" in reason

@@ -31,7 +31,7 @@ class Essence:
     format: str | None = None
     jobs: tuple[str, ...] = ("job",)
     streams: tuple[bool, ...] = (True,)
-    """Of each component: whether it answers in chunks. None where the input decides."""
+    """Of each component: whether it answers in chunks, or lets the input decide."""
 
 
 TEXT = "sse-text"
@@ -43,7 +43,7 @@ ESSENCES = {
     "05": Essence(("http-server",)),
     "06": Essence(("http-client",), format=TEXT),
     "07": Essence(("model", "model"), ("text",), TEXT, ("translate", "summarize"), (False, True)),
-    "08": Essence(("model",), ("stream", "prompt"), TEXT),
+    "08": Essence(("model",), ("prompt", "stream"), TEXT),
     "09": Essence(("model",), format=TEXT),
     "10": Essence(("model",)),
     "11": Essence(("http-client",), ()),
@@ -51,7 +51,7 @@ ESSENCES = {
     "13": Essence(("http-client",), (), streams=(False,)),
     "14": Essence(("model",), ("text",), TEXT),
     "15": Essence(
-        ("http-client", "http-client"), ("prompt", "model"), TEXT, ("openai-response", "claude-response"), (True, True)
+        ("http-client", "http-client"), ("model", "prompt"), TEXT, ("openai-response", "claude-response"), (True, True)
     ),
     "16": Essence(("http-server",), format=TEXT),
 }
@@ -81,7 +81,7 @@ def test_a_seed_compiles_as_it_stands_and_says_what_it_says(language: str, name:
     [workflow] = plan.workflows.values()
     assert ESSENCES[name] == Essence(
         types=tuple(each.type for each in plan.components.values()),
-        inputs=tuple(field.name for field in workflow.inputs),
+        inputs=tuple(sorted(field.name for field in workflow.inputs)),
         format=workflow.output_kind.format,
         jobs=tuple(workflow.jobs),
         streams=tuple(answers_in_chunks(each) for each in plan.components.values()),

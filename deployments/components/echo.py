@@ -49,18 +49,20 @@ class Echo(Component[ComponentConfig, EchoInput]):
     Input = EchoInput
 
     async def run(self, input: EchoInput) -> AsyncIterator[Chunk]:
-        from asyncio import get_running_loop
+        # Imported late like anything heavy: reading documents needs the fields above, not the event loop.
+        from asyncio import get_running_loop, sleep
 
-        start = get_running_loop().time() + input.delay
-        await _until(start)
+        now = get_running_loop().time
+        start = now() + input.delay
+        await sleep(input.delay)
         sent = 0
         async with aclosing(_answer(input)) as chunks:
             async for chunk in chunks:
                 if sent == input.fail_after:
                     break
-                if input.interval:
-                    # On the clock, not after the last chunk: the pace doesn't drift with the work between.
-                    await _until(start + sent * input.interval)
+                # On the clock, not after the last chunk: the pace doesn't drift with the work between. Without a pace the
+                # other calls still get their turn, as they do between two tokens of a model.
+                await sleep(max(0.0, start + sent * input.interval - now()) if input.interval else 0)
                 yield chunk
                 sent += not isinstance(chunk, Note)
         if sent == input.fail_after:
@@ -89,10 +91,3 @@ async def _answer(input: EchoInput) -> AsyncGenerator[Chunk]:
             for word in words:
                 yield word
 
-
-async def _until(time: float) -> None:
-    # Imported late like anything heavy: reading documents needs the fields above, not the event loop.
-    from asyncio import get_running_loop, sleep
-
-    if (pause := time - get_running_loop().time()) > 0:
-        await sleep(pause)

@@ -12,6 +12,14 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.http.compression import accepts_gzip
 
+BURST = 64
+"""Pieces written without a pause, after which everything else on the loop gets its turn: chunks that are all there
+already, and a client that takes them at once, would keep it for themselves."""
+
+STRAIGHT = "anabranch.send"
+"""Where the scope keeps the server's own `send`. The layers of the application mark and change what starts an answer; the
+pieces of a stream go past them, for each layer would be paid for every chunk."""
+
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
@@ -26,12 +34,15 @@ class Client:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._body: Send = scope.get(STRAIGHT, send)
         self._clock = asyncio.get_running_loop().time
         # The heartbeat is written beside the answer: what is squeezed first must be sent first.
         self._writing = asyncio.Lock()
         self._heartbeat: bytes | None = None
         self._zip: _Zip | None = None
         self._spoke = self._clock()
+        self._written = 0
+        self._under_way = False
         self.told = False
         """Whether the status and the headers have gone out."""
 
@@ -51,11 +62,20 @@ class Client:
 
     async def write(self, body: bytes) -> None:
         """Send a piece of the body at once; returns when the client's connection takes more."""
-        async with self._writing:
-            if self._zip is not None:
-                body = self._zip.flushed(body)
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-            self._spoke = self._clock()
+        if self._zip is not None:
+            async with self._writing:
+                await self._write(self._zip.flushed(body))
+        else:
+            await self._write(body)
+
+    async def _write(self, body: bytes) -> None:
+        self._under_way = True
+        await self._body({"type": "http.response.body", "body": body, "more_body": True})
+        self._under_way = False
+        self._spoke = self._clock()
+        self._written += 1
+        if self._written % BURST == 0:
+            await asyncio.sleep(0)
 
     async def end(self, body: bytes = b"") -> None:
         """Send the last piece of the body."""
@@ -96,7 +116,7 @@ class Client:
         A write under way means that the client doesn't read: more would not reach it.
         """
         due = self._spoke + every - self._clock()
-        if due > 0 or self._heartbeat is None or self._writing.locked():
+        if due > 0 or self._heartbeat is None or self._under_way:
             return due if due > 0 else every
         await self.write(self._heartbeat)
         return every

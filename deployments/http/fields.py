@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from graphs.errors import InvalidInput
 from graphs.language import kind_of
 from graphs.suggest import closest
-from graphs.validation import EXPECTED
+from graphs.validation.words import expectation
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -34,10 +34,9 @@ def _said(error: ErrorDetails, model: type[BaseModel]) -> str:
         return f"unknown field '{field}'; {hint}"
     if error["type"] == "missing":
         return f"'{field}' is missing"
-    expected = EXPECTED.get(error["type"])
-    if expected is None:
+    if error["type"] == "value_error":
         return f"{field}: {error['msg'].removeprefix('Value error, ')}"
-    return f"{field}: expected {expected}, got {kind_of(error['input'])}"
+    return f"{field}: expected {expectation(error)}, got {kind_of(error['input'])}"
 
 
 def _dotted(error: ErrorDetails) -> str:

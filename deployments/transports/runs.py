@@ -185,10 +185,13 @@ class _Writer:
         kind = self._running.workflow.output_kind
         async for event in self._running:
             if isinstance(event, Delta):
-                if self._encoder is None and (encoder := sse.encoder(kind, event)) is not None:
-                    self._encoder = encoder
-                if self._encoder is not None and (body := self._encoder.encode(event)):
-                    await self._write_chunks(self._encoder, body)
+                encoder = self._encoder
+                if encoder is None:
+                    encoder = self._encoder = sse.encoder(kind, event)
+                if encoder is not None and (body := encoder.encode(event)):
+                    if not self._client.told:
+                        await self._start(encoder)
+                    await self._client.write(body)
                 continue
             raise_failure(event)
             if isinstance(event, Finished):
@@ -203,11 +206,6 @@ class _Writer:
             raise Cut(f"run {run_id}: {error.message}") from error
         else:
             await self._client.end(sse.error_event(error_json(error, run_id)))
-
-    async def _write_chunks(self, encoder: sse.Encoder, body: bytes) -> None:
-        if not self._client.told:
-            await self._start(encoder)
-        await self._client.write(body)
 
     async def _finish(self, finished: Finished) -> None:
         if not finished.streamed:

@@ -65,11 +65,19 @@ class TextEvents:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._previous = ""
+        self._after_cr = False
 
     def encode(self, delta: Delta) -> bytes:
         """Return the Delta's events."""
-        texts = [text for chunk in delta.chunks if (text := self._lines(chunk))]
+        texts: list[str] = []
+        for chunk in delta.chunks:
+            text = chunk if isinstance(chunk, str) else self._text(chunk)
+            if "\n" in text or "\r" in text:
+                text = self._lines(text)
+            elif text:
+                self._after_cr = False
+            if text:
+                texts.append(text)
         return _event(texts) if texts else b""
 
     def end(self) -> bytes:
@@ -77,17 +85,13 @@ class TextEvents:
         rest = self._decoder.decode(b"", final=True)
         return _event([rest]) + END if rest else END
 
-    def _lines(self, chunk: Chunk) -> str:
-        text = chunk if isinstance(chunk, str) else self._text(chunk)
-        if not text:
-            return ""
-        previous, self._previous = self._previous, text
-        if "\n" in text or "\r" in text:
-            # CR and LF in two chunks are one end of a line, as they would be in one.
-            if text[0] == "\n" and previous.endswith("\r"):
-                text = text[1:]
-            return _NEWLINE.sub("\ndata: ", text)
-        return text
+    def _lines(self, text: str) -> str:
+        """Return text with line ends as the lines of one event."""
+        # CR and LF in two chunks are one end of a line, as they would be in one.
+        if self._after_cr and text[0] == "\n":
+            text = text[1:]
+        self._after_cr = text[-1:] == "\r"
+        return _NEWLINE.sub("\ndata: ", text)
 
     def _text(self, chunk: Chunk) -> str:
         if chunk is None or isinstance(chunk, Note):

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphs import spec
-from graphs.checker.ids import PLURAL, as_id, is_id
+from graphs.checker.ids import as_id
+from graphs.checker.items import Found, has_known_id, items
 from graphs.component import Component, Registry
 from graphs.source import Entry, Mapping, Mistakes, Node
 from graphs.suggest import closest
@@ -15,8 +16,6 @@ from graphs.validation import describe, nearest_key, unknown_key
 COMPONENT_KEYS = frozenset(spec.Component.model_fields)
 ACTION_KEYS = frozenset(spec.Action.model_fields)
 WORKFLOW_KEYS = frozenset(spec.Workflow.model_fields)
-
-ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
         expected = f"expected controller to be a mapping, got {describe(controller)}"
         mistakes.add(controller.span, expected, "write `key: value` lines below it, or leave it out", controller.path)
         controller = None
-    components = _Found.read(root, "component", mistakes)
-    workflows = _Found.read(root, "workflow", mistakes)
+    components = Found.read(root, "component", mistakes)
+    workflows = Found.read(root, "workflow", mistakes)
     if not components.nodes and not workflows.nodes and not mistakes:
         mistakes.add(root.span, "the document has no component", "write `component:` with a type")
     return Layout(
@@ -94,71 +93,12 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     )
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The mappings of one kind; whether these are all, and no mistake hides others."""
-
-    nodes: list[Mapping]
-    all: bool
-
-    @classmethod
-    def read(cls, parent: Mapping, singular: str, mistakes: Mistakes) -> _Found:
-        """Return those under a parent."""
-        before = len(mistakes.found)
-        nodes = items(parent, singular, mistakes)
-        written = bool(parent.entries.keys() & {singular, PLURAL[singular]})
-        clean = len(mistakes.found) == before and all(_has_known_id(each) for each in nodes)
-        return cls(nodes, clean and (written or parent.entries.keys() <= {*spec.DOCUMENT_KEYS}))
-
-
-def _has_known_id(node: Mapping) -> bool:
-    """Whether a node's id is what is written, or it was meant to go without."""
-    given = node.get("id")
-    return is_id(given) if given is not None else not any(nearest_key(key, ("id",)) for key in node.entries)
-
-
 def hides_default(node: Mapping) -> bool:
     """Whether a mistake hides that a component is the default."""
     given = node.get("default")
     if given is not None:
         return given.kind != "scalar" or not isinstance(given.value, bool)
     return any(nearest_key(key, ("default",)) for key in node.entries)
-
-
-def items(parent: Mapping, singular: str, mistakes: Mistakes) -> list[Mapping]:
-    """Return the mappings under `singular` (one) or its plural (a list)."""
-    plural = PLURAL[singular]
-    one, many = parent.entries.get(singular), parent.entries.get(plural)
-    found: list[Node] = []
-    if one and many:
-        message, hint = f"'{singular}' and '{plural}' exclude each other", f"move it into the list of {plural}"
-        mistakes.add(one.key_span, message, hint, one.node.path)
-    if one and one.node.kind == "list":
-        message, hint = f"expected '{singular}' to be one mapping, got a list", f"write `{plural}:`"
-        mistakes.add(one.key_span, message, hint, one.node.path)
-        found += one.node.items
-    elif one:
-        found.append(one.node)
-    if many and many.node.kind == "list":
-        found += many.node.items
-    elif many:
-        message = f"expected '{plural}' to be a list, got {describe(many.node)}"
-        mistakes.add(many.key_span, message, _as_list(many.node, singular), many.node.path)
-    mappings: list[Mapping] = []
-    for node in found:
-        if node.kind == "mapping":
-            mappings.append(node)
-        else:
-            expected = f"expected {ARTICLE[singular]} {singular} to be a mapping, got {describe(node)}"
-            mistakes.add(node.span, expected, "write `key: value` lines below it", node.path)
-    return mappings
-
-
-def _as_list(node: Node, singular: str) -> str:
-    """Return how what was meant as a list is written as one."""
-    if node.kind == "mapping" and node.entries and all(each.node.kind == "mapping" for each in node.entries.values()):
-        return f"write `- id: {next(iter(node.entries))}` and its keys below, and so on for each"
-    return f"begin each with `- `, or write `{singular}:` for a single one"
 
 
 def name_of(node: Mapping, singular: str, fallback: str | None = None) -> str:
@@ -193,7 +133,7 @@ def component(node: Mapping, registry: Registry, mistakes: Mistakes) -> Componen
         actions=actions,
         what=what,
         meant=frozenset(keys.meant),
-        well=len(mistakes.found) == before and all(_has_known_id(each.keys) for each in actions),
+        well=len(mistakes.found) == before and all(has_known_id(each.keys) for each in actions),
     )
 
 
@@ -316,7 +256,7 @@ def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
     for entry in flat.values():
         message, hint = f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs"
         mistakes.add(entry.key_span, message, hint, entry.node.path)
-    jobs = _Found.read(node, "job", mistakes)
+    jobs = Found.read(node, "job", mistakes)
     given = node.get("jobs")
     if given is not None and given.kind == "list" and not given.items:
         mistakes.add(given.span, f"{what} has an empty list of jobs", "write at least one, or leave it out", given.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,18 +14,24 @@ from graphs.errors import AnabranchError, DocumentError
 
 if TYPE_CHECKING:
     from graphs.plan import Plan
+    from graphs.source import Diagnostic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when all is well, 1 for mistakes in documents, 2 for a wrong command line."""
     args = _parser().parse_args(argv)
     try:
-        return int(args.command(args))
+        status = int(args.command(args))
+        sys.stdout.flush()
     except AnabranchError as error:
         print(error.message, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,12 +77,8 @@ def _load(paths: Sequence[str]) -> Plan:
 def _check(args: argparse.Namespace) -> int:
     try:
         plan = _load(args.documents)
-    except DocumentError as error:
-        if args.format == "json":
-            print(json.dumps({"ok": False, "mistakes": _as_json(error)}, ensure_ascii=False, indent=2))
-        else:
-            count = len(error.diagnostics)
-            print(f"{error.message}\n\n{count} mistake{'s' if count > 1 else ''}", file=sys.stderr)
+    except AnabranchError as error:
+        _tell(error, as_json=args.format == "json")
         return 1
     if args.format == "json":
         print(json.dumps({"ok": True, "mistakes": []}))
@@ -84,12 +87,23 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
+def _tell(error: AnabranchError, *, as_json: bool) -> None:
+    diagnostics = error.diagnostics if isinstance(error, DocumentError) else None
+    if as_json:
+        mistakes = _as_json(diagnostics) if diagnostics is not None else [{"message": error.message}]
+        print(json.dumps({"ok": False, "mistakes": mistakes}, ensure_ascii=False, indent=2))
+        return
+    print(error.message, file=sys.stderr)
+    if diagnostics is not None:
+        print(f"\n{len(diagnostics)} mistake{'s' if len(diagnostics) > 1 else ''}", file=sys.stderr)
+
+
 def _counted(plan: Plan) -> str:
     components, workflows = len(plan.components), len(plan.workflows)
     return f"{components} component{'s'[: components != 1]}, {workflows} workflow{'s'[: workflows != 1]}"
 
 
-def _as_json(error: DocumentError) -> list[dict[str, object]]:
+def _as_json(diagnostics: Sequence[Diagnostic]) -> list[dict[str, object]]:
     return [
         {
             "file": each.span.source.name,
@@ -100,7 +114,7 @@ def _as_json(error: DocumentError) -> list[dict[str, object]]:
             "message": each.message,
             "hint": each.hint,
         }
-        for each in error.diagnostics
+        for each in diagnostics
     ]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from graphs.source.text import Source, Span
 
 
-def offsets_in_source(source: Source, span: Span, value: str) -> list[int]:
+@lru_cache(maxsize=64)  # a value with many bindings is asked for each of them
+def offsets_in_source(source: Source, span: Span, value: str) -> tuple[int, ...]:
     """Return, for each character of a scalar's value, where it stands in the source (one more for its end).
 
     Block and folded scalars lose indentation, quoted ones their escapes: the two texts are walked side by side.
@@ -23,7 +26,7 @@ def offsets_in_source(source: Source, span: Span, value: str) -> list[int]:
         at = _seek(text, at, char, style)
         offsets.append(min(at, len(text)))
         at += _written_length(text, at, style)
-    return [*offsets, min(at, len(text))]
+    return (*offsets, min(at, len(text)))
 
 
 def _seek(text: str, at: int, char: str, style: str) -> int:

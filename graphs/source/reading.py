@@ -60,9 +60,9 @@ class _Reader:
                 "the value of this anchor contains itself", "remove the alias inside it", (span.start, span.end)
             )
         if isinstance(node, yaml.ScalarNode):
-            return Scalar(self._value(node, span), span, path)
+            return Scalar(self._value(node, span, path), span, path)
         if node.tag not in COLLECTION_TAGS:
-            self._tell_tag(node, span)
+            self._tell_tag(node, span, path)
         above = above | {id(node)}
         if isinstance(node, yaml.MappingNode):
             return Mapping(self._entries(node, path, above), span, path)
@@ -118,18 +118,18 @@ class _Reader:
         self.mistakes.add(span, "a key can't be a binding", hint, path)
         return None
 
-    def _value(self, node: yaml.ScalarNode, span: Span) -> str | int | float | bool | None:
+    def _value(self, node: yaml.ScalarNode, span: Span, path: str) -> str | int | float | bool | None:
         text = str(node.value)
         if node.tag not in TEXT_TAGS:
-            self._tell_tag(node, span)
+            self._tell_tag(node, span, path)
             return text
         if node.style or node.tag:
             return text
         return typed(text) if text else None
 
-    def _tell_tag(self, node: yaml.Node, span: Span) -> None:
+    def _tell_tag(self, node: yaml.Node, span: Span, path: str) -> None:
         tag = span.text.split()[0] if span.text.startswith("!") else node.tag
-        self.mistakes.add(span, f"the tag {tag} has no meaning here", "write the value without it")
+        self.mistakes.add(span, f"the tag {tag} has no meaning here", "write the value without it", path)
 
     def _span(self, node: yaml.Node) -> Span:
         return self.source.span(node.start_mark.index, node.end_mark.index)

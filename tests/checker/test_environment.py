@@ -67,6 +67,12 @@ def test_a_secret_in_a_default_is_no_default_of_the_schema() -> None:
     assert [(field.name, field.required, field.default) for field in plan.inputs] == [("key", False, None)]
 
 
+@pytest.mark.parametrize("value", ["", "a", "hunter2", "it's\n5"])
+def test_a_message_shows_the_reference_and_not_the_value(value: str) -> None:
+    document = "component: {type: echo, interval: '${env.X}', text: hi}\n"
+    assert messages(document, env={"X": value}) == ["expected a duration, got ${env.X}"]
+
+
 # --- .env and files ----------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ with warnings.catch_warnings():
     import ray
     from ray import serve
 
+    from tests.ray.drill import Latch
+
 
 def free_port() -> int:
     with socket.socket() as sock:
@@ -22,12 +24,20 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
+def latch(cluster: str) -> Iterator[None]:
+    """Start the actor behind `tell` and `told`."""
+    actor = ray.remote(Latch).options(name="latch", namespace="tests", num_cpus=0, max_concurrency=1000).remote()
+    yield
+    ray.kill(actor)
+
+
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """Start Ray and Serve; yield the URL that Serve's proxy listens on."""
     port = free_port()
     ray.init(
         num_cpus=8,
-        num_gpus=2,
+        num_gpus=3,
         include_dashboard=False,
         namespace="tests",
         log_to_driver=False,

@@ -1,12 +1,14 @@
 """A component that does what a test tells it, and a latch that says across processes what has happened."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import ray
 
+from deployments.connection import Connection
 from graphs.component import (
     ActionInput,
     Chunk,
@@ -51,6 +53,11 @@ async def told(name: str) -> Any:
     return await ray.get_actor("latch", namespace="tests").wait.remote(name)
 
 
+async def heard(name: str) -> Any:
+    """Return the value of an event, None while it hasn't happened."""
+    return await ray.get_actor("latch", namespace="tests").get.remote(name)
+
+
 class DrillConfig(ComponentConfig):
     breaks: bool = False
 
@@ -82,6 +89,15 @@ class Drill(Component[DrillConfig, DrillInput]):
             case "whole":
                 text = await input.text.join() if isinstance(input.text, Stream) else input.text
                 yield Whole({"text": text, "pid": os.getpid()})
+            case "where":
+                yield Whole(
+                    {
+                        "pid": os.getpid(),
+                        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+                        "says": os.environ.get("DRILL_SAYS"),
+                        "channels": sum(isinstance(each, Connection) for each in gc.get_objects()),
+                    }
+                )
             case "large":
                 yield Whole({"text": "x" * input.count})
             case "pass":

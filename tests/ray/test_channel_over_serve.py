@@ -9,7 +9,6 @@ from contextlib import aclosing
 
 import pytest
 import pytest_asyncio
-import ray
 from ray import serve
 
 from deployments.events import Invocation, Run
@@ -28,7 +27,7 @@ from graphs.language import parse
 from graphs.language.nodes import MappingTemplate, Template
 from graphs.plan import ActionPlan, ComponentPlan, Options
 from graphs.stream import Note, Stream
-from tests.ray.drill import SECRET, Drill, Latch, told
+from tests.ray.drill import SECRET, Drill, told
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 """As in a replica: handles, and all that is called through them, live on one loop."""
@@ -53,8 +52,7 @@ def plan(id: str, **options) -> ComponentPlan:
 
 
 @pytest.fixture(scope="module")
-def deployed(cluster: str):
-    latch = ray.remote(Latch).options(name="latch", namespace="tests", num_cpus=0, max_concurrency=1000).remote()
+def deployed(latch: None):
     plans = [
         plan("drill"),
         plan("twins", replicas=2),
@@ -63,7 +61,6 @@ def deployed(cluster: str):
     for each in plans:
         serve.run(bind(each, Drill, frozenset({SECRET})), name=each.id, route_prefix=None)
     yield
-    ray.kill(latch)
 
 
 @pytest_asyncio.fixture(params=["channel", "lists"], loop_scope="module")

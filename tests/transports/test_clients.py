@@ -38,23 +38,29 @@ async def test_requests_line_by_line() -> None:
 
 async def test_aiohttp_line_by_line() -> None:
     chunks: list[str] = []
-    async with serving(served(*WORDS)) as address, ClientSession() as session:
-        async with session.post(f"{address}/api/workflows/runs", json=PAYLOAD) as response:
-            async for raw in response.content:
-                line = raw.decode("utf-8").strip()
-                if line.startswith("data: "):
-                    chunks.append(line[6:])
+    async with (
+        serving(served(*WORDS)) as address,
+        ClientSession() as session,
+        session.post(f"{address}/api/workflows/runs", json=PAYLOAD) as response,
+    ):
+        async for raw in response.content:
+            line = raw.decode("utf-8").strip()
+            if line.startswith("data: "):
+                chunks.append(line[6:])
     assert chunks == WORDS
 
 
 async def test_fetch_split_at_newlines() -> None:
     chunks: list[str] = []
-    async with serving(served(*WORDS)) as address, ClientSession() as session:
-        async with session.post(f"{address}/api/workflows/runs", json=PAYLOAD) as response:
-            async for piece, _ in response.content.iter_chunks():
-                for line in piece.decode().split("\n"):
-                    if line.startswith("data: "):
-                        chunks.append(line[6:])
+    async with (
+        serving(served(*WORDS)) as address,
+        ClientSession() as session,
+        session.post(f"{address}/api/workflows/runs", json=PAYLOAD) as response,
+    ):
+        async for piece, _ in response.content.iter_chunks():
+            for line in piece.decode().split("\n"):
+                if line.startswith("data: "):
+                    chunks.append(line[6:])
     assert chunks == WORDS
 
 

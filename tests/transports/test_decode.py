@@ -76,6 +76,7 @@ def test_many_brackets_side_by_side_are_no_depth() -> None:
         (b'{"output_only": "yes"}', "output_only", "output_only: expected true or false, got text"),
         (b'{"output_only": 1}', "output_only", "output_only: expected true or false, got an integer"),
         (b'{"workflow_id": 3}', "workflow_id", "workflow_id: expected text, got an integer"),
+        (b'{"session_id": "%b"}' % (b"s" * 257), "session_id", "session_id: expected at most 256 characters, got text"),
         (b'{"session_id": ["a"]}', "session_id", "session_id: expected text, got a list"),
         (
             b'{"wait_for_completion": false}',
@@ -114,7 +115,7 @@ def test_a_value_is_this_json(value: Any, body: bytes) -> None:
 
 @pytest.mark.parametrize("value", [{"a": {1, 2}}, [object()], {(1, 2): 3}])
 def test_what_is_no_json_says_what_to_do(value: Any) -> None:
-    with pytest.raises(ComponentFailed, match="the output is no JSON .*; map it to one in `output`"):
+    with pytest.raises(ComponentFailed, match=r"the output is no JSON .*; map it to one in `output`"):
         json_bytes(value)
 
 

@@ -23,6 +23,7 @@ from tests.transports.served import Feed, answering, app, connected, one, plan, 
 
 TEXT = OutputKind("text", "sse-text")
 PAGE = "https://page.test"
+PLAIN = {"Accept-Encoding": "identity"}
 
 
 async def asked(
@@ -37,9 +38,9 @@ async def asked(
     async with (
         serving(app(invoke or answering(...), **options)) as address,
         ClientSession(auto_decompress=False) as session,
+        session.request(method, address + path, headers=headers, **body) as response,
     ):
-        async with session.request(method, address + path, headers=headers, **body) as response:
-            return response, await response.read()
+        return response, await response.read()
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ LONG = "안녕 " * 1000
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "br;q=1.0, gzip;q=0.8", "*"])
-@pytest.mark.parametrize("length", [1, 100])
+@pytest.mark.parametrize("length", [1, 20])
 async def test_long_answers_are_compressed_for_clients_that_accept_it(accepted: str, length: int) -> None:
     response, body = await asked(
         "POST",
@@ -342,7 +343,7 @@ async def test_readiness_tells_each_component(prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
 async def test_the_docs_describe_every_answer_of_a_run(prefix: str) -> None:
-    response, body = await asked("GET", f"{prefix}/openapi.json")
+    response, body = await asked("GET", f"{prefix}/openapi.json", headers=PLAIN)
     paths = json.loads(body)["paths"]
     assert {"/workflows", "/workflows/{workflow_id}/schema", "/workflows/runs", "/health", "/ready"} <= set(paths)
     run = paths["/workflows/runs"]["post"]
@@ -353,6 +354,6 @@ async def test_the_docs_describe_every_answer_of_a_run(prefix: str) -> None:
     }
     assert {"400", "404", "413", "422", "502", "503", "504"} <= set(run["responses"])
     assert "session_id" in run["requestBody"]["content"]["application/json"]["schema"]["properties"]
-    response, body = await asked("GET", f"{prefix}/docs")
+    response, body = await asked("GET", f"{prefix}/docs", headers=PLAIN)
     assert f"{prefix}/openapi.json".encode() in body
     assert response.status == 200

@@ -13,15 +13,12 @@ from pydantic_core import ErrorDetails
 from graphs.component import Unknown
 from graphs.source import Mapping, Mistakes, Node, Span
 from graphs.suggest import closest
+from graphs.validation.keys import model_in, nearest_key, unknown_key
+from graphs.validation.words import describe, example, expectation, without_secrets
+
+__all__ = ["describe", "nearest_key", "tell_binding", "to_data", "unknown_key", "validate", "without_secrets"]
 
 M = TypeVar("M", bound=BaseModel)
-
-EXPECTED = {
-    "string_type": "text", "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
-    "float_type": "a number", "float_parsing": "a number", "bool_type": "true or false", "bool_parsing": "true or false",
-    "dict_type": "a mapping", "list_type": "a list", "model_type": "a mapping", "model_attributes_type": "a mapping",
-    "mapping_type": "a mapping", "tuple_type": "a list",
-}  # fmt: skip
 
 
 def to_data(node: Node) -> Any:
@@ -136,8 +133,8 @@ class _Telling:
             case "literal_error":
                 _tell_literal(error, target, self.mistakes)
             case kind:
-                expected = f"expected {_expectation(error)}, got {describe(target)}"
-                self.mistakes.add(target.span, expected, _example(kind, target), target.path)
+                expected = f"expected {expectation(error)}, got {describe(target)}"
+                self.mistakes.add(target.span, expected, example(kind, target), target.path)
 
 
 def _mentioned(message: str, node: Node) -> Span | None:
@@ -157,91 +154,6 @@ def tell_binding(node: Node, mistakes: Mistakes) -> None:
     message = "a binding can't stand here: this value is fixed when the document is built"
     mistakes.add(node.span, message, "write the value itself, or ${env.NAME}", node.path)
     mistakes.silence(node.span)
-
-
-def without_secrets(message: str, node: Node) -> str:
-    """Return the message with every value that came from the environment shown as it is written in the document."""
-    match node.kind:
-        case "scalar" if node.shown is not None:
-            for text in (repr(node.value), str(node.value)):
-                message = message.replace(text, node.shown)
-        case "mapping":
-            for entry in node.entries.values():
-                message = without_secrets(message, entry.node)
-        case "list":
-            for item in node.items:
-                message = without_secrets(message, item)
-        case _:
-            pass
-    return message
-
-
-def unknown_key(
-    key: str,
-    span: Span,
-    path: str,
-    place: str,
-    names: Iterable[str],
-    mistakes: Mistakes,
-    models: Iterable[type[BaseModel]] = (),
-) -> str | None:
-    """Tell an unknown key, with the nearest known one, which is returned; `models` may know it one level down."""
-    names = sorted(set(names))
-    near, home = nearest_key(key, names), _home_of(key, models)
-    if home is not None:
-        hint = f"move `{key}` one level down, under `{home}`"
-    else:
-        hint = f"did you mean '{near}'?" if near else f"Known keys: {', '.join(names)}."
-    mistakes.add(span, f"unknown key '{key}' in {place}", hint, path)
-    return near if home is None else home
-
-
-ELSEWHERE = {
-    "name": "id", "di": "id", "kind": "type", "url": "base_url", "uri": "base_url", "needs": "depends_on",
-    "after": "depends_on", "requires": "depends_on", "when": "condition", "if": "condition", "uses": "component",
-    "with": "input", "inputs": "input", "args": "input", "outputs": "output", "steps": "jobs", "tasks": "jobs",
-    "nodes": "jobs", "retries": "retry", "stream": "streaming", "max_tokens": "max_output_length",
-    "max_new_tokens": "max_output_length", "verb": "method", "gpus": "num_gpus", "cpus": "num_cpus",
-    "environment": "env", "cwd": "working_dir", "command": "start", "health_check": "healthcheck",
-}  # fmt: skip
-"""What keys are called in documents of other tools."""
-
-
-def nearest_key(key: str, names: Iterable[str]) -> str | None:
-    """Return the key that was probably meant: the nearest, else what other tools call so."""
-    names = list(names)
-    near, elsewhere = closest(key, names), ELSEWHERE.get(key.casefold())
-    return elsewhere if near is None and elsewhere in names else near
-
-
-def _home_of(key: str, models: Iterable[type[BaseModel]]) -> str | None:
-    """Return the field whose own fields have that name."""
-    for model in models:
-        for name, info in model.model_fields.items():
-            inner = _model_in(info.annotation)
-            if inner is not None and key in inner.model_fields:
-                return name
-    return None
-
-
-def describe(node: Node) -> str:
-    """Return what a node is, briefly, as messages show it; never a value from the environment."""
-    match node.kind:
-        case "mapping":
-            return "a mapping" if node.entries else "an empty mapping"
-        case "list":
-            return "a list" if node.items else "an empty list"
-        case "bound":
-            return "a binding"
-        case "scalar":
-            if node.shown is not None:
-                return node.shown
-            if node.value is None:
-                return "nothing"
-            if isinstance(node.value, str):
-                line = node.value.replace("\n", "\\n")
-                return f"'{line if len(line) <= 40 else line[:39] + '…'}'"
-            return str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
 
 
 def _find(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Span | None, str]:
@@ -272,17 +184,8 @@ def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseMo
     current: type[BaseModel] | None = model
     for part in loc:
         if current is not None and isinstance(part, str) and part in current.model_fields:
-            current = _model_in(current.model_fields[part].annotation)
+            current = model_in(current.model_fields[part].annotation)
     return current
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        if (found := _model_in(inner)) is not None:
-            return found
-    return None
 
 
 def _tell_literal(error: ErrorDetails, target: Node, mistakes: Mistakes) -> None:
@@ -291,43 +194,3 @@ def _tell_literal(error: ErrorDetails, target: Node, mistakes: Mistakes) -> None
     near = closest(str(error["input"]), options)
     hint = f"did you mean '{near}'?" if near else None
     mistakes.add(target.span, f"expected one of {', '.join(options)}, got {describe(target)}", hint, target.path)
-
-
-def _expectation(error: ErrorDetails) -> str:
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "greater_than_equal":
-            return f"{context['ge']:g} or more"
-        case "greater_than":
-            return f"more than {context['gt']:g}"
-        case "less_than_equal":
-            return f"at most {context['le']:g}"
-        case "less_than":
-            return f"less than {context['lt']:g}"
-        case "too_short":
-            return f"at least {context['min_length']} item" + ("" if context["min_length"] == 1 else "s")
-        case "string_too_long":
-            return f"at most {context['max_length']} characters"
-        case "string_too_short":
-            return "text that isn't empty"
-        case "string_pattern_mismatch":
-            return "a name of letters, digits, '_' and '-'"
-        case kind:
-            return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-
-
-def _example(kind: str, node: Node) -> str | None:
-    if node.kind == "scalar" and node.value is None:
-        return "write a value after the ':', or leave the key out"
-    if kind == "string_type" and node.kind != "scalar":
-        return "write it as text on one line"
-    return {
-        "too_short": "write one `- …` line for each",
-        "list_type": "write `[…]`, or one `- …` line for each",
-        "bool_type": "write true or false",
-        "bool_parsing": "write true or false",
-        "dict_type": "write `key: value` lines below it",
-        "model_type": "write `key: value` lines below it",
-        "string_type": "put it in quotes",
-        "string_pattern_mismatch": "write it like 'my-component_1'",
-    }.get(kind)

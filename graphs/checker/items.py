@@ -1,0 +1,71 @@
+"""The mappings under a singular key or its plural -> a list of them, and whether a mistake hides others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphs import spec
+from graphs.checker.ids import PLURAL, is_id
+from graphs.source import Mapping, Mistakes, Node
+from graphs.validation import describe, nearest_key
+
+ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The mappings of one kind; whether these are all, and no mistake hides others."""
+
+    nodes: list[Mapping]
+    all: bool
+
+    @classmethod
+    def read(cls, parent: Mapping, singular: str, mistakes: Mistakes) -> Found:
+        """Return those under a parent."""
+        before = len(mistakes.found)
+        nodes = items(parent, singular, mistakes)
+        written = bool(parent.entries.keys() & {singular, PLURAL[singular]})
+        clean = len(mistakes.found) == before and all(has_known_id(each) for each in nodes)
+        return cls(nodes, clean and (written or parent.entries.keys() <= {*spec.DOCUMENT_KEYS}))
+
+
+def has_known_id(node: Mapping) -> bool:
+    """Whether a node's id is what is written, or it was meant to go without."""
+    given = node.get("id")
+    return is_id(given) if given is not None else not any(nearest_key(key, ("id",)) for key in node.entries)
+
+
+def items(parent: Mapping, singular: str, mistakes: Mistakes) -> list[Mapping]:
+    """Return the mappings under `singular` (one) or its plural (a list)."""
+    plural = PLURAL[singular]
+    one, many = parent.entries.get(singular), parent.entries.get(plural)
+    found: list[Node] = []
+    if one and many:
+        message, hint = f"'{singular}' and '{plural}' exclude each other", f"move it into the list of {plural}"
+        mistakes.add(one.key_span, message, hint, one.node.path)
+    if one and one.node.kind == "list":
+        message, hint = f"expected '{singular}' to be one mapping, got a list", f"write `{plural}:`"
+        mistakes.add(one.key_span, message, hint, one.node.path)
+        found += one.node.items
+    elif one:
+        found.append(one.node)
+    if many and many.node.kind == "list":
+        found += many.node.items
+    elif many:
+        message = f"expected '{plural}' to be a list, got {describe(many.node)}"
+        mistakes.add(many.key_span, message, _as_list(many.node, singular), many.node.path)
+    mappings: list[Mapping] = []
+    for node in found:
+        if node.kind == "mapping":
+            mappings.append(node)
+        else:
+            expected = f"expected {ARTICLE[singular]} {singular} to be a mapping, got {describe(node)}"
+            mistakes.add(node.span, expected, "write `key: value` lines below it", node.path)
+    return mappings
+
+
+def _as_list(node: Node, singular: str) -> str:
+    """Return how what was meant as a list is written as one."""
+    if node.kind == "mapping" and node.entries and all(each.node.kind == "mapping" for each in node.entries.values()):
+        return f"write `- id: {next(iter(node.entries))}` and its keys below, and so on for each"
+    return f"begin each with `- `, or write `{singular}:` for a single one"

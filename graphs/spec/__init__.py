@@ -1,0 +1,66 @@
+"""The document as written, once both layouts are one: pydantic models of every key that isn't a component type's own.
+
+Values that may hold bindings are `Any` here; the checker compiles them from the tree, where they keep their positions.
+"""
+
+from graphs.spec.document import (
+    DOCUMENT_KEYS,
+    Action,
+    Autoscaling,
+    Component,
+    Controller,
+    Deployment,
+    Resources,
+    Webui,
+    Workflow,
+)
+from graphs.spec.jobs import (
+    JOB_KEYS,
+    JOBS,
+    ROUTERS,
+    CallJob,
+    Condition,
+    DelayJob,
+    Do,
+    ForEachJob,
+    GivingJob,
+    IfJob,
+    JobBase,
+    OnError,
+    RandomJob,
+    Retry,
+    Route,
+    SwitchCase,
+    SwitchJob,
+)
+from graphs.spec.values import ID_PATTERN
+
+__all__ = [
+    "DOCUMENT_KEYS",
+    "ID_PATTERN",
+    "JOBS",
+    "JOB_KEYS",
+    "ROUTERS",
+    "Action",
+    "Autoscaling",
+    "CallJob",
+    "Component",
+    "Condition",
+    "Controller",
+    "DelayJob",
+    "Deployment",
+    "Do",
+    "ForEachJob",
+    "GivingJob",
+    "IfJob",
+    "JobBase",
+    "OnError",
+    "RandomJob",
+    "Resources",
+    "Retry",
+    "Route",
+    "SwitchCase",
+    "SwitchJob",
+    "Webui",
+    "Workflow",
+]

@@ -1,0 +1,119 @@
+"""The document's own keys: how it is served, its components, their actions, its workflows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from graphs.spec.values import AboveZero, Amount, Count, Id, Port, Positive, SpecModel, Template, listed
+from graphs.units import Duration, Size
+
+
+class Resources(SpecModel):
+    """What each replica takes of the cluster."""
+
+    num_gpus: Amount | None = Field(default=None, description="GPUs per replica; 0.5 shares one between two")
+    num_cpus: Amount | None = Field(default=None, description="CPUs per replica")
+    memory: Annotated[Size, Field(description="bytes per replica, or 8GiB")] | None = None
+    accelerator_type: Annotated[str, Field(description="the kind of GPU, as Ray names it: A100, H100, L4")] | None = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Resources:
+        if self.num_gpus and self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
+            raise ValueError(f"num_gpus above 1 must be whole, got {self.num_gpus:g}; write {int(self.num_gpus) + 1}")
+        return self
+
+
+class Autoscaling(SpecModel):
+    """Replicas by load."""
+
+    min: Count = 1
+    max: Positive = 1
+    initial: Count | None = None
+    target_ongoing_requests: AboveZero | None = None
+    upscale_delay: Duration | None = None
+    downscale_delay: Duration | None = None
+    metrics_interval: Duration | None = None
+    look_back_period: Duration | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Autoscaling:
+        if self.min > self.max:
+            raise ValueError(f"autoscaling min {self.min} is above max {self.max}; write min: {self.max} or less")
+        if self.initial is not None and not self.min <= self.initial <= self.max:
+            raise ValueError(f"autoscaling initial {self.initial} is not between min {self.min} and max {self.max}")
+        return self
+
+
+class Deployment(SpecModel):
+    """What every deployment, a component's or the ingress, may ask of Ray Serve."""
+
+    resources: Resources | None = None
+    replicas: Positive | None = None
+    autoscaling: Autoscaling | None = None
+    max_concurrent_count: Positive | None = Field(default=None, description="ongoing requests per replica")
+    max_queued: Count | None = Field(default=None, description="waiting requests; beyond it 503 with Retry-After")
+    runtime_env: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_scale(self) -> Deployment:
+        if self.replicas is not None and self.autoscaling is not None:
+            raise ValueError("replicas and autoscaling exclude each other; keep one")
+        return self
+
+
+class Webui(SpecModel):
+    driver: Literal["gradio"] = "gradio"
+    host: str | None = None
+    port: Port | None = None
+
+
+class Controller(Deployment):
+    """How the document is served."""
+
+    type: Literal["http-server"] = "http-server"
+    name: str | None = None
+    host: str | None = None
+    port: Port | None = None
+    origins: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = Field(
+        default=[], description="browsers' origins, or '*'"
+    )
+    compression: bool = False
+    max_request_size: Size = 32 * 1024 * 1024
+    webui: Webui | None = None
+    max_concurrent_count: int | None = Field(
+        default=4096, ge=1, description="ongoing requests per replica, streams too"
+    )
+    max_queued: int | None = Field(default=4096, ge=0, description="waiting requests; beyond it 503 with Retry-After")
+
+
+class Component(Deployment):
+    """The keys of every component; its type adds its own."""
+
+    id: Id | None = None
+    type: str
+    title: str | None = None
+    description: str | None = None
+    default: bool = False
+
+
+class Action(SpecModel):
+    """The keys of every action; the component's type adds its own."""
+
+    id: Id | None = None
+    default: bool = False
+    output: Template = None
+
+
+class Workflow(SpecModel):
+    id: Id | None = None
+    title: str | None = None
+    description: str | None = None
+    default: bool = False
+    output: Template = None
+
+
+DOCUMENT_KEYS = ("controller", "component", "components", "workflow", "workflows")

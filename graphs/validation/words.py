@@ -1,0 +1,98 @@
+"""What was expected and what came, in the words of messages; never a value from the environment."""
+
+from __future__ import annotations
+
+from pydantic_core import ErrorDetails
+
+from graphs.source import Node
+
+EXPECTED = {
+    "string_type": "text", "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
+    "float_type": "a number", "float_parsing": "a number", "bool_type": "true or false", "bool_parsing": "true or false",
+    "dict_type": "a mapping", "list_type": "a list", "model_type": "a mapping", "model_attributes_type": "a mapping",
+    "mapping_type": "a mapping", "tuple_type": "a list",
+}  # fmt: skip
+
+
+SHORTEST_WORD = 4
+"""Of the values replaced wherever a message holds them; a shorter one is where it is quoted, lest it garble words."""
+
+
+def describe(node: Node) -> str:
+    """Return what a node is, briefly, as messages show it; never a value from the environment."""
+    match node.kind:
+        case "mapping":
+            return "a mapping" if node.entries else "an empty mapping"
+        case "list":
+            return "a list" if node.items else "an empty list"
+        case "bound":
+            return "a binding"
+        case "scalar":
+            if node.shown is not None:
+                return node.shown
+            if node.value is None:
+                return "nothing"
+            if isinstance(node.value, str):
+                line = node.value.replace("\n", "\\n")
+                return f"'{line if len(line) <= 40 else line[:39] + '…'}'"
+            return str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
+
+
+def without_secrets(message: str, node: Node) -> str:
+    """Return the message with every value that came from the environment shown as it is written in the document."""
+    match node.kind:
+        case "scalar" if node.shown is not None and isinstance(node.value, str):
+            message = message.replace(repr(node.value), node.shown)
+            if len(node.value) >= SHORTEST_WORD:
+                message = message.replace(node.value, node.shown)
+        case "mapping":
+            for entry in node.entries.values():
+                message = without_secrets(message, entry.node)
+        case "list":
+            for item in node.items:
+                message = without_secrets(message, item)
+        case _:
+            pass
+    return message
+
+
+def expectation(error: ErrorDetails) -> str:
+    """Return what pydantic expected."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "greater_than_equal":
+            return f"{context['ge']:g} or more"
+        case "greater_than":
+            return f"more than {context['gt']:g}"
+        case "less_than_equal":
+            return f"at most {context['le']:g}"
+        case "less_than":
+            return f"less than {context['lt']:g}"
+        case "too_short":
+            return f"at least {context['min_length']} item" + ("" if context["min_length"] == 1 else "s")
+        case "string_too_long":
+            return f"at most {context['max_length']} characters"
+        case "string_too_short":
+            return "text that isn't empty"
+        case "string_pattern_mismatch":
+            return "a name of letters, digits, '_' and '-'"
+        case kind:
+            return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def example(kind: str, node: Node) -> str | None:
+    """Return what to write, for the kinds of pydantic's errors where that is always the same."""
+    if node.kind == "scalar" and node.value is None:
+        return "write a value after the ':', or leave the key out"
+    if kind == "string_type" and node.kind != "scalar":
+        return "write it as text on one line"
+    return {
+        "too_short": "write one `- …` line for each",
+        "list_type": "write `[…]`, or one `- …` line for each",
+        "bool_type": "write true or false",
+        "bool_parsing": "write true or false",
+        "dict_type": "write `key: value` lines below it",
+        "model_type": "write `key: value` lines below it",
+        "string_type": "put it in quotes",
+        "string_pattern_mismatch": "write it like 'my-component_1'",
+    }.get(kind)
