@@ -18,7 +18,7 @@ from graphs.language.nodes import Binding, MappingTemplate, Reference, Template
 from graphs.plan import ActionPlan
 from graphs.stream import Stream, Value
 from graphs.suggest import closest
-from graphs.validation import EXPECTED
+from graphs.validation.words import EXPECTED
 
 
 async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:

@@ -31,8 +31,8 @@ from graphs.language import truth
 from graphs.stream import Chunk, Note, Stream, Value
 
 __all__ = [
-    "ActionInput", "Chunk", "Component", "ComponentConfig", "Note", "Registry", "Stream", "Streamable", "Truth",
-    "Value", "Whole",
+    "ActionInput", "Chunk", "Component", "ComponentConfig", "Note", "Registry", "Setup", "Stream", "Streamable", "Truth",
+    "Unknown", "Value", "Whole", "truth",
 ]  # fmt: skip
 
 T = TypeVar("T")

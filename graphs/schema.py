@@ -31,7 +31,7 @@ TYPES: Mapping[str, Schema] = {
 }
 
 
-class _Written(GenerateJsonSchema):
+class Written(GenerateJsonSchema):
     """What may be written in a document: fields that only a run can fill (Streams) are left out."""
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:
@@ -148,7 +148,7 @@ def _workflow(definitions: dict[str, Schema]) -> Schema:
 def _object(model: type[BaseModel], definitions: dict[str, Schema], binding: Schema) -> Schema:
     """Return a model's schema, in which every scalar may also be a binding."""
     mode: JsonSchemaMode = "validation"
-    schema = model.model_json_schema(schema_generator=_Written, ref_template="#/$defs/{model}", mode=mode)
+    schema = model.model_json_schema(schema_generator=Written, ref_template="#/$defs/{model}", mode=mode)
     for name, inner in schema.pop("$defs", {}).items():
         definitions[name] = _bindable(inner, binding)
     schema = _bindable(schema, binding)

@@ -90,4 +90,3 @@ async def _answer(input: EchoInput) -> AsyncGenerator[Chunk]:
         for _ in range(input.repeat):
             for word in words:
                 yield word
-

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Streamable, Truth, Unknown
+from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Streamable, Truth, Unknown, truth
 from graphs.errors import ComponentFailed
-from graphs.language import truth
 
 Task = Literal[
     "text-generation", "chat-completion", "translation", "summarization", "text-embedding", "text-classification"

@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(command=_plan)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of documents, for editors")
+    schema.add_argument(
+        "--format", choices=("json", "markdown"), default="json", help="markdown: tables of the component types' fields"
+    )
     schema.set_defaults(command=_schema)
 
     serve = commands.add_parser("serve", help="serve a document on Ray Serve, with its fast flags set")
@@ -127,8 +130,13 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    del args
     from deployments.components import registry
+
+    if args.format == "markdown":
+        from graphs.reference import markdown
+
+        print(markdown(registry()))
+        return 0
     from graphs.schema import document_schema
 
     print(json.dumps(document_schema(registry()), ensure_ascii=False, indent=2))

@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from graphs.cli.ports import moved_ports, require_free
+from graphs.errors import Unavailable
 from graphs.plan import Plan
 
 FAST_FLAGS = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
@@ -21,7 +23,7 @@ HOST, PORT = "127.0.0.1", 8080
 
 def serve(documents: Sequence[str], host: str | None, port: int | None, name: str) -> int:
     """Serve until SIGINT or SIGTERM; everything that was started is stopped again."""
-    for flag, value in {**FAST_FLAGS, **DRAINING}.items():
+    for flag, value in {**FAST_FLAGS, **DRAINING, **moved_ports(dict(os.environ))}.items():
         os.environ.setdefault(flag, value)
     from deployments.components import registry
     from graphs.load import load
@@ -31,20 +33,27 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     host = host or plan.controller.host or HOST
     port = port or plan.controller.port or PORT
 
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        require_free(host, port)
+
     import ray
     from ray import serve as ray_serve
 
     from graphs.app import compose
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        ray.init(address=os.environ.get("RAY_ADDRESS"), namespace="serve", log_to_driver=True)
+        ray.init(address=address, namespace="serve", log_to_driver=True)
         ray_serve.start(http_options={"host": host, "port": port})
-        ray_serve.run(compose(plan, types), name=name, route_prefix="/")
+        try:
+            ray_serve.run(compose(plan, types), name=name, route_prefix="/")
+        except RuntimeError as error:  # what Ray raises for a deployment that failed; its message says why
+            raise Unavailable(str(error)) from None
         print(_welcome(plan, documents, host, port), file=sys.stderr, flush=True)
-        stop.wait()
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("Stopping: streams under way may end first. Press Ctrl-C again not to wait.", file=sys.stderr, flush=True)
     finally:
         if ray.is_initialized():
             ray_serve.shutdown()

@@ -45,7 +45,9 @@ class JobBase(SpecModel):
         default_factory=list[str]
     )
     condition: Template = None
-    retry: Annotated[Retry, BeforeValidator(_attempts, json_schema_input_type=int | Retry)] = Retry()
+    retry: Annotated[Retry, BeforeValidator(_attempts, json_schema_input_type=int | Retry)] = Field(
+        default_factory=Retry
+    )
     on_error: OnError | None = None
 
 

@@ -110,6 +110,10 @@ class Drill(Component[DrillConfig, DrillInput]):
                 for n in range(input.count):
                     yield f"{n} "
                 raise ValueError(f"bad {SECRET}\nsecond line")
+            case "raise when told":
+                yield "one"
+                await told(f"{input.event} go on")
+                raise ValueError(f"bad {SECRET}")
             case "refuse":
                 raise UpstreamFailed(f"{SECRET} refused", upstream={"status": 418, "body": SECRET})
             case "cancel":

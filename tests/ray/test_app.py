@@ -2,6 +2,7 @@
 
 import asyncio
 import textwrap
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from graphs.app import compose
 from graphs.load import load_inline
 from tests.ray.api import DEADLINE, END, Api, calling, data
 from tests.ray.drill import Drill
-from tests.upstream import Answer, Upstream, Wait, anthropic_events, openai_events
+from tests.upstream import Answer, Step, Upstream, Wait, openai_events
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,7 +32,7 @@ RELAY = """
         type: http-client
         base_url: https://api.openai.com/v1
         action:
-          path: /chat/completions
+          path: ${input.path | /chat/completions}
           body: {stream: true}
           stream_format: json
           output: ${response[].choices[0].delta.content}
@@ -39,6 +40,11 @@ RELAY = """
         type: drill
         action: {do: "${input.do | pass}", text: "${input.text}"}
     workflows:
+      - id: source
+        output: ${output as text;sse-text}
+        jobs:
+          - id: ask
+            component: source
       - id: relay
         default: true
         output: ${output as text;sse-text}
@@ -90,9 +96,11 @@ async def apis(deployed: str) -> AsyncIterator[dict[str, Api]]:
         yield {name: Api(root._session, f"{deployed}/{name}") for name in ("chat", "several", "channel", "handles")}
 
 
-@pytest.fixture(params=["channel", "handles"])
-def relay(apis: dict[str, Api], request: pytest.FixtureRequest) -> Api:
-    return apis[request.param]
+def queued(upstream: Upstream, *steps: Step) -> str:
+    """Have the upstream take these steps, and return the path where it does."""
+    path = f"/{uuid.uuid4().hex}"
+    upstream.queue(f"/v1{path}", Answer(steps, "text/event-stream"))
+    return path
 
 
 async def test_every_component_is_a_deployment_under_its_id_beside_the_ingress(deployed):
@@ -158,31 +166,29 @@ async def test_a_run_without_any_true_condition_names_the_conditions_and_calls_n
     assert upstream.calls[before:] == []
 
 
-async def test_a_chunk_passes_two_components_before_the_next_one_exists(relay, upstream):
-    steps = openai_events(["하나", " two"], done=True)
+@pytest.mark.parametrize(("name", "workflow"), [("channel", "relay"), ("handles", "source")])
+async def test_a_chunk_arrives_before_the_next_one_exists(apis, upstream, name, workflow):
+    steps = openai_events(["하나", " two"])
     first, second = asyncio.Event(), asyncio.Event()
-    upstream.queue(
-        "/v1/chat/completions",
-        Answer([*steps[:2], Wait(first), steps[2], Wait(second), *steps[3:]], "text/event-stream"),
-    )
-    try:
-        async with asyncio.timeout(DEADLINE), relay.stream() as reading:
-            assert await reading.event() == data("하나")
-            first.set()
-            assert await reading.event() == data(" two")
-            second.set()
-            assert await reading.rest() == END
-    finally:
-        upstream._queued.clear()
+    path = queued(upstream, *steps[:2], Wait(first), steps[2], Wait(second), *steps[3:])
+    async with asyncio.timeout(DEADLINE), apis[name].stream(workflow, path=path) as reading:
+        assert await reading.event() == data("하나")
+        first.set()
+        assert await reading.event() == data(" two")
+        second.set()
+        assert await reading.rest() == END
 
 
-async def test_a_long_stream_passes_two_components_whole_and_in_order(relay, upstream):
-    words = [f"{n} " for n in range(3000)]
-    upstream.queue("/v1/chat/completions", Answer(openai_events(words), "text/event-stream"))
-    try:
-        assert (await relay.run()).body == data(*words) + END
-    finally:
-        upstream._queued.clear()
+@pytest.mark.parametrize(("name", "workflow"), [("channel", "relay"), ("handles", "source")])
+async def test_a_long_stream_arrives_whole_and_in_order(apis, upstream, name, workflow):
+    words = [f"{n} " for n in range(5000)]
+    path = queued(upstream, *openai_events(words))
+    assert (await apis[name].run(workflow, path=path)).body == data(*words) + END
+
+
+async def test_without_the_channel_a_stream_into_a_component_arrives_joined(apis, upstream):
+    path = queued(upstream, *openai_events(WORDS))
+    assert (await apis["handles"].run("relay", path=path)).body == data("".join(WORDS)) + END
 
 
 @pytest.mark.parametrize(("name", "channels"), [("channel", 1), ("handles", 0)])
@@ -191,29 +197,22 @@ async def test_chunks_go_over_the_channel_unless_it_is_switched_off(apis, name, 
     assert (await apis[name].run("where")).json()["channels"] == channels
 
 
-async def test_a_departed_client_s_upstream_is_hung_up(relay, upstream):
-    steps = openai_events(["one"])
-    upstream.queue("/v1/chat/completions", Answer([*steps[:2], Wait(asyncio.Event())], "text/event-stream"))
+@pytest.mark.parametrize(("name", "workflow"), [("channel", "relay"), ("handles", "source")])
+async def test_a_departed_client_s_upstream_is_hung_up(apis, upstream, name, workflow):
+    path = queued(upstream, *openai_events(["one"])[:2], Wait(asyncio.Event()))
     before = len(upstream.calls)
-    try:
-        async with asyncio.timeout(DEADLINE):
-            async with relay.stream() as reading:
-                assert await reading.event() == data("one")
-            await (await upstream.called(before + 1)).left.wait()
-    finally:
-        upstream._queued.clear()
+    async with asyncio.timeout(DEADLINE):
+        async with apis[name].stream(workflow, path=path) as reading:
+            assert await reading.event() == data("one")
+        await (await upstream.called(before + 1)).left.wait()
 
 
-async def test_an_upstream_s_refusal_reaches_the_client_with_its_status(apis, upstream):
-    refused = Answer([b'{"error": "no credit"}'], status=402)
-    upstream.queue("/v1/messages", refused)
-    try:
-        answer = await apis["several"].run(prompt="Hello", model="claude")
-    finally:
-        upstream._queued.clear()
-    assert (answer.status, answer.error()["type"]) == (502, "upstream_failed")
-    assert "402" in answer.error()["message"]
-    assert "no credit" in answer.body.decode()
+async def test_an_upstream_s_refusal_reaches_the_client_with_its_status(apis):
+    answer = await apis["channel"].run(path="/../status/402")
+    error = answer.error()
+    assert (answer.status, error["type"], error["component"]) == (502, "upstream_failed", "source")
+    assert error["upstream"]["status"] == 402
+    assert "told to answer 402" in answer.body.decode()
 
 
 async def test_keys_of_the_environment_are_nowhere_in_the_api(apis):
@@ -222,6 +221,3 @@ async def test_keys_of_the_environment_are_nowhere_in_the_api(apis):
         assert answer.status == 200
         assert not any(key in answer.body.decode() for key in KEYS.values())
 
-
-def test_the_test_upstreams_speak_the_words_expected_here() -> None:
-    assert b"time" in b"".join(anthropic_events(WORDS))

@@ -1,4 +1,4 @@
-"""What goes wrong, over real HTTP: replicas killed, clients that leave or stand still, full queues, bad requests."""
+"""What goes wrong, over real HTTP: replicas killed, clients that leave, full queues, bad requests."""
 
 import asyncio
 import json
@@ -198,10 +198,11 @@ async def test_a_component_that_raises_before_the_first_chunk_is_a_502(api):
     assert "second line" not in error["message"]
 
 
-async def test_a_component_that_raises_later_ends_the_stream_with_the_error(api):
-    async with asyncio.timeout(DEADLINE), api.stream("two", do="raise", count=2) as reading:
+async def test_a_component_that_raises_later_ends_the_stream_with_the_error(api, event):
+    async with asyncio.timeout(DEADLINE), api.stream("two", do="raise when told", event=event) as reading:
         assert reading.response.status == 200
-        assert [await reading.event() for _ in range(2)] == [data("0 "), data("1 ")]
+        assert await reading.event() == data("one")
+        tell(f"{event} go on")
         error = error_of(await reading.event())
         assert (error["type"], error["component"], error["job"]) == ("component_failed", "first", "begin")
         assert await reading.rest() == b""
@@ -220,7 +221,7 @@ async def test_a_component_whose_setup_fails_fails_the_deployment_in_one_line(cl
         )
     status = serve.status().applications["broken"]
     assert status.status == "DEPLOY_FAILED"
-    said = f"<document>:1:1: component 'broken' could not be set up: RuntimeError: no such model, and the key is {SECRET}"
+    said = f"<document>:2:3: component 'broken' could not be set up: RuntimeError: no such model, and the key is {SECRET}"
     (line,) = [line for line in status.deployments["broken"].message.splitlines() if "could not be set up" in line]
     assert line.endswith(said)
     await asyncio.to_thread(serve.delete, "broken")
@@ -233,7 +234,7 @@ async def test_a_wrong_input_names_the_field(api):
     answer = await api.run("one", do="stream", count="many")
     assert (answer.status, answer.error()["type"]) == (422, "invalid_input")
     assert answer.error()["field"] == "count"
-    assert "'many'" in answer.error()["message"]
+    assert "expected a whole number, got text" in answer.error()["message"]
 
 
 async def test_an_unknown_workflow_is_a_404_with_the_known_ones(api):
@@ -286,7 +287,7 @@ async def test_a_run_beyond_the_limit_of_the_whole_application_is_a_503_and_heal
         assert (await queued).body == data("0 ", "1 ", "2 ", "3 ", "4 ") + END
 
 
-# Clients that leave, or stand still
+# Clients that leave
 
 
 HOPS = [
@@ -322,23 +323,3 @@ async def test_a_client_that_leaves_before_the_answer_stops_the_component(api, e
         assert await heard(f"{event} stopped") is None
         asking.cancel()
         await told(f"{event} stopped")
-
-
-@pytest.mark.parametrize("workflow", ["one", "two"])
-async def test_a_reader_that_stands_still_stops_its_producer_and_nobody_else(api, event, workflow):
-    count = 5000
-
-    async def made_beside_another_stream() -> tuple[int, int]:
-        before = await heard(f"{event} made")
-        answer = await api.run(workflow, do="stream", count=count)
-        assert answer.body == data(*(f"{n} " for n in range(count))) + END
-        return before, await heard(f"{event} made")
-
-    async with asyncio.timeout(2 * DEADLINE):
-        async with api.stream(workflow, do="endless", event=event) as reading:
-            await reading.event()
-            made, later = await until(made_beside_another_stream, lambda made: made[0] and made[0] == made[1])
-            assert await heard(f"{event} stopped") is None, "it stands still, it isn't over"
-            for _ in range(200):
-                assert len(await reading.event()) == 1000 + len(b"data: \n\n")
-        assert await told(f"{event} stopped") < later + 100_000

@@ -75,14 +75,14 @@ def asked(deployed: str) -> dict:
     return {id: each["deployment_config"] for id, each in details.items()}
 
 
-async def seen(api: Api, component: str) -> dict[int, dict]:
-    """What the replicas that answer a handful of calls say of themselves, by their process."""
-    answers = await asyncio.gather(*(api.run(component) for _ in range(20)))
+async def seen(api: Api, component: str, calls: int = 1) -> dict[int, dict]:
+    """What the replicas that answer so many calls say of themselves, by their process."""
+    answers = await asyncio.gather(*(api.run(component) for _ in range(calls)))
     return {each.json()["pid"]: each.json() for each in answers}
 
 
 async def test_replicas_of_one_gpu_each_get_a_gpu_of_their_own(api):
-    replicas = await until(lambda: seen(api, "wholes"), lambda found: len(found) == 2)
+    replicas = await until(lambda: seen(api, "wholes", calls=20), lambda found: len(found) == 2)
     gpus = [each["gpus"] for each in replicas.values()]
     assert len(set(gpus)) == 2
     assert set(gpus) < {"0", "1", "2"}
@@ -91,7 +91,7 @@ async def test_replicas_of_one_gpu_each_get_a_gpu_of_their_own(api):
 async def test_two_half_gpu_components_share_the_one_that_is_left(api):
     (left,) = (await seen(api, "left")).values()
     (right,) = (await seen(api, "right")).values()
-    wholes = await until(lambda: seen(api, "wholes"), lambda found: len(found) == 2)
+    wholes = await until(lambda: seen(api, "wholes", calls=20), lambda found: len(found) == 2)
     assert left["pid"] != right["pid"]
     assert left["gpus"] == right["gpus"]
     assert left["gpus"] not in {each["gpus"] for each in wholes.values()}
