@@ -52,6 +52,8 @@ fix: $(VENV)/.dev
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.compile
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

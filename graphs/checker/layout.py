@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphs import spec
+from graphs.checker.bindings import bounds
 from graphs.checker.ids import as_id
 from graphs.checker.items import Found, has_known_id, items
 from graphs.component import Component, Registry
@@ -168,10 +169,10 @@ def _sort_keys(node: Mapping, cls: type[Component[Any, Any]], what: str, mistake
             keys.own[key] = entry
         elif key in ("action", "actions"):
             continue
+        elif key in cls.Input.model_fields and (key not in cls.Config.model_fields or any(bounds(entry.node))):
+            keys.shared[key] = entry
         elif key in cls.Config.model_fields:
             keys.config[key] = entry
-        elif key in cls.Input.model_fields:
-            keys.shared[key] = entry
         elif key == "output":
             keys.output = entry
         else:
@@ -232,7 +233,18 @@ def _action(
             names = {*ACTION_KEYS, *cls.Input.model_fields}
             near = unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (cls.Input,))
             meant |= {near} if near else set()
-    return ActionLayout(_part(node, own), _part(node, {**defaults.entries, **given}), what, frozenset(meant))
+    return ActionLayout(_part(node, own), _part(node, _over(defaults, given, cls)), what, frozenset(meant))
+
+
+def _over(defaults: Mapping, given: dict[str, Entry], cls: type[Component[Any, Any]]) -> dict[str, Entry]:
+    """Put an action's fields over the component's; what both may write (headers) is merged, as the type itself would."""
+    entries = {**defaults.entries, **given}
+    for key in given.keys() & defaults.entries.keys() & cls.Config.model_fields.keys():
+        below, above = defaults.entries[key].node, given[key].node
+        if below.kind == "mapping" and above.kind == "mapping":
+            merged = Mapping({**below.entries, **above.entries}, above.span, above.path)
+            entries[key] = Entry(key, given[key].key_span, merged)
+    return entries
 
 
 def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:

@@ -209,3 +209,23 @@ def test_files_are_all_read_before_any_is_judged() -> None:
         "this [ is never closed, or a ',' is missing in it",
         "'a' is written twice",
     ]
+
+
+HEADERS_ON_BOTH = """
+    component:
+      id: api
+      type: http-client
+      base_url: https://example.com
+      headers: {authorization: "Bearer ${input.key}", x-a: component}
+      action:
+        path: /chat
+        headers: {x-a: action}
+"""
+
+
+def test_headers_with_bindings_may_stand_on_the_component_and_the_actions_go_over_them() -> None:
+    component = compiled(HEADERS_ON_BOTH).components["api"]
+    headers = dict(component.actions["action"].input.items)["headers"]  # type: ignore[union-attr]
+    assert component.config == {"base_url": "https://example.com"}
+    assert [key for key, _ in headers.items] == ["authorization", "x-a"]
+    assert dict(headers.items)["x-a"].value == "action"
