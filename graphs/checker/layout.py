@@ -169,10 +169,10 @@ def _sort_keys(node: Mapping, cls: type[Component[Any, Any]], what: str, mistake
             keys.own[key] = entry
         elif key in ("action", "actions"):
             continue
-        elif key in cls.Input.model_fields and (key not in cls.Config.model_fields or any(bounds(entry.node))):
-            keys.shared[key] = entry
-        elif key in cls.Config.model_fields:
+        elif key in cls.Config.model_fields and not _differs_by_call(key, entry, cls):
             keys.config[key] = entry
+        elif key in cls.Input.model_fields:
+            keys.shared[key] = entry
         elif key == "output":
             keys.output = entry
         else:
@@ -182,6 +182,11 @@ def _sort_keys(node: Mapping, cls: type[Component[Any, Any]], what: str, mistake
             near = unknown_key(key, entry.key_span, entry.node.path, place, names, mistakes, models)
             keys.meant |= set(cls.Input.model_fields) if near in ("action", "actions") else {near} if near else set()
     return keys
+
+
+def _differs_by_call(key: str, entry: Entry, cls: type[Component[Any, Any]]) -> bool:
+    """Whether a mapping that component and action may both write (headers) holds bindings: then it is the actions'."""
+    return key in cls.Input.model_fields and entry.node.kind == "mapping" and any(bounds(entry.node))
 
 
 def _component_type(
