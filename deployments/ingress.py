@@ -26,7 +26,7 @@ from graphs.plan import Options, Plan
 READY_FOR = 1.0
 """Seconds for which an answer of the controller is good: /ready may be polled often."""
 READY_DEADLINE = 5.0
-SPARE = 64
+SPARE = 1024
 """Requests beyond all runs, under way and waiting, that still get in: health checks, and refusals in the API's own JSON.
 At its limit Ray Serve makes every request wait for seconds, those it refuses too; so that limit must not be reached."""
 

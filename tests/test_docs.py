@@ -233,8 +233,8 @@ def test_a_binding_fails_as_the_page_says(block: tuple[Table, tuple[str, ...]]) 
 def test_a_table_names_every_key_there_is(block: Table) -> None:
     models = [getattr(spec, name) for name in block.mark.partition(": ")[2].split(" + ")]
     keys = {key for model in models for key in model.model_fields}
-    assert [code(row[0]) for row in block.rows] == list(dict.fromkeys(code(row[0]) for row in block.rows))
-    assert {code(row[0]) for row in block.rows} == keys
+    named = [key for row in block.rows for key in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(named) == sorted(keys)
 
 
 def test_the_tables_of_fields_are_those_of_the_component_types() -> None:

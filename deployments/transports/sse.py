@@ -10,8 +10,7 @@ import re
 from typing import Protocol
 
 from deployments.events import Delta
-from deployments.http.values import base64_text, utf8
-from deployments.http.values import json_text as to_json
+from deployments.http.values import base64_text, json_text, utf8
 from graphs.plan import OutputKind
 from graphs.stream import Chunk, Note, is_empty
 
@@ -96,7 +95,7 @@ class TextEvents:
     def _text(self, chunk: Chunk) -> str:
         if chunk is None or isinstance(chunk, Note):
             return ""
-        return self._decoder.decode(chunk) if isinstance(chunk, bytes) else to_json(chunk)
+        return self._decoder.decode(chunk) if isinstance(chunk, bytes) else json_text(chunk)
 
 
 class JsonEvents:
@@ -108,12 +107,12 @@ class JsonEvents:
     def encode(self, delta: Delta) -> bytes:
         """Return the Delta's events."""
         texts = [
-            to_json(base64_text(chunk) if isinstance(chunk, bytes) else chunk)
+            json_text(base64_text(chunk) if isinstance(chunk, bytes) else chunk)
             for chunk in delta.chunks
             if not is_empty(chunk) and not isinstance(chunk, Note)
         ]
         if delta.name is not None:
-            head = f'{{"name": {to_json(delta.name)}, "chunk": '
+            head = f'{{"name": {json_text(delta.name)}, "chunk": '
             texts = [f"{head}{text}}}" for text in texts]
         return _event(texts, "backslashreplace") if texts else b""
 
@@ -147,4 +146,4 @@ def _raw(chunk: Chunk) -> bytes:
         case str():
             return utf8(chunk)
         case _:
-            return utf8(to_json(chunk))
+            return utf8(json_text(chunk))

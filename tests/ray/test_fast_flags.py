@@ -1,4 +1,4 @@
-"""The commands as people run them, with Ray's fast flags: documents served from a shell, and nothing left afterwards."""
+"""The commands as people run them, with Ray's fast flags and without: documents served from a shell, and nothing left afterwards."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ import pytest_asyncio
 import yaml
 
 from bench.processes import Process
-from bench.systems import ROOT, SCRIPTS, Server, System, serving
+from bench.systems import FAST, ROOT, SCRIPTS, Server, System, serving
 from tests.ray.api import DEADLINE, END, Api, calling, data, until
 from tests.upstream import Answer, Upstream, Wait, events
 
@@ -142,28 +142,28 @@ async def test_an_interrupt_ends_anabranch_serve_and_every_process_it_started(se
     await ends(server)
 
 
-async def test_serve_run_serves_its_config_and_ends(tmp_path):
+async def test_serve_run_serves_its_config_with_ray_s_own_flags_and_ends(tmp_path):
     def command(port: int, _: Path) -> list[str]:
         config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
         assert config["http_options"]["port"] == 8080, "the streaming page's curl commands name it"
         config["http_options"]["port"] = port
         (tmp_path / "serve_config.yaml").write_text(yaml.safe_dump(config))
-        return [str(SCRIPTS / "serve"), "run", str(tmp_path / "serve_config.yaml")]
+        return ["env", *(f"{flag}=0" for flag in FAST), str(SCRIPTS / "serve"), "run", str(tmp_path / "serve_config.yaml")]
 
-    with serving(System("serve-run", "serve run", command)) as server:
+    with serving(System("serve-run", "serve run", command, on_ray=False)) as server:
         async with calling(server.url.rstrip("/")) as api:
             assert (await api.get("/ready")).status == 200
             assert (await api.run("relay", text="one two", interval=0)).body == data("one", " two") + END
         await ends(server)
 
 
-async def test_serve_build_prints_a_config_with_one_deployment_for_each_component():
-    built = await asyncio.to_thread(
+async def test_serve_build_writes_a_config_with_one_deployment_for_each_component(tmp_path):
+    await asyncio.to_thread(
         subprocess.run,
-        [str(SCRIPTS / "serve"), "build", "graphs.app:app"],
+        [str(SCRIPTS / "serve"), "build", "graphs.app:app", "-o", str(tmp_path / "built.yaml")],
         cwd=ROOT, env={**os.environ, "ANABRANCH_CONFIG": "configs/hello.yaml"}, capture_output=True, check=True,
     )  # fmt: skip
-    (application,) = yaml.safe_load(built.stdout)["applications"]
+    (application,) = yaml.safe_load((tmp_path / "built.yaml").read_text())["applications"]
     assert application["import_path"] == "graphs.app:app"
     assert {each["name"] for each in application["deployments"]} == {"echo", "shouter", "Ingress"}
 

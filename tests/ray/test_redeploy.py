@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientSession
+from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from tests.ray.api import DEADLINE, END, Api, Reading, calling, data, until
 from tests.ray.clusters import Cluster, running
@@ -43,9 +43,8 @@ DOCUMENT = """
 class Deployment:
     """The application as `serve deploy` and `serve status` see it."""
 
-    def __init__(self, session: ClientSession, dashboard: str, path: Path, base_url: str) -> None:
-        self._session = session
-        self._url = f"{dashboard}/api/serve/applications/"
+    def __init__(self, dashboard: str, path: Path, base_url: str) -> None:
+        self._client = ServeSubmissionClient(dashboard)
         self._path = path
         self._base_url = base_url
         self._revision = 0
@@ -62,8 +61,7 @@ class Deployment:
         self._revision += 1
         args = {"config": str(self._path), "revision": self._revision}
         application = {"name": NAME, "route_prefix": "/", "import_path": "graphs.app:build", "args": args}
-        async with self._session.put(self._url, json={"applications": [application]}) as response:
-            assert response.status == 200, await response.text()
+        await asyncio.to_thread(self._client.deploy_applications, {"applications": [application]})
         return await until(self._application, lambda found: found["status"] == status)
 
     async def replicas(self) -> dict[str, set[str]]:
@@ -74,8 +72,7 @@ class Deployment:
         }
 
     async def _application(self) -> dict[str, Any]:
-        async with self._session.get(self._url) as response:
-            return (await response.json())["applications"][NAME]
+        return (await asyncio.to_thread(self._client.get_serve_details))["applications"][NAME]
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +88,12 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def deployment(cluster: Cluster, upstream: Upstream, tmp_path_factory) -> AsyncIterator[Deployment]:
+async def deployment(cluster: Cluster, upstream: Upstream, tmp_path_factory) -> Deployment:
     path = tmp_path_factory.mktemp("redeploy") / "document.yaml"
-    async with ClientSession() as session:
-        deployment = Deployment(session, cluster.dashboard, path, upstream.base_url)
-        deployment.write()
-        await deployment.deploy()
-        yield deployment
+    deployment = Deployment(cluster.dashboard, path, upstream.base_url)
+    deployment.write()
+    await deployment.deploy()
+    return deployment
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
