@@ -42,12 +42,14 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
 
     from graphs.app import compose
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         ray.init(address=address, namespace="serve", log_to_driver=True)
+        for number in (signal.SIGINT, signal.SIGTERM):  # only now: Ray has put its own in, and a shell's jobs ignore SIGINT
+            signal.signal(number, signal.default_int_handler)
+        application = compose(plan, types)
         ray_serve.start(http_options={"host": host, "port": port})
         try:
-            ray_serve.run(compose(plan, types), name=name, route_prefix="/")
+            ray_serve.run(application, name=name, route_prefix="/")
         except RuntimeError as error:  # what Ray raises for a deployment that failed; its message says why
             raise Unavailable(str(error)) from None
         print(_welcome(plan, documents, host, port), file=sys.stderr, flush=True)

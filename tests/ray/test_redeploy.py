@@ -18,6 +18,7 @@ from tests.upstream import Answer, Upstream, Wait, openai_events
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NAME = "redeployed"
+Replicas = dict[str, set[str]]
 
 DOCUMENT = """
     components:
@@ -56,15 +57,21 @@ class Deployment:
     def spoil(self) -> None:
         self._path.write_text(self._path.read_text().replace("stream_format: json", "stream_fromat: json", 1))
 
-    async def deploy(self, status: str = "RUNNING") -> dict[str, Any]:
-        """Have the file read again, wait for what becomes of it, and return the application."""
+    async def deploy(self) -> None:
+        """Have the file read again."""
         self._revision += 1
         args = {"config": str(self._path), "revision": self._revision}
         application = {"name": NAME, "route_prefix": "/", "import_path": "graphs.app:build", "args": args}
         await asyncio.to_thread(self._client.deploy_applications, {"applications": [application]})
-        return await until(self._application, lambda found: found["status"] == status)
 
-    async def replicas(self) -> dict[str, set[str]]:
+    async def reached(self, status: str = "RUNNING") -> dict[str, Any]:
+        """The application once it has this status, which it hasn't while old replicas finish what they have begun."""
+        return await until(
+            self._application,
+            lambda found: found["deployed_app_config"]["args"]["revision"] == self._revision and found["status"] == status,
+        )
+
+    async def replicas(self) -> Replicas:
         """The ids of the replicas that run, by deployment."""
         return {
             id: {each["replica_id"] for each in deployment["replicas"] if each["state"] == "RUNNING"}
@@ -93,6 +100,7 @@ async def deployment(cluster: Cluster, upstream: Upstream, tmp_path_factory) -> 
     deployment = Deployment(cluster.dashboard, path, upstream.base_url)
     deployment.write()
     await deployment.deploy()
+    await deployment.reached()
     return deployment
 
 
@@ -106,6 +114,7 @@ async def test_the_same_document_again_restarts_nothing(deployment):
     before = await deployment.replicas()
     assert set(before) == {"changes", "stays", "Ingress"}
     await deployment.deploy()
+    await deployment.reached()
     assert await deployment.replicas() == before
 
 
@@ -123,15 +132,18 @@ async def test_a_changed_component_restarts_alone_with_the_ingress_and_streams_u
             readings[id] = await begun(stack, api, id)
         deployment.write(version=2)
         await deployment.deploy()
-        after = await deployment.replicas()
+
+        def replaced(now: Replicas) -> bool:
+            return all(now.get(id) and not now[id] & before[id] for id in ("changes", "Ingress"))
+
+        after = await until(deployment.replicas, replaced)
         assert after["stays"] == before["stays"]
-        assert not after["changes"] & before["changes"]
-        assert not after["Ingress"] & before["Ingress"]
         for id in ("changes", "stays"):
             assert (await api.run(id)).body == data("before", " after") + END
         go_on.set()
         for reading in readings.values():
             assert await reading.rest() == data(" after") + END
+    await deployment.reached()
     versions = [call.headers["X-Version"] for call in upstream.calls if call.path == "/changes"]
     assert versions == ["1", "2"]
 
@@ -146,6 +158,7 @@ async def test_more_replicas_leave_those_there_are(deployment):
     before = await deployment.replicas()
     deployment.write(version=2, replicas=2)
     await deployment.deploy()
+    await deployment.reached()
     after = await deployment.replicas()
     assert after["changes"] == before["changes"]
     assert after["stays"] > before["stays"]
@@ -155,8 +168,12 @@ async def test_more_replicas_leave_those_there_are(deployment):
 async def test_a_document_with_a_mistake_is_refused_with_its_place_and_what_runs_goes_on(deployment, api):
     before = await deployment.replicas()
     deployment.spoil()
-    refused = await deployment.deploy(status="DEPLOY_FAILED")
-    assert "document.yaml:7:" in refused["message"]
+    await deployment.deploy()
+    refused = await deployment.reached("DEPLOY_FAILED")
+    assert "document.yaml:9:7: unknown key 'stream_fromat'" in refused["message"]
     assert "did you mean 'stream_format'?" in refused["message"]
-    assert await deployment.replicas() == before
     assert (await api.run("stays")).status == 200
+    deployment.write(version=2, replicas=2)
+    await deployment.deploy()
+    await deployment.reached()
+    assert await deployment.replicas() == before
