@@ -104,9 +104,13 @@ class ChannelCall:
             self._detach(_see_off(self._response, task, LEAVE if told else 0.0))
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
+        inlet = self._inlet
         try:
-            async for batch in self._inlet.batches():
-                yield batch
+            while (batch := inlet.take()) is not None:
+                if batch:
+                    yield batch
+                else:
+                    await inlet.news()
         except (Lost, Left, AnabranchError) as error:
             await self._settled(GRACE)
             raise self._as_error(error) from None

@@ -16,7 +16,7 @@ class Started:
     kind: Literal["started"] = "started"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every batch, and a frozen one takes three times as long
 class Delta:
     """Chunks of the result that were ready together. `name` is set when several streams run side by side."""
 

@@ -103,17 +103,26 @@ class Inlet:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield everything that is there, as often as there is something; raise what the stream failed with."""
-        while True:
-            if self._ready:
-                batch, self._ready = self._ready, []
-                self._give_back()
+        while (batch := self.take()) is not None:
+            if batch:
                 yield batch
-            elif self._error is not None:
-                raise self._error
-            elif self._ended:
-                return
             else:
-                await self._wait()
+                await self.news()
+
+    def take(self) -> Batch | None:
+        """Return what is there, maybe nothing yet; None at the end. Raise what the stream failed with."""
+        if self._ready:
+            batch, self._ready = self._ready, []
+            self._give_back()
+            return batch
+        if self._error is not None:
+            raise self._error
+        return None if self._ended else []
+
+    def news(self) -> asyncio.Future[None]:
+        """Return what is awaited until there may be more to take."""
+        self._news = asyncio.get_running_loop().create_future()
+        return self._news
 
     def deliver(self, kind: int, body: bytes) -> None:
         """Take a chunk's frame."""
@@ -183,8 +192,9 @@ class Inlet:
             self._news = None
 
     def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        news, self._news = self._news, None
+        if news is not None and not news.done():
+            news.set_result(None)
 
 
 class Outlet:

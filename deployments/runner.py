@@ -75,8 +75,10 @@ class _Flow:
         self._reader: asyncio.Task[Any] | None = None
         self._reader_depth = 0
         self._interrupted = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def events(self) -> AsyncGenerator[Event, None]:
+        self._loop = asyncio.get_running_loop()
         yield Started(self._run.id, self._workflow.id)
         self._start()
         notes: deque[Note] = deque(maxlen=NOTES_KEPT)
@@ -221,7 +223,7 @@ class _Flow:
 
     def _reads(self) -> None:
         """Remember who waits for the stream, so that a failure elsewhere can end the wait, as asyncio.timeout does."""
-        self._reader = task = asyncio.current_task()
+        self._reader = task = asyncio.current_task(self._loop)
         self._reader_depth = task.cancelling() if task is not None else 0
 
     def _was_interrupted(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,12 +65,20 @@ class Stream:
             if not is_empty(self._whole[0]):
                 yield [self._whole[0]]
             return
-        source = self._batches if self._root is None else self._changed(self._root)
+        source, steps, stepping = self._source(), [step for step, _ in self._steps], False
         try:
             async for batch in source:
-                yield batch
+                changed, stepping = batch, True
+                for step in steps:
+                    changed = step(changed)
+                stepping = False
+                if changed:
+                    yield changed
+            stepping = True
+            for rest in self._rest(steps):
+                yield rest
         except AnabranchError as error:
-            located = error if self._locate is None else self._locate(error)
+            located = self._blamed(error, stepping)
             if located is error:
                 raise
             raise located from error
@@ -143,29 +151,36 @@ class Stream:
     def through(self, step: Step, finish: Callable[[], Batch] | None = None) -> Stream:
         """Return the stream of what `step` makes of each batch, and at the end of what `finish` still has.
 
-        Steps on steps are applied in one loop: a layer of generators for each would be paid for every chunk.
+        Steps on steps are applied in one loop over the source: a generator for each would be paid for every chunk.
         """
-        root = self if self._root is None or self._locate is not None else self._root
+        plain = self._root is None or self._locate is not None
         stream = Stream(_no_batches(), self.aclose)
-        stream._root = root
-        stream._steps = (*(self._steps if root is not self else ()), (step, finish))
+        stream._root = self if plain else self._root
+        stream._steps = (*(() if plain else self._steps), (step, finish))
         return stream
 
-    async def _changed(self, root: Stream) -> AsyncGenerator[Batch, None]:
-        steps = [step for step, _ in self._steps]
-        async with aclosing(root.batches()) as batches:
-            async for batch in batches:
-                changed = batch
-                for step in steps:
-                    changed = step(changed)
-                if changed:
-                    yield changed
+    def _source(self) -> AsyncIterator[Batch]:
+        root = self._root
+        if root is None:
+            return self._batches
+        # What a kind of its own, or one with steps, makes of its source is not known here.
+        return root._batches if type(root) is Stream and not root._steps and root._whole is None else root.batches()
+
+    def _rest(self, steps: list[Step]) -> Iterator[Batch]:
+        """Yield what the steps still hold at the end, each carried through those after it."""
         for index, (_, finish) in enumerate(self._steps):
             rest = finish() if finish is not None else []
             for step in steps[index + 1 :]:
                 rest = step(rest)
             if rest:
                 yield rest
+
+    def _blamed(self, error: AnabranchError, stepping: bool) -> AnabranchError:
+        """Return the error as those say who know where the stream comes from; a step's own is not the source's."""
+        for stream in (None if stepping else self._root, self):
+            if stream is not None and stream._locate is not None:
+                error = stream._locate(error)
+        return error
 
 
 async def _no_batches() -> AsyncIterator[Batch]:

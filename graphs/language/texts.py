@@ -16,14 +16,22 @@ def decoded(stream: Stream) -> Stream:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def step(batch: Batch) -> Batch:
-        if all(type(chunk) is str for chunk in batch):  # by far the most; only bytes leave anything to decode
-            return batch if not decoder.getstate()[0] else [*_tail(decoder), *batch]
+        if is_text(batch) and not decoder.getstate()[0]:
+            return batch
         out: Batch = []
         for chunk in batch:
             _decode(chunk, decoder, out)
         return out
 
     return stream.through(step, lambda: _tail(decoder))
+
+
+def is_text(batch: Batch) -> bool:
+    """Whether there is nothing but text in it, as most often; a plain loop, for this runs for every chunk."""
+    for chunk in batch:  # noqa: SIM110
+        if type(chunk) is not str:
+            return False
+    return True
 
 
 def _decode(chunk: Chunk, decoder: codecs.IncrementalDecoder, out: Batch) -> None:

@@ -101,7 +101,7 @@ async def until(look: Callable[[], Awaitable[T]], fits: Callable[[T], object], w
     seen: Any = None
     try:
         async with asyncio.timeout(within):
-            while not fits(seen := await look()):
+            while not fits(seen := await look()):  # noqa: ASYNC110  (states of other processes tell nobody when they change)
                 await asyncio.sleep(INTERVAL)
     except TimeoutError:
         raise AssertionError(f"still {seen!r} after {within:g} s") from None

@@ -220,4 +220,3 @@ async def test_keys_of_the_environment_are_nowhere_in_the_api(apis):
         answer = await apis["several"].get(path)
         assert answer.status == 200
         assert not any(key in answer.body.decode() for key in KEYS.values())
-

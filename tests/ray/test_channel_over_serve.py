@@ -60,7 +60,6 @@ def deployed(latch: None):
     ]
     for each in plans:
         serve.run(bind(each, Drill, frozenset({SECRET})), name=each.id, route_prefix=None)
-    yield
 
 
 @pytest_asyncio.fixture(params=["channel", "lists"], loop_scope="module")

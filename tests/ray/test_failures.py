@@ -169,12 +169,11 @@ async def test_a_replica_killed_before_the_first_chunk_is_a_503(api, event):
 
 async def test_an_ingress_killed_in_the_middle_cuts_the_stream_stops_the_component_and_comes_back(api, event):
     async with asyncio.timeout(DEADLINE):
-        with pytest.raises(ClientError):
-            async with api.stream("one", do="wait", event=event) as reading:
-                await reading.event()
-                os.kill(await asyncio.to_thread(pid_of, "Ingress"), signal.SIGKILL)
-                assert not await reading.rest()
-                raise AssertionError("a cut stream looked like a whole one")
+        async with api.stream("one", do="wait", event=event) as reading:
+            await reading.event()
+            os.kill(await asyncio.to_thread(pid_of, "Ingress"), signal.SIGKILL)
+            with pytest.raises(ClientError):  # a body without its end: no client takes it for a whole one
+                await reading.rest()
         await told(f"{event} stopped")
 
     async def ask():
@@ -221,7 +220,9 @@ async def test_a_component_whose_setup_fails_fails_the_deployment_in_one_line(cl
         )
     status = serve.status().applications["broken"]
     assert status.status == "DEPLOY_FAILED"
-    said = f"<document>:2:3: component 'broken' could not be set up: RuntimeError: no such model, and the key is {SECRET}"
+    said = (
+        f"<document>:2:3: component 'broken' could not be set up: RuntimeError: no such model, and the key is {SECRET}"
+    )
     (line,) = [line for line in status.deployments["broken"].message.splitlines() if "could not be set up" in line]
     assert line.endswith(said)
     await asyncio.to_thread(serve.delete, "broken")

@@ -148,7 +148,13 @@ async def test_serve_run_serves_its_config_with_ray_s_own_flags_and_ends(tmp_pat
         assert config["http_options"]["port"] == 8080, "the streaming page's curl commands name it"
         config["http_options"]["port"] = port
         (tmp_path / "serve_config.yaml").write_text(yaml.safe_dump(config))
-        return ["env", *(f"{flag}=0" for flag in FAST), str(SCRIPTS / "serve"), "run", str(tmp_path / "serve_config.yaml")]
+        return [
+            "env",
+            *(f"{flag}=0" for flag in FAST),
+            str(SCRIPTS / "serve"),
+            "run",
+            str(tmp_path / "serve_config.yaml"),
+        ]
 
     with serving(System("serve-run", "serve run", command, on_ray=False)) as server:
         async with calling(server.url.rstrip("/")) as api:

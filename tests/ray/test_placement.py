@@ -23,6 +23,7 @@ TYPES = {**registry(), "drill": Drill}
 
 DOCUMENT = """
     controller:
+      replicas: 2
       max_concurrent_count: 50
       max_queued: 10
       runtime_env: {env_vars: {DRILL_SAYS: ingress}}
@@ -102,6 +103,14 @@ async def test_environment_variables_reach_the_replicas_of_their_component_alone
     assert [each["says"] for each in (await seen(api, "right")).values()] == [None]
 
 
+async def test_every_replica_of_the_ingress_answers_over_a_connection_of_its_own(api):
+    async def channels() -> int:
+        (replica,) = (await seen(api, "left")).values()
+        return replica["channels"]
+
+    await until(channels, lambda count: count == 2)
+
+
 async def test_resources_arrive_in_serve_s_configuration(asked):
     options = asked["wholes"]["ray_actor_options"]
     assert (options["num_gpus"], options["num_cpus"], options["memory"]) == (1, 0.1, 100 * 2**20)
@@ -114,6 +123,7 @@ async def test_limits_arrive_in_serve_s_configuration(asked):
 
 
 async def test_the_ingress_takes_more_than_its_runs_so_that_refusals_and_health_checks_get_in(asked):
+    assert asked["Ingress"]["num_replicas"] == 2
     assert asked["Ingress"]["max_ongoing_requests"] > 60
     assert asked["Ingress"]["ray_actor_options"]["runtime_env"]["env_vars"] == {"DRILL_SAYS": "ingress"}
 

@@ -68,7 +68,9 @@ class Deployment:
         """The application once it has this status, which it hasn't while old replicas finish what they have begun."""
         return await until(
             self._application,
-            lambda found: found["deployed_app_config"]["args"]["revision"] == self._revision and found["status"] == status,
+            lambda found: (
+                found["deployed_app_config"]["args"]["revision"] == self._revision and found["status"] == status
+            ),
         )
 
     async def replicas(self) -> Replicas:
@@ -127,7 +129,10 @@ async def test_a_changed_component_restarts_alone_with_the_ingress_and_streams_u
         readings = {}
         for id in ("changes", "stays"):
             steps = openai_events(["before", " after"])
-            answers = (Answer([*steps[:2], Wait(go_on), *steps[2:]], "text/event-stream"), Answer(steps, "text/event-stream"))
+            answers = (
+                Answer([*steps[:2], Wait(go_on), *steps[2:]], "text/event-stream"),
+                Answer(steps, "text/event-stream"),
+            )
             upstream.queue(f"/{id}", *answers)
             readings[id] = await begun(stack, api, id)
         deployment.write(version=2)
