@@ -125,7 +125,7 @@ class Answerer:
         action = self._action(question.action)
         names: dict[str, Value] = {
             "input": question.input,
-            "run": {"id": question.run_id},
+            "run": {"id": question.run_id, "workflow": question.workflow},
             "session": {"id": question.session_id},
         }
         input = await render_input(action, self._component.Input, names, self._plan.id)

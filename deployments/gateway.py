@@ -144,8 +144,8 @@ def new_run_id(now: float) -> str:
 def _unknown(id: str, known: list[str]) -> str:
     shown = id if len(id) <= LONGEST_SHOWN else f"{id[: LONGEST_SHOWN - 1]}…"
     near = closest(id, known)
-    hint = f"did you mean '{near}'? " if near else ""
-    return f"there is no workflow '{shown}'; {hint}{f'The workflows are {_listed(known)}' if known else 'the document has none'}"
+    rest = f"the workflows are {_listed(known)}" if known else "the document has none"
+    return f"there is no workflow '{shown}'; " + (f"did you mean '{near}'? T{rest[1:]}" if near else rest)
 
 
 def _listed(known: list[str]) -> str:

@@ -59,7 +59,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         invoke = handles_invoke(self._handles, secrets=self._plan.secrets)
         gateway = Gateway(self._plan, invoke, self._ready)
-        redact_logs(gateway.redactor, "", "ray", "ray.serve")
+        redact_logs(gateway.redactor)
         return build_app(gateway, invoke.aclose)
 
     async def _ready(self) -> dict[str, str | None]:

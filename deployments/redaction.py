@@ -68,7 +68,16 @@ class Redaction(logging.Filter):
         return True
 
 
-def redact_logs(redactor: Redactor, *loggers: str) -> None:
-    """Have everything that these loggers' handlers write redacted."""
-    for handler in [handler for name in loggers for handler in logging.getLogger(name).handlers]:
+def redact_logs(redactor: Redactor) -> None:
+    """Send what a replica logs under `anabranch` to its own log in Ray, and redact all that is written there.
+
+    Ray sets up its own logger alone: without this, ours would go to stderr, past every filter.
+    """
+    ours, rays = logging.getLogger("anabranch"), logging.getLogger("ray.serve")
+    if rays.handlers:
+        ours.handlers = list(rays.handlers)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
+    loggers = (logging.getLogger(), logging.getLogger("ray"), rays, ours)
+    for handler in {id(handler): handler for logger in loggers for handler in logger.handlers}.values():
         handler.addFilter(Redaction(redactor))

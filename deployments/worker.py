@@ -57,7 +57,7 @@ class Worker:
 
     async def __init__(self, plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> None:
         redactor = Redactor(secrets)
-        redact_logs(redactor, "", "ray", "ray.serve")
+        redact_logs(redactor)
         self._component = await _set_up(plan, component, redactor)
         self._answerer = Answerer(plan, self._component, redactor)
         self._dialer = Dialer()

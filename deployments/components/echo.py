@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
+from itertools import chain, repeat
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -56,37 +57,35 @@ class Echo(Component[ComponentConfig, EchoInput]):
         start = now() + input.delay
         await sleep(input.delay)
         sent = 0
-        async with aclosing(_answer(input)) as chunks:
-            async for chunk in chunks:
-                if sent == input.fail_after:
-                    break
-                # On the clock, not after the last chunk: the pace doesn't drift with the work between. Without a pace the
-                # other calls still get their turn, as they do between two tokens of a model.
-                await sleep(max(0.0, start + sent * input.interval - now()) if input.interval else 0)
-                yield chunk
-                sent += not isinstance(chunk, Note)
-        if sent == input.fail_after:
-            raise ComponentFailed(f"asked to fail after {sent} chunks")
+        async with aclosing(_batches(input)) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    _fail_if_asked(sent, input)
+                    # On the clock, not after the last chunk: the pace doesn't drift with the work between. Without a pace
+                    # the other calls still get their turn, as they do between two tokens of a model.
+                    await sleep(max(0.0, start + sent * input.interval - now()) if input.interval else 0)
+                    yield chunk
+                    sent += not isinstance(chunk, Note)
+        _fail_if_asked(sent, input)
 
 
-async def _answer(input: EchoInput) -> AsyncGenerator[Chunk]:
+def _fail_if_asked(sent: int, input: EchoInput) -> None:
+    if sent == input.fail_after:
+        raise ComponentFailed(f"asked to fail after {sent} chunks")
+
+
+async def _batches(input: EchoInput) -> AsyncGenerator[Iterable[Chunk]]:
     text: Any = input.text
     if isinstance(text, Stream):
         if input.streaming and input.repeat == 1:
-            try:
-                async for batch in text.batches():
-                    for chunk in batch:
-                        yield chunk
-            finally:
-                await text.aclose()
+            async with aclosing(text.batches()) as batches:
+                async for batch in batches:
+                    yield batch
             return
         text = await text.join()
     if not isinstance(text, str):
-        yield Whole(text)
+        yield [Whole(text)]
     elif not input.streaming:
-        yield Whole(text * input.repeat)
+        yield [Whole(text * input.repeat)]
     else:
-        words = _WORD.findall(text)
-        for _ in range(input.repeat):
-            for word in words:
-                yield word
+        yield chain.from_iterable(repeat(_WORD.findall(text), input.repeat))

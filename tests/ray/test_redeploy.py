@@ -120,9 +120,7 @@ async def test_the_same_document_again_restarts_nothing(deployment):
     assert await deployment.replicas() == before
 
 
-async def test_a_changed_component_restarts_alone_with_the_ingress_and_streams_under_way_end_well(
-    deployment, api, upstream
-):
+async def test_a_changed_component_restarts_alone_with_the_ingress_and_no_stream_is_cut(deployment, api, upstream):
     go_on = asyncio.Event()
     before = await deployment.replicas()
     async with asyncio.timeout(2 * DEADLINE), AsyncExitStack() as stack:
@@ -135,6 +133,7 @@ async def test_a_changed_component_restarts_alone_with_the_ingress_and_streams_u
             )
             upstream.queue(f"/{id}", *answers)
             readings[id] = await begun(stack, api, id)
+        meanwhile = asyncio.create_task(asking(api, "stays", go_on))
         deployment.write(version=2)
         await deployment.deploy()
 
@@ -148,6 +147,7 @@ async def test_a_changed_component_restarts_alone_with_the_ingress_and_streams_u
         go_on.set()
         for reading in readings.values():
             assert await reading.rest() == data(" after") + END
+        assert set(await meanwhile) == {data("before", " after") + END}
     await deployment.reached()
     versions = [call.headers["X-Version"] for call in upstream.calls if call.path == "/changes"]
     assert versions == ["1", "2"]
@@ -157,6 +157,14 @@ async def begun(stack: AsyncExitStack, api: Api, workflow: str) -> Reading:
     reading = await stack.enter_async_context(api.stream(workflow))
     assert await reading.event() == data("before")
     return reading
+
+
+async def asking(api: Api, workflow: str, enough: asyncio.Event) -> list[bytes]:
+    """Ask again and again until there is enough; return every answer."""
+    answers = []
+    while not enough.is_set():
+        answers.append((await api.run(workflow)).body)
+    return answers
 
 
 async def test_more_replicas_leave_those_there_are(deployment):
