@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from graphs.language import LanguageError, bindings, parse, references, resolve_env, typed
 from graphs.language.nodes import Binding, Constant, ListTemplate, MappingTemplate, Offsets, Reference, Template, Text
@@ -137,15 +138,20 @@ def _with_source(template: Template, node: Scalar) -> Template:
     """Note in every binding where it stands, for the errors of a run."""
     match template.kind:
         case "binding":
-            return dataclasses.replace(template, source=str(span_in(node, template.at)))
+            return dataclasses.replace(template, source=_place(span_in(node, template.at)))
         case "text":
             parts = tuple(
-                part if isinstance(part, str) else dataclasses.replace(part, source=str(span_in(node, part.at)))
+                part if isinstance(part, str) else dataclasses.replace(part, source=_place(span_in(node, part.at)))
                 for part in template.parts
             )
             return Text(parts)
         case _:
             return template
+
+
+def _place(span: Span) -> str:
+    """Return where it is without the folder: callers of the API are told, and the server's folders are not theirs to know."""
+    return f"{PurePath(span.source.name).name}:{span.line}:{span.column}"
 
 
 @dataclass(frozen=True)
