@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
-from deployments.crossing import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.flow import Left, Lost
-from deployments.leaves import joined
+from deployments.crossing.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.redaction import Redactor
 from deployments.rendering import render_input
+from deployments.running.leaves import joined
+from deployments.wire.flow import Left, Lost
 from graphs.component import Component, Whole
 from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable
 from graphs.language import Scope, references, render

@@ -12,9 +12,9 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from deployments.connection import TOKEN_BYTES, Connection
-from deployments.flow import Inlet, Lost, Outlet
-from deployments.tls import dialing, listening
+from deployments.wire.connection import TOKEN_BYTES, Connection
+from deployments.wire.flow import Inlet, Lost, Outlet
+from deployments.wire.tls import dialing, listening
 
 STRANGERS = 64
 """Connections that may be open without having said hello."""

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, aclosing
 
 from deployments import events, runner
 from deployments.admission import Admission
-from deployments.calls import Invoke
 from deployments.events import Delta, Event, Failed, Finished, Run
 from deployments.joining import Joining
 from deployments.redaction import Redactor
+from deployments.running.calls import Invoke
 from graphs.errors import BadRequest, Cancelled, NotFound, Overloaded
 from graphs.plan import Controller, Plan, WorkflowPlan
 from graphs.stream import Value

@@ -11,12 +11,12 @@ from typing import Any
 import ray
 from ray.serve.handle import DeploymentHandle
 
-from deployments.call_failures import call_failure
 from deployments.channel import Listener
-from deployments.channel_call import GRACE, ChannelCall
-from deployments.crossing import NoChannel
+from deployments.crossing.channel_call import GRACE, ChannelCall
+from deployments.crossing.failures import call_failure
+from deployments.crossing.list_call import ListCalls
+from deployments.crossing.messages import NoChannel
 from deployments.events import Invocation
-from deployments.list_call import ListCalls
 from deployments.redaction import Redactor
 from deployments.worker import CHANNEL_FLAG
 from graphs.errors import AnabranchError, NotFound

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from deployments.leaves import joined
+from deployments.running.leaves import joined
 from graphs.component import ActionInput, TakesStream
 from graphs.errors import InvalidInput
 from graphs.language import Scope, kind_of, render
@@ -18,7 +18,7 @@ from graphs.language.nodes import Binding, MappingTemplate, Reference, Template
 from graphs.plan import ActionPlan
 from graphs.stream import Stream, Value
 from graphs.suggest import closest
-from graphs.validation.words import EXPECTED
+from graphs.validation.words import expectation
 
 
 async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:
@@ -110,22 +110,13 @@ def _hint(source: tuple[str | int, ...], sent: Value) -> str:
 
 
 def _expected(error: ErrorDetails) -> str | None:
-    context = error.get("ctx", {})
     match error["type"]:
         case "missing" | "extra_forbidden" | "value_error" | "assertion_error":
             return None
-        case "greater_than_equal":
-            return f"{context['ge']:g} or more"
-        case "greater_than":
-            return f"more than {context['gt']:g}"
-        case "less_than_equal":
-            return f"at most {context['le']:g}"
-        case "less_than":
-            return f"less than {context['lt']:g}"
         case "literal_error" | "enum":
-            return f"one of {context['expected']}"
-        case kind:
-            return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+            return f"one of {error.get('ctx', {})['expected']}"
+        case _:
+            return expectation(error)
 
 
 def _value_at(value: Any, loc: tuple[int | str, ...]) -> Value:

@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from deployments import events
-from deployments.blame import foreseen, located, siblings
-from deployments.calls import Invoke, Site
-from deployments.clock import Clock
 from deployments.events import Delta, Event, Failed, Finished, JobDone, Run, Started
-from deployments.outbox import Outbox
-from deployments.result import Result
-from deployments.schedule import Locate, Schedule
-from deployments.wiring import wire
+from deployments.running.blame import foreseen, located, siblings
+from deployments.running.calls import Invoke, Site
+from deployments.running.clock import Clock
+from deployments.running.outbox import Outbox
+from deployments.running.result import Result
+from deployments.running.schedule import Locate, Schedule
+from deployments.running.wiring import wire
 from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, TimedOut
 from graphs.plan import Job, Plan
 from graphs.stream import Batch, Note, Stream, Value

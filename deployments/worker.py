@@ -13,8 +13,8 @@ from ray.serve import Application
 
 from deployments.answering import Answerer
 from deployments.channel import Dialer, Unreachable
-from deployments.connection import Connection
-from deployments.crossing import (
+from deployments.crossing.lists import Item, answer_in_lists
+from deployments.crossing.messages import (
     LARGE,
     Answered,
     Erred,
@@ -28,11 +28,11 @@ from deployments.crossing import (
     replace,
     size_of,
 )
-from deployments.flow import Left, Lost, Outlet
-from deployments.lists import Item, answer_in_lists
 from deployments.redaction import Redactor, redact_logs
 from deployments.replicas import serve_options
 from deployments.versions import fingerprint, pin
+from deployments.wire.connection import Connection
+from deployments.wire.flow import Left, Lost, Outlet
 from graphs.component import Component, Setup
 from graphs.errors import AnabranchError, Unavailable
 from graphs.plan import ComponentPlan

@@ -44,7 +44,10 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
 
     try:
         ray.init(address=address, namespace="serve", log_to_driver=True)
-        for number in (signal.SIGINT, signal.SIGTERM):  # only now: Ray has put its own in, and a shell's jobs ignore SIGINT
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # only now: Ray has put its own in, and a shell's jobs ignore SIGINT
             signal.signal(number, signal.default_int_handler)
         application = compose(plan, types)
         ray_serve.start(http_options={"host": host, "port": port})

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from deployments.channel import Dialer, Listener
-from deployments.connection import Connection
-from deployments.flow import Inlet, Outlet
+from deployments.wire.connection import Connection
+from deployments.wire.flow import Inlet, Outlet
 
 
 class Pair:

@@ -13,12 +13,12 @@ with warnings.catch_warnings():
     from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
     from deployments import channel_call
-    from deployments.channel_call import ChannelCall
+    from deployments.crossing.channel_call import ChannelCall
 
-from deployments.crossing import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
+from deployments.crossing.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
 from deployments.events import Invocation, Run
-from deployments.flow import Outlet
 from deployments.redaction import Redactor
+from deployments.wire.flow import Outlet
 from graphs.errors import Cancelled, ComponentFailed, Overloaded, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Stream
 from tests.channel.conftest import Pair

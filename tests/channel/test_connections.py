@@ -4,11 +4,12 @@ import logging
 
 import pytest
 
-from deployments import channel, connection
+from deployments import channel
 from deployments.channel import Address, Dialer, Listener, Unreachable
-from deployments.connection import MAGIC, TOKEN_BYTES
-from deployments.flow import HALF, WINDOW, Lost
-from deployments.frames import CREDIT, END, ERR, HELLO, JSON, OPEN, RESET, TEXT, encode_number, header
+from deployments.wire import connection
+from deployments.wire.connection import MAGIC, TOKEN_BYTES
+from deployments.wire.flow import HALF, WINDOW, Lost
+from deployments.wire.frames import CREDIT, END, ERR, HELLO, JSON, OPEN, RESET, TEXT, encode_number, header
 from tests.channel.conftest import Pair, connected, read, send
 
 

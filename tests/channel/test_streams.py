@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from deployments.flow import BURST, COST, HALF, WINDOW, Left, Lost, Outlet
-from deployments.frames import CREDIT, END, MAX_FRAME, RESET, TEXT, decode_number, encode_number
+from deployments.wire.flow import BURST, COST, HALF, WINDOW, Left, Lost, Outlet
+from deployments.wire.frames import CREDIT, END, MAX_FRAME, RESET, TEXT, decode_number, encode_number
 from graphs.errors import ComponentFailed, TooLarge, UpstreamFailed
 from graphs.stream import Note
 from tests.channel.conftest import Pair, collect, read, send
@@ -290,7 +290,7 @@ async def test_a_paused_socket_holds_producers_back():
 
 
 async def test_credit_comes_back_when_half_the_window_is_read():
-    from deployments.flow import Inlet
+    from deployments.wire.flow import Inlet
 
     wire = Wire()
     inlet = Inlet(1)

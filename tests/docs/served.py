@@ -8,10 +8,10 @@ from typing import Any
 
 from deployments.answering import Answerer
 from deployments.api import build_app
-from deployments.crossing import Answered, Erred, Question
+from deployments.crossing.lists import Basket
+from deployments.crossing.messages import Answered, Erred, Question
 from deployments.events import Invocation
 from deployments.gateway import Gateway
-from deployments.lists import Basket
 from deployments.redaction import Redactor
 from graphs.component import Registry, Setup
 from graphs.errors import from_data

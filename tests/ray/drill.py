@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from deployments.connection import Connection
+from deployments.wire.connection import Connection
 from graphs.component import (
     ActionInput,
     Chunk,

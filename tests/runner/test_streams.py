@@ -5,8 +5,8 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments import share as sharing
 from deployments.events import Delta, Failed, Finished, JobDone, Started
+from deployments.running import share as sharing
 from graphs.errors import ComponentFailed, TooLarge
 from graphs.stream import Note, Stream
 from tests.runner.builders import (

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from deployments.answering import Answerer
-from deployments.crossing import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.flow import Left, Lost
-from deployments.lists import Basket
+from deployments.crossing.lists import Basket
+from deployments.crossing.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.redaction import Redactor
+from deployments.wire.flow import Left, Lost
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
 from graphs.errors import UpstreamFailed
 from graphs.language import parse

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from deployments.items import like, raw
+from deployments.running.items import like, raw
 from graphs.stream import Batch, Note, Stream, Value
 
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
-from deployments.frames import (
+from deployments.wire.frames import (
     CREDIT,
     END,
     ERR,

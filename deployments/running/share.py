@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from deployments.blame import foreseen
-from deployments.items import like, raw, weight
+from deployments.running.blame import foreseen
+from deployments.running.items import like, raw, weight
 from graphs.errors import AnabranchError, TooLarge
 from graphs.stream import MAX_WHOLE, Batch, Stream
 

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from deployments.blame import foreseen, siblings
-from deployments.calls import Names, Site, call, mapped
-from deployments.items import End, Items
-from deployments.leaves import Opened, joined
+from deployments.running.blame import foreseen, siblings
+from deployments.running.calls import Names, Site, call, mapped
+from deployments.running.items import End, Items
+from deployments.running.leaves import Opened, joined
 from graphs.errors import AnabranchError, InvalidInput
 from graphs.language import Scope, kind_of, render, truth
 from graphs.plan import ForEachJob

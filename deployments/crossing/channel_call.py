@@ -14,13 +14,23 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.call_failures import call_failure
 from deployments.channel import Listener
-from deployments.crossing import LARGE, Answered, Erred, NoChannel, Question, Reply, ReplyTo, Streamed, to_bytes
+from deployments.crossing.failures import call_failure
+from deployments.crossing.messages import (
+    LARGE,
+    Answered,
+    Erred,
+    NoChannel,
+    Question,
+    Reply,
+    ReplyTo,
+    Streamed,
+    to_bytes,
+)
+from deployments.crossing.offers import Offers
 from deployments.events import Invocation
-from deployments.flow import Left, Lost
-from deployments.offers import Offers
 from deployments.redaction import Redactor
+from deployments.wire.flow import Left, Lost
 from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value
 

@@ -89,7 +89,10 @@ def located(error: AnabranchError, workflow: str, job: Job | None = None) -> Ana
     if job is not None:
         where, details = f"{where}, job '{job.id}'", {**details, "job": job.id}
     if isinstance(job, CallJob | ForEachJob):
-        where, details = f"{where}, component '{job.call.component}'", {**details, "component": job.call.component}
+        details = {**details, "component": job.call.component}
+        component = f"component '{job.call.component}'"
+        if not error.message.startswith(component):  # a component's own failures say so themselves
+            where = f"{where}, {component}"
     return error.at(where, **details)
 
 

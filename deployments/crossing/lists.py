@@ -13,8 +13,8 @@ from typing import Any
 import ray
 
 from deployments.answering import Answerer, Sink
-from deployments.crossing import Question, Reply
-from deployments.flow import COST
+from deployments.crossing.messages import Question, Reply
+from deployments.wire.flow import COST
 from graphs.errors import AnabranchError
 from graphs.stream import Batch, Chunk
 

@@ -7,8 +7,8 @@ import logging
 from contextlib import aclosing
 
 from deployments.channel import Listener
-from deployments.crossing import StreamRef, replace
-from deployments.flow import Left, Lost, Outlet
+from deployments.crossing.messages import StreamRef, replace
+from deployments.wire.flow import Left, Lost, Outlet
 from graphs.errors import AnabranchError
 from graphs.stream import Stream, Value
 

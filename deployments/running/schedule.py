@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any, Literal
 
-from deployments import jobs
-from deployments.blame import foreseen, located, worth_retrying
-from deployments.calls import Names, Site
 from deployments.events import JobDone
-from deployments.jobs import Answer
-from deployments.leaves import Opened, begun, copies, drain, joined, streams_in
-from deployments.share import share
-from deployments.wiring import Inputs, Wiring
+from deployments.running import jobs
+from deployments.running.blame import foreseen, located, worth_retrying
+from deployments.running.calls import Names, Site
+from deployments.running.jobs import Answer
+from deployments.running.leaves import Opened, begun, copies, drain, joined, streams_in
+from deployments.running.share import share
+from deployments.running.wiring import Inputs, Wiring
 from graphs.errors import AnabranchError
 from graphs.language import Scope, render, truth
 from graphs.plan import Job, WorkflowPlan

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, aclosing
 
-from deployments.blame import siblings
 from deployments.events import Delta
-from deployments.leaves import copies, drain, joined, streams_in
-from deployments.outbox import Outbox
-from deployments.schedule import RESULT, Outcome, Schedule
-from deployments.wiring import Wiring
+from deployments.running.blame import siblings
+from deployments.running.leaves import copies, drain, joined, streams_in
+from deployments.running.outbox import Outbox
+from deployments.running.schedule import RESULT, Outcome, Schedule
+from deployments.running.wiring import Wiring
 from graphs.errors import NoResult
 from graphs.language import Scope, bindings, render
 from graphs.language.nodes import Template

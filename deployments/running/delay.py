@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from deployments.clock import Clock
+from deployments.running.clock import Clock
 from graphs.errors import InvalidInput
 from graphs.language import Scope, kind_of, render
 from graphs.plan import DelayJob

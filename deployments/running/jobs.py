@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from deployments.calls import Names, Site, call, mapped
-from deployments.delay import delay
-from deployments.for_each import for_each
-from deployments.leaves import Opened
+from deployments.running.calls import Names, Site, call, mapped
+from deployments.running.delay import delay
+from deployments.running.for_each import for_each
+from deployments.running.leaves import Opened
 from graphs.language import Scope, render, truth
 from graphs.language.nodes import Binding, Comparison, Reference
 from graphs.plan import CallJob, Case, DelayJob, ForEachJob, IfJob, Job, RandomJob, SwitchJob

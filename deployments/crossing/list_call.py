@@ -11,13 +11,13 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.call_failures import call_failure
-from deployments.channel_call import GRACE, asked
-from deployments.crossing import Answered, Erred, Streamed, to_bytes
+from deployments.crossing.channel_call import GRACE, asked
+from deployments.crossing.failures import call_failure
+from deployments.crossing.lists import STEP, Item, start_progress
+from deployments.crossing.messages import Answered, Erred, Streamed, to_bytes
 from deployments.events import Invocation
-from deployments.leaves import joined
-from deployments.lists import STEP, Item, start_progress
 from deployments.redaction import Redactor
+from deployments.running.leaves import joined
 from graphs.errors import AnabranchError, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value
 

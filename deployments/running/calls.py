@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from deployments.clock import Clock
 from deployments.events import Invocation, Run
-from deployments.leaves import Opened, drain, joined
-from deployments.share import Spawn
+from deployments.running.clock import Clock
+from deployments.running.leaves import Opened, drain, joined
+from deployments.running.share import Spawn
 from graphs.language import Scope, references, render
 from graphs.language.nodes import Template
 from graphs.plan import Call, ComponentCall, WorkflowCall

@@ -10,8 +10,8 @@ import struct
 from contextlib import suppress
 from typing import Protocol, cast
 
-from deployments.flow import WHOLE, Inlet, Left, Lost, Outlet
-from deployments.frames import (
+from deployments.wire.flow import WHOLE, Inlet, Left, Lost, Outlet
+from deployments.wire.frames import (
     CREDIT,
     END,
     ERR,

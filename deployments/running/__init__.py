@@ -1,0 +1,1 @@
+"""One run under way: its jobs, their streams, and how they end. Its face is `deployments.runner`."""
