@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     from ray.exceptions import ActorUnavailableError
     from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
-    from deployments import channel_call
+    from deployments.crossing import channel_call
     from deployments.crossing.channel_call import ChannelCall
 
 from deployments.crossing.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
