@@ -62,22 +62,17 @@ class Client:
 
     async def write(self, body: bytes) -> None:
         """Send a piece of the body at once; returns when the client's connection takes more."""
-        if self._zip is not None:
-            async with self._writing:
-                await self._write(self._zip.flushed(body))
-            return
+        zip = self._zip
+        if zip is not None:
+            await self._writing.acquire()
+            body = zip.flushed(body)
         self._under_way = True
-        await self._body({"type": "http.response.body", "body": body, "more_body": True})
-        self._under_way = False
-        self._spoke = self._clock()
-        self._written += 1
-        if self._written % BURST == 0:
-            await asyncio.sleep(0)
-
-    async def _write(self, body: bytes) -> None:
-        self._under_way = True
-        await self._body({"type": "http.response.body", "body": body, "more_body": True})
-        self._under_way = False
+        try:
+            await self._body({"type": "http.response.body", "body": body, "more_body": True})
+        finally:
+            self._under_way = False
+            if zip is not None:
+                self._writing.release()
         self._spoke = self._clock()
         self._written += 1
         if self._written % BURST == 0:
