@@ -10,16 +10,27 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from deployments.gateway import Gateway
+from deployments.http.client import STRAIGHT
 from deployments.http.compression import Compression
 from deployments.http.cors import Cors
 from deployments.http.errors import install_handlers
-from deployments.http.guards import AnswerHead, CatchFaults, KeepStraight, LimitBody
+from deployments.http.guards import AnswerHead, CatchFaults, LimitBody
 from deployments.transports import routers
 from graphs.plan import Controller
 
 _DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
+
+
+class Api(FastAPI):
+    """The application; it keeps the server's `send` for the pieces of streams, which go past all layers, Starlette's too."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        scope[STRAIGHT] = send
+        await super().__call__(scope, receive, send)
 
 
 def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = None) -> FastAPI:
@@ -31,7 +42,7 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         if close is not None:
             await close()
 
-    app = FastAPI(
+    app = Api(
         title=gateway.controller.name or "anabranch",
         description=_DESCRIPTION,
         version=version("anabranch"),
@@ -50,7 +61,6 @@ def _middleware(controller: Controller) -> list[Middleware]:
     """Return the layers, the outermost first: refusals of the inner ones are marked for browsers and compressed too."""
     cors = [Middleware(Cors, controller.origins)] if controller.origins else []
     return [
-        Middleware(KeepStraight),
         *cors,
         Middleware(CatchFaults),
         Middleware(AnswerHead),

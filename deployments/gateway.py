@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing
 
 from deployments import events, runner
 from deployments.admission import Admission
@@ -13,13 +12,10 @@ from deployments.events import Delta, Event, Failed, Finished, Run
 from deployments.joining import Joining
 from deployments.redaction import Redactor
 from deployments.running.calls import Invoke
-from graphs.errors import BadRequest, Cancelled, NotFound, Overloaded
+from graphs.errors import BadRequest, Cancelled, NotFound
 from graphs.plan import Controller, Plan, WorkflowPlan
 from graphs.stream import Value
 from graphs.suggest import closest
-
-Runner = Callable[[Plan, Run, Invoke], AsyncGenerator[Event, None]]
-"""What `deployments.runner.run` is."""
 
 Ready = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Asks every component, by its id, whether it can be called: None for yes, else what is amiss."""
@@ -40,14 +36,12 @@ class Gateway:
         invoke: Invoke,
         ready: Ready = _always,
         *,
-        run: Runner = runner.run,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.plan = plan
         self.ready = ready
         self.redactor = Redactor(plan.secrets)
         self._invoke = invoke
-        self._run = run
         self._now = now
         options = plan.controller.options
         self._admission = Admission(options.max_concurrent_count, options.max_queued)
@@ -86,18 +80,8 @@ class Gateway:
         workflow = self.workflow(workflow_id)
         now = self._now()
         run = Run(new_run_id(now), workflow.id, input, session_id, deadline, now)
-        return Running(run, workflow, self._events(run))
-
-    async def _events(self, run: Run) -> AsyncGenerator[Event, None]:
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(self._admission.place())
-            except Overloaded as overloaded:
-                yield Failed(overloaded)
-                return
-            told = await stack.enter_async_context(aclosing(self._run(self.plan, run, self._invoke)))
-            async for event in told:
-                yield Failed(self.redactor.error(event.error)) if isinstance(event, Failed) else event
+        told = runner.run(self.plan, run, self._invoke, place=self._admission.place(), redact=self.redactor.error)
+        return Running(run, workflow, told)
 
 
 class Running:

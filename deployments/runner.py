@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -20,13 +20,15 @@ from deployments.running.outbox import Outbox
 from deployments.running.result import Result
 from deployments.running.schedule import Locate, Schedule
 from deployments.running.wiring import wire
-from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, TimedOut
+from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, Overloaded, TimedOut
 from graphs.plan import Job, Plan
 from graphs.stream import Batch, Note, Stream, Value
 
 __all__ = ["Clock", "Invoke", "run"]
 
 logger = logging.getLogger("anabranch.run")
+
+Redact = Callable[[AnabranchError], AnabranchError]
 
 GRACE = 10.0
 """Seconds a cancelled component may take to stop before the run ends without it."""
@@ -36,15 +38,24 @@ NOTES_KEPT = 256
 
 
 def run(
-    plan: Plan, run: Run, invoke: Invoke, *, clock: Clock | None = None, chance: Callable[[], float] = random.random
+    plan: Plan,
+    run: Run,
+    invoke: Invoke,
+    *,
+    clock: Clock | None = None,
+    chance: Callable[[], float] = random.random,
+    place: AbstractAsyncContextManager[None] | None = None,
+    redact: Redact = lambda error: error,
 ) -> AsyncGenerator[Event, None]:
     """Run a workflow and yield its events: Started, JobDone and Delta as they come, then one of the three ends.
+
+    It holds `place` from before its start until after its end; there may be none left. A failure is told as `redact` gives it.
 
     Closing the generator, or cancelling the task that reads it, cancels every job and closes every stream,
     and waits until that is done. A result that streams is read only as fast as its events are. `invoke` closes the
     streams in an Invocation's input when it has done with them.
     """
-    return _Flow(plan, run, invoke, clock or Clock(), chance).events()
+    return _Flow(plan, run, invoke, clock or Clock(), chance).events(place or nullcontext(), redact)
 
 
 class _Flow:
@@ -73,44 +84,48 @@ class _Flow:
         """Nobody reads the events any more."""
         self._timer: asyncio.TimerHandle | None = None
         self._reader: asyncio.Task[Any] | None = None
+        """Who waits for the stream."""
         self._reader_depth = 0
         self._interrupted = False
-        self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        self._loop = asyncio.get_running_loop()
-        yield Started(self._run.id, self._workflow.id)
-        self._start()
-        notes: deque[Note] = deque(maxlen=NOTES_KEPT)
-        try:
-            with foreseen(self._run.id):
-                while (news := await self._outbox.next()) is not None:
-                    if not isinstance(news, Stream):
-                        if isinstance(news, Delta):
-                            _gather(news.chunks, notes)
-                        yield news
-                        continue
-                    # The hot path: between the stream and whoever reads the events there is no task, no queue.
-                    async with aclosing(news.batches()) as batches:
-                        self._reads()
-                        async for batch in batches:
-                            self._reader = None
-                            _gather(batch, notes)
-                            yield Delta(batch)
-                            if self._error is not None:
-                                break
-                            self._reads()
-                    self._reader = None
-                    await self._result.close()
-        except asyncio.CancelledError:
-            if not self._was_interrupted():
-                raise
-        except AnabranchError as error:
-            self._fail(located(error, self._workflow.id))
-        finally:
-            self._reader = None
-            await self._stop()
-        yield self._ending(tuple(notes))
+    async def events(
+        self, place: AbstractAsyncContextManager[None], redact: Redact = lambda error: error
+    ) -> AsyncGenerator[Event, None]:
+        async with AsyncExitStack() as held:
+            if (refused := await _refused(held, place)) is not None:
+                yield refused
+                return
+            yield Started(self._run.id, self._workflow.id)
+            self._start()
+            notes: deque[Note] = deque(maxlen=NOTES_KEPT)
+            try:
+                with foreseen(self._run.id):
+                    while (news := await self._outbox.next()) is not None:
+                        if not isinstance(news, Stream):
+                            notes.extend(_notes(news.chunks) if isinstance(news, Delta) else ())
+                            yield news
+                            continue
+                        # The hot path: between the stream and whoever reads the events there is no task, no queue.
+                        async with aclosing(news.batches()) as batches:
+                            self._await_stream()
+                            async for batch in batches:
+                                self._reader = None
+                                notes.extend(_notes(batch))
+                                yield Delta(batch)
+                                if self._error is not None:
+                                    break
+                                self._reader = asyncio.current_task()
+                        self._reader = None
+                        await self._result.close()
+            except asyncio.CancelledError:
+                if not self._was_interrupted():
+                    raise
+            except AnabranchError as error:
+                self._fail(located(error, self._workflow.id))
+            finally:
+                self._reader = None
+                await self._stop()
+            yield self._ending(tuple(notes), redact)
 
     async def aclose(self) -> None:
         """End the run from outside, while somebody else may be reading its events."""
@@ -179,11 +194,11 @@ class _Flow:
         if late:
             logger.error("run %s: a component or a stream did not stop within %g s", self._run.id, GRACE)
 
-    def _ending(self, notes: tuple[Note, ...]) -> Event:
+    def _ending(self, notes: tuple[Note, ...], redact: Redact) -> Event:
         if isinstance(self._error, Cancelled):
             return events.Cancelled(self._error.message)
         if self._error is not None:
-            return Failed(self._error)
+            return Failed(redact(self._error))
         if self._result.streamed:
             return Finished(None, streamed=True, notes=notes)
         return Finished(self._result.value, streamed=False, notes=self._result.notes)
@@ -221,9 +236,9 @@ class _Flow:
 
         return locate
 
-    def _reads(self) -> None:
+    def _await_stream(self) -> None:
         """Remember who waits for the stream, so that a failure elsewhere can end the wait, as asyncio.timeout does."""
-        self._reader = task = asyncio.current_task(self._loop)
+        self._reader = task = asyncio.current_task()
         self._reader_depth = task.cancelling() if task is not None else 0
 
     def _was_interrupted(self) -> bool:
@@ -241,7 +256,7 @@ class _Flow:
         site = self._site
         run = replace(self._run, workflow=workflow, input=input)
         flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, nested=True)
-        inner = flow.events()
+        inner = flow.events(nullcontext())
         async with AsyncExitStack() as opened:
             opened.push_async_callback(inner.aclose)
             async for event in inner:
@@ -266,6 +281,18 @@ async def _rest(first: Batch, inner: AsyncGenerator[Event, None]) -> AsyncIterat
                 _raise_failure(event)
 
 
+async def _refused(held: AsyncExitStack, place: AbstractAsyncContextManager[None]) -> Failed | None:
+    try:
+        await held.enter_async_context(place)
+    except Overloaded as overloaded:
+        return Failed(overloaded)
+    return None
+
+
+def _notes(batch: Batch) -> Iterable[Note]:
+    return (chunk for chunk in batch if type(chunk) is Note) if Note in map(type, batch) else ()
+
+
 def _raise_failure(event: Event) -> None:
     match event:
         case Failed(error=error):
@@ -276,9 +303,3 @@ def _raise_failure(event: Event) -> None:
             pass
         case _:
             assert_never(event)
-
-
-def _gather(batch: Batch, notes: deque[Note]) -> None:
-    for chunk in batch:
-        if isinstance(chunk, Note):
-            notes.append(chunk)

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from itertools import chain, repeat
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from graphs.component import (
     Component,
     ComponentConfig,
     Note,
+    Setup,
     Stream,
     Streamable,
     Truth,
@@ -23,6 +24,9 @@ from graphs.component import (
 )
 from graphs.errors import ComponentFailed
 from graphs.units import Duration
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
 
 _WORD = re.compile(r"\s*\S+(?:\s+\Z)?|\s+\Z")
 """A word with the space before it, the last one also with what follows: joined, they are the text again."""
@@ -49,29 +53,67 @@ class Echo(Component[ComponentConfig, EchoInput]):
     type = "echo"
     Input = EchoInput
 
+    def __init__(self, config: ComponentConfig, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self._clock: _Clock | None = None
+
     async def run(self, input: EchoInput) -> AsyncIterator[Chunk]:
         # Imported late like anything heavy: reading documents needs the fields above, not the event loop.
         from asyncio import get_running_loop, sleep
 
-        now = get_running_loop().time
-        start = now() + input.delay
+        clock = self._clock = self._clock or _Clock(get_running_loop())
+        interval, fail_after = input.interval, input.fail_after
+        start = clock.now() + input.delay
         await sleep(input.delay)
         sent = 0
         async with aclosing(_batches(input)) as batches:
             async for batch in batches:
                 for chunk in batch:
-                    _fail_if_asked(sent, input)
+                    if sent == fail_after:
+                        raise _asked_to_fail(sent)
                     # On the clock, not after the last chunk: the pace doesn't drift with the work between. Without a pace
                     # the other calls still get their turn, as they do between two tokens of a model.
-                    await sleep(max(0.0, start + sent * input.interval - now()) if input.interval else 0)
+                    if interval and sent:
+                        await clock.strikes(start + sent * interval)
+                    else:
+                        await sleep(0)
                     yield chunk
-                    sent += not isinstance(chunk, Note)
-        _fail_if_asked(sent, input)
+                    sent += type(chunk) is not Note
+        if sent == fail_after:
+            raise _asked_to_fail(sent)
 
 
-def _fail_if_asked(sent: int, input: EchoInput) -> None:
-    if sent == input.fail_after:
-        raise ComponentFailed(f"asked to fail after {sent} chunks")
+class _Clock:
+    """Wakes calls when it is time: one timer for all that are due in the same millisecond.
+
+    A timer for each chunk would cost more than all else that is done with it.
+    """
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due: dict[int, list[Future[None]]] = {}
+        self.now = self._loop.time
+
+    def strikes(self, time: float) -> Future[None]:
+        """Return what is awaited until then."""
+        tick = int(time * 1000) + 1
+        future = self._loop.create_future()
+        waiting = self._due.get(tick)
+        if waiting is None:
+            self._due[tick] = [future]
+            self._loop.call_at(tick / 1000, self._strike, tick)
+        else:
+            waiting.append(future)
+        return future
+
+    def _strike(self, tick: int) -> None:
+        for future in self._due.pop(tick):
+            if not future.done():  # its call was cancelled
+                future.set_result(None)
+
+
+def _asked_to_fail(sent: int) -> ComponentFailed:
+    return ComponentFailed(f"asked to fail after {sent} chunks")
 
 
 async def _batches(input: EchoInput) -> AsyncGenerator[Iterable[Chunk]]:

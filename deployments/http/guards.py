@@ -8,22 +8,11 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.http.client import STRAIGHT, Cut
+from deployments.http.client import Cut
 from deployments.http.errors import error_response
 from graphs.errors import AnabranchError, BadRequest, TooLarge
 
 logger = logging.getLogger("anabranch.http")
-
-
-class KeepStraight:
-    """Keeps the server's `send` for the pieces of streams; the outermost layer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[STRAIGHT] = send
-        await self._app(scope, receive, send)
 
 
 class CatchFaults:

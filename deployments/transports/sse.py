@@ -68,8 +68,12 @@ class TextEvents:
 
     def encode(self, delta: Delta) -> bytes:
         """Return the Delta's events."""
+        chunks = delta.chunks
+        if len(chunks) == 1 and type(text := chunks[0]) is str and text and "\n" not in text and "\r" not in text:
+            self._after_cr = False
+            return b"data: %b\n\n" % utf8(text)
         texts: list[str] = []
-        for chunk in delta.chunks:
+        for chunk in chunks:
             text = chunk if isinstance(chunk, str) else self._text(chunk)
             if "\n" in text or "\r" in text:
                 text = self._lines(text)

@@ -25,10 +25,10 @@ from graphs.language.nodes import (
     Text,
     Type,
 )  # fmt: skip
-from graphs.language.texts import decoded, is_text
+from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
 from graphs.language.values import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
-from graphs.stream import Batch, Note, Stream, Value, is_empty
+from graphs.stream import Stream, Value
 
 __all__ = ["Evaluate", "NeedsWhole", "Scope", "compile_template", "evaluate"]
 
@@ -144,15 +144,7 @@ def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
 
     if type.name not in TEXTS:
         return stream.map(converted)
-    return decoded(stream).through(lambda batch: _all_text(batch, converted))
-
-
-def _all_text(batch: Batch, converted: Cast) -> Batch:
-    """Convert what isn't text already, which is most often nothing."""
-    if is_text(batch):
-        return batch
-    each = [chunk if isinstance(chunk, Note) else converted(chunk) for chunk in batch]
-    return [chunk for chunk in each if not is_empty(chunk)]
+    return decoded(stream, converted)
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 
-from graphs.stream import Batch, Chunk, Note, Stream, is_empty
+from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
 
 
-def decoded(stream: Stream) -> Stream:
-    """Return the stream with its bytes decoded as UTF-8; chunks that aren't bytes pass.
+def decoded(stream: Stream, convert: Callable[[Value], Value] | None = None) -> Stream:
+    """Return the stream with its bytes decoded as UTF-8; chunks that aren't bytes pass, or are converted.
 
     A character split over two chunks arrives whole with the second; one never completed becomes U+FFFD.
     """
 
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    incomplete = False
+    """Whether the decoder holds the beginning of a character."""
 
     def step(batch: Batch) -> Batch:
-        if is_text(batch) and not decoder.getstate()[0]:
+        nonlocal incomplete
+        # Nothing but text, as most often, passes as it is: this runs for every chunk.
+        for chunk in batch:
+            if incomplete or type(chunk) is not str:
+                break
+        else:
             return batch
         out: Batch = []
         for chunk in batch:
             _decode(chunk, decoder, out)
-        return out
+        incomplete = bool(decoder.getstate()[0])
+        return out if convert is None else _converted(out, convert)
 
     return stream.through(step, lambda: _tail(decoder))
 
 
-def is_text(batch: Batch) -> bool:
-    """Whether there is nothing but text in it, as most often; a plain loop, for this runs for every chunk."""
-    for chunk in batch:  # noqa: SIM110
-        if type(chunk) is not str:
-            return False
-    return True
+def _converted(batch: Batch, convert: Callable[[Value], Value]) -> Batch:
+    each = [chunk if isinstance(chunk, str | Note) else convert(chunk) for chunk in batch]
+    return [chunk for chunk in each if not is_empty(chunk)]
 
 
 def _decode(chunk: Chunk, decoder: codecs.IncrementalDecoder, out: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
@@ -114,15 +114,35 @@ async def test_a_text_that_ends_sooner_does_not_fail():
 
 async def test_the_pace_is_kept_on_the_clock_not_between_chunks(monkeypatch: pytest.MonkeyPatch):
     now = 100.0
+    loop = asyncio.get_running_loop()
+
+    def pass_time(until: float) -> None:
+        nonlocal now
+        now = until + 0.005  # work that a pause after each chunk would add to
 
     async def sleep(pause: float) -> None:
-        nonlocal now
-        now += pause + 0.001  # work that a pause after each chunk would add to
+        pass_time(now + pause)
 
+    def call_at(when: float, callback: Callable[..., object], *args: object) -> None:
+        pass_time(when)
+        loop.call_soon(callback, *args)
+
+    clock = SimpleNamespace(time=lambda: now, create_future=loop.create_future, call_at=call_at)
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    monkeypatch.setattr(asyncio, "get_running_loop", lambda: SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: clock)
     times = [now async for _ in say("a b c d", interval="20ms", delay=1)]
-    assert times == pytest.approx([101.002, 101.021, 101.041, 101.061])
+    assert times == pytest.approx([101.010, 101.025, 101.045, 101.065], abs=0.002)
+
+
+async def test_who_leaves_in_a_pause_does_not_hold_up_the_others():
+    echo = Echo(ComponentConfig(), Setup("echo"))
+    runs = [echo.run(EchoInput(text="a b", interval=0.02)) for _ in range(3)]
+    for run in runs:
+        assert await anext(run) == "a"
+    waiting = [asyncio.ensure_future(anext(run)) for run in runs]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    assert (await asyncio.gather(*waiting, return_exceptions=True))[1:] == [" b", " b"]
 
 
 @pytest.mark.parametrize(
