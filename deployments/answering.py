@@ -135,10 +135,11 @@ class Answerer:
                 return Answered(await _mapped_whole(action, names, first.value), first.notes)
             if action.output is None:
                 return await _send(first, chunks, answer)
-            mapped = await _mapped_stream(action, names, Stream(_in_batches(first, chunks)))
+            stream = Stream(_in_batches(first, chunks))
+            mapped = await _mapped_stream(action, names, stream)
             if isinstance(mapped, Stream):
                 return await _send_batches(mapped, answer)
-            return Answered(mapped)
+            return Answered(mapped, {name: value for note in stream.notes for name, value in note.data.items()} or None)
 
     def _action(self, id: str) -> ActionPlan:
         action = self._plan.actions.get(id)

@@ -19,6 +19,7 @@ from deployments.crossing.messages import NoChannel
 from deployments.events import Invocation
 from deployments.redaction import Redactor
 from deployments.worker import CHANNEL_FLAG
+from graphs.component import Whole
 from graphs.errors import AnabranchError, NotFound
 from graphs.stream import Stream, Value
 
@@ -61,7 +62,7 @@ class HandlesInvoke:
         self._lists = ListCalls(redactor)
         self._detached: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, invocation: Invocation) -> Value | Stream:
+    async def __call__(self, invocation: Invocation) -> Value | Stream | Whole:
         """Call a component: its whole answer, or its stream once the first chunk is there."""
         handle = self._handles.get(invocation.component)
         if handle is None:
@@ -81,7 +82,7 @@ class HandlesInvoke:
         if self._listener is not None:
             await self._listener.aclose()
 
-    async def _call(self, invocation: Invocation, handle: Handle) -> Value | Stream:
+    async def _call(self, invocation: Invocation, handle: Handle) -> Value | Stream | Whole:
         now = asyncio.get_running_loop().time()
         if self._channel and self._without.get(invocation.component, now) <= now:
             answer = await self._over_channel(invocation, handle)
@@ -91,7 +92,7 @@ class HandlesInvoke:
             self._without[invocation.component] = now + MEMORY
         return await self._lists.call(invocation, handle)
 
-    async def _over_channel(self, invocation: Invocation, handle: Handle) -> Value | Stream | NoChannel:
+    async def _over_channel(self, invocation: Invocation, handle: Handle) -> Value | Stream | Whole | NoChannel:
         if self._listener is None:
             self._listener = Listener(self._host or ray.util.get_node_ip_address())
         await self._listener.start()

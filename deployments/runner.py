@@ -20,6 +20,7 @@ from deployments.running.outbox import Outbox
 from deployments.running.result import Result
 from deployments.running.schedule import Locate, Schedule
 from deployments.running.wiring import wire
+from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, Overloaded, TimedOut
 from graphs.plan import Job, Plan
 from graphs.stream import Batch, Note, Stream, Value
@@ -251,7 +252,7 @@ class _Flow:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._group.create_task(work)
 
-    async def _nest(self, workflow: str, input: Value) -> Value | Stream:
+    async def _nest(self, workflow: str, input: Value) -> Value | Stream | Whole:
         """Run another workflow inside this run and return its result."""
         site = self._site
         run = replace(self._run, workflow=workflow, input=input)
@@ -264,8 +265,9 @@ class _Flow:
                     case Delta(chunks=first):
                         opened.pop_all()
                         return Stream(_rest(first, inner), flow.aclose)
-                    case Finished(output=output, streamed=streamed):
-                        return "" if streamed else output
+                    case Finished(output=output, streamed=streamed, notes=notes):
+                        said = {name: value for note in notes for name, value in note.data.items()}
+                        return Whole("" if streamed else output, said) if said else "" if streamed else output
                     case _:
                         _raise_failure(event)
         raise AssertionError("a run's last event is its end")

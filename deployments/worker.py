@@ -36,7 +36,7 @@ from deployments.wire.flow import Left, Lost, Outlet
 from graphs.component import Component, Setup
 from graphs.errors import AnabranchError, Unavailable
 from graphs.plan import ComponentPlan
-from graphs.stream import Batch, Stream, Value
+from graphs.stream import Batch, Note, Stream
 
 logger = logging.getLogger("anabranch.worker")
 
@@ -82,7 +82,7 @@ class Worker:
         finally:
             await inputs.aclose()
         if isinstance(reply, Answered) and size_of(reply.value) > LARGE:
-            return await _send_whole(reply.value, connection.write(stream))
+            return await _send_whole(reply, connection.write(stream))
         return reply
 
     async def answer_in_lists(self, question: bytes, progress: Any, stream: int) -> AsyncGenerator[Item, None]:
@@ -147,12 +147,13 @@ def _open(connection: Connection, stream: int) -> Outlet:
     return outlet
 
 
-async def _send_whole(value: Value, outlet: Outlet) -> Reply:
+async def _send_whole(answered: Answered, outlet: Outlet) -> Reply:
     """Send a large answer as one chunk: gRPC between replicas would refuse it as the call's return."""
     try:
         outlet.open(whole=True)
-        if not outlet.put(value):
-            await outlet.room()
+        for chunk in (answered.value, *([Note(answered.notes)] if answered.notes else [])):
+            if not outlet.put(chunk):
+                await outlet.room()
         outlet.finish()
     except AnabranchError as error:
         outlet.fail(error)

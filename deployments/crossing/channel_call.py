@@ -31,6 +31,7 @@ from deployments.crossing.offers import Offers
 from deployments.events import Invocation
 from deployments.redaction import Redactor
 from deployments.wire.flow import Left, Lost
+from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value
 
@@ -80,16 +81,16 @@ class ChannelCall:
         if self._invocation.run.deadline is not None:
             self._timers.append(loop.call_at(self._invocation.run.deadline + GRACE, self._time_out))
 
-    async def answer(self) -> Value | Stream | NoChannel:
+    async def answer(self) -> Value | Stream | Whole | NoChannel:
         """Return the whole answer, or the stream as soon as it is open."""
         await self._inlet.opened()
         if self._inlet.bound:
             stream = Stream(self._batches(), self.aclose)
             return await _only_chunk(stream) if self._inlet.whole else stream
         match self._outcome:
-            case Answered(value=value):
+            case Answered(value=value, notes=notes):
                 await self.aclose()
-                return value
+                return Whole(value, notes) if notes else value
             case NoChannel() as none:
                 self._offers.withdraw()  # nothing was read of them: they go the other way
                 self._forget()
@@ -190,10 +191,10 @@ async def _returning(response: Any) -> Reply:
     return await response
 
 
-async def _only_chunk(stream: Stream) -> Value:
-    """Return a whole answer that was too large for the call's return, and came as one chunk."""
-    chunks = [chunk async for batch in stream.batches() for chunk in batch]
-    return chunks[0] if chunks else None
+async def _only_chunk(stream: Stream) -> Value | Whole:
+    """Return a whole answer that was too large for the call's return, and came as one chunk, maybe with a note."""
+    value, *notes = [chunk async for batch in stream.batches() for chunk in batch] or [None]
+    return Whole(value, notes[0].data) if notes else value
 
 
 async def _see_off(response: Any, task: asyncio.Task[Reply], leave: float) -> None:

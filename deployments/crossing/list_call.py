@@ -18,6 +18,7 @@ from deployments.crossing.messages import Answered, Erred, Streamed, to_bytes
 from deployments.events import Invocation
 from deployments.redaction import Redactor
 from deployments.running.leaves import joined
+from graphs.component import Whole
 from graphs.errors import AnabranchError, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value
 
@@ -32,7 +33,7 @@ class ListCalls:
         self._progress: Any = None
         self._ids = itertools.count(1)
 
-    async def call(self, invocation: Invocation, handle: Handle) -> Value | Stream:
+    async def call(self, invocation: Invocation, handle: Handle) -> Value | Stream | Whole:
         """Call a component: its whole answer, or its stream once the first chunk is there."""
         input, _ = await joined(invocation.input)
         if self._progress is None:
@@ -58,7 +59,7 @@ class ListCall:
         self._over = False
         self._closed = False
 
-    async def answer(self, handle: Handle, input: Value) -> Value | Stream:
+    async def answer(self, handle: Handle, input: Value) -> Value | Stream | Whole:
         """Send the question; return the whole answer, or the stream once its first list is there."""
         await self._progress.open.remote(self._id)
         streaming = handle.options(method_name="answer_in_lists", stream=True, _by_reference=True)
@@ -69,8 +70,8 @@ class ListCall:
             return Stream(self._batches(first), self.aclose)
         await self.aclose()
         match first:
-            case Answered(value=value):
-                return value
+            case Answered(value=value, notes=notes):
+                return Whole(value, notes) if notes else value
             case Erred(error=error):
                 raise self._redactor.error(from_data(error))
             case Streamed(count=0):

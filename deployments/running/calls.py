@@ -10,13 +10,15 @@ from deployments.events import Invocation, Run
 from deployments.running.clock import Clock
 from deployments.running.leaves import Opened, drain, joined
 from deployments.running.share import Spawn
+from graphs.component import Whole
 from graphs.language import Scope, references, render
 from graphs.language.nodes import Template
 from graphs.plan import Call, ComponentCall, WorkflowCall
-from graphs.stream import Stream, Value
+from graphs.stream import Note, Stream, Value
 
-Invoke = Callable[[Invocation], Awaitable[Value | Stream]]
-"""Calls a component. The Stream it returns owns the call: closing it, or cancelling the wait for it, cancels the call."""
+Invoke = Callable[[Invocation], Awaitable[Value | Stream | Whole]]
+"""Calls a component. The Stream it returns owns the call: closing it, or cancelling the wait for it, cancels the call.
+A Whole is a plain value that comes with notes."""
 
 Names = Mapping[str, Value]
 """What a job's templates can see."""
@@ -28,7 +30,7 @@ class Site:
 
     run: Run
     invoke: Invoke
-    nest: Callable[[str, Value], Awaitable[Value | Stream]]
+    nest: Callable[[str, Value], Awaitable[Value | Stream | Whole]]
     """Runs another workflow inside this run."""
     spawn: Spawn
     clock: Clock
@@ -42,8 +44,7 @@ async def call(call: Call, names: Names, site: Site, opened: Opened) -> Value:
     match call:
         case ComponentCall():
             value = await site.invoke(Invocation(call.component, call.action, input, site.run))
-            opened.add(value)
-            return value
+            return _kept(value, opened)
         case WorkflowCall():
             return await _call_workflow(call, input, names, site, opened)
         case _:
@@ -62,6 +63,14 @@ async def mapped(template: Template | None, names: Names, result: tuple[str, ...
 async def _call_workflow(call: WorkflowCall, input: Value, names: Names, site: Site, opened: Opened) -> Value:
     """Run the other workflow. What it is given is joined: it may read it in many places."""
     seen = {"input": (await joined(input))[0], "run": names["run"], "session": names["session"]}
-    value = await site.nest(call.workflow, await render(call.action_input, Scope(seen)))
-    opened.add(value)
+    value = _kept(await site.nest(call.workflow, await render(call.action_input, Scope(seen))), opened)
     return await mapped(call.output, seen, ("result", "response"), value)
+
+
+def _kept(value: Value | Stream | Whole, opened: Opened) -> Value | Stream:
+    """Return what was answered; its notes, or the stream that it is, are kept with what was opened."""
+    if isinstance(value, Whole):
+        opened.notes.append(Note(value.notes or {}))
+        return value.value
+    opened.add(value)
+    return value

@@ -13,8 +13,12 @@ from graphs.stream import Batch, Note, Stream, Value
 class Opened(AsyncExitStack):
     """The streams that were opened on the way to an answer; closed on leaving, unless `pop_all` hands them on."""
 
-    any = False
-    """Whether there are any: an answer made without streams isn't searched for them, large as it may be."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.any = False
+        """Whether there are any: an answer made without streams isn't searched for them, large as it may be."""
+        self.notes: list[Note] = []
+        """What came with plain answers."""
 
     def add(self, value: Value) -> None:
         """Close `value` with the others, if it is a stream."""

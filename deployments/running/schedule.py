@@ -175,9 +175,11 @@ class Schedule:
         async with Opened() as opened:
             with foreseen(self._site.run.id):
                 answer = await jobs.answer(job, names, self._site, opened)
+                outcome.notes = tuple(opened.notes)
                 outcome.streams = opened.any or bool(self._wiring.inputs[job.id].flowing)
                 if outcome.streams and readers.only_whole:
-                    value, outcome.notes = await joined(answer.value)
+                    value, notes = await joined(answer.value)
+                    outcome.notes += notes
                     answer = Answer(value, answer.chosen)
                 elif outcome.streams and (job.retry.max_attempts > 1 or job.on_error is not None):
                     answer = Answer(await begun(answer.value), answer.chosen)
@@ -216,7 +218,8 @@ class Schedule:
             stream.located(self._locate(job))
         outcome.give(dict(zip(takers, shares, strict=False)))
         if readers.whole:
-            whole, outcome.notes = await joined(shares[-1])
+            whole, notes = await joined(shares[-1])
+            outcome.notes += notes
             outcome.end(whole)
         elif ours:
             await drain(shares[-1])

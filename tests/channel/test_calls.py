@@ -19,6 +19,7 @@ from deployments.crossing.messages import Answered, Erred, NoChannel, Reply, Str
 from deployments.events import Invocation, Run
 from deployments.redaction import Redactor
 from deployments.wire.flow import Outlet
+from graphs.component import Whole
 from graphs.errors import Cancelled, ComponentFailed, Overloaded, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Stream
 from tests.channel.conftest import Pair
@@ -230,6 +231,9 @@ async def test_whole_answers_and_refusals_come_as_the_return(calling: Calling):
     worker = calling()
     worker.returns(Answered({"a": 1}))
     assert await worker.call.answer() == {"a": 1}
+    worker = calling()
+    worker.returns(Answered("a", {"usage": 3}))
+    assert await worker.call.answer() == Whole("a", {"usage": 3})
     worker = calling()
     worker.returns(NoChannel("no way"))
     assert await worker.call.answer() == NoChannel("no way")

@@ -3,7 +3,8 @@
 import asyncio
 from contextlib import aclosing
 
-from deployments.events import Delta, Finished, JobDone
+from deployments.events import Delta, Finished, Invocation, JobDone
+from graphs.component import Whole
 from graphs.errors import ComponentFailed
 from graphs.plan import OnError
 from graphs.stream import Note
@@ -65,6 +66,14 @@ async def test_its_streams_side_by_side_are_joined():
 async def test_its_jobs_are_not_told_of():
     events = await ran(nested(job("a")), Components(a="A"))
     assert [event for event in events if isinstance(event, JobDone)] == [JobDone("call", "completed")]
+
+
+async def test_the_notes_of_a_plain_answer_pass():
+    async def answer(invocation: Invocation) -> Whole:
+        return Whole("x", {"usage": 1})
+
+    finished = (await ran(nested(job("a")), Components(a=answer)))[-1]
+    assert finished == Finished("x", streamed=False, notes=(Note({"usage": 1}),))
 
 
 async def test_its_notes_pass():

@@ -5,8 +5,9 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments.events import Delta, Failed, Finished, JobDone, Started
+from deployments.events import Delta, Failed, Finished, Invocation, JobDone, Started
 from deployments.running import share as sharing
+from graphs.component import Whole
 from graphs.errors import ComponentFailed, TooLarge
 from graphs.stream import Note, Stream
 from tests.runner.builders import (
@@ -74,6 +75,14 @@ async def test_notes_go_out_in_their_place_and_again_at_the_end():
     events = await ran(workflow(job("a")), Components(a=Source("x", note)))
     assert chunks(events) == ["x", note]
     assert events[-1] == Finished(None, streamed=True, notes=(note,))
+
+
+async def test_the_notes_of_a_plain_answer_come_with_the_result():
+    async def answer(invocation: Invocation) -> Whole:
+        return Whole({"text": "x"}, {"usage": 3})
+
+    events = await ran(workflow(job("a")), Components(a=answer))
+    assert events[-1] == Finished({"text": "x"}, streamed=False, notes=(Note({"usage": 3}),))
 
 
 async def test_the_notes_of_a_joined_result_come_with_it():

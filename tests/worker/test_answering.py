@@ -106,6 +106,12 @@ async def test_a_stream_inside_a_mapping_is_joined():
     assert await answer(yielding("a", "b"), template) == ([], reply)
 
 
+async def test_the_notes_of_a_stream_that_was_joined_come_with_the_answer():
+    run = yielding("a", Note({"usage": 3}), "b", Note({"finish_reason": "stop"}))
+    notes = {"usage": 3, "finish_reason": "stop"}
+    assert await answer(run, parse("<${result}>")) == ([], Answered("<ab>", notes))
+
+
 async def test_an_output_that_ignores_the_answer_still_lets_the_component_finish():
     done = []
 
