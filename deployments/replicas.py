@@ -11,6 +11,9 @@ HEALTH_CHECK_PERIOD = 5.0
 HEALTH_CHECK_TIMEOUT = 30.0
 GRACEFUL_SHUTDOWN_TIMEOUT = 30.0
 
+ACCELERATOR_SHARE = 0.001
+"""What Ray itself asks of a node's accelerator type, so that everyone gets some."""
+
 AUTOSCALING = {
     "min": "min_replicas", "max": "max_replicas", "initial": "initial_replicas",
     "target_ongoing_requests": "target_ongoing_requests", "upscale_delay": "upscale_delay_s",
@@ -32,6 +35,11 @@ def serve_options(options: Options) -> dict[str, Any]:
         "graceful_shutdown_timeout_s": GRACEFUL_SHUTDOWN_TIMEOUT,
         "graceful_shutdown_wait_loop_s": 0.5,
     }
+    if options.spread and options.num_gpus:
+        asked["placement_group_bundles"] = gpu_bundles(options)
+        asked["placement_group_strategy"] = "PACK"
+        # The GPUs are for the workers that the component starts in the bundles, not for the replica itself.
+        del asked["ray_actor_options"]["num_gpus"]
     if options.autoscaling is not None:
         asked["autoscaling_config"] = autoscaling_config(options.autoscaling)
     else:
@@ -49,6 +57,16 @@ def actor_options(options: Options) -> dict[str, Any]:
         "runtime_env": dict(options.runtime_env) if options.runtime_env else None,
     }
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def gpu_bundles(options: Options) -> list[dict[str, float]]:
+    """Return a bundle for each GPU; the replica itself lies in the first."""
+    gpu = {"GPU": 1.0}
+    if options.accelerator_type:
+        gpu[f"accelerator_type:{options.accelerator_type}"] = ACCELERATOR_SHARE
+    own = {"CPU": options.num_cpus, "memory": float(options.memory or 0)}
+    first = gpu | {name: amount for name, amount in own.items() if amount}
+    return [first] + [gpu] * (int(options.num_gpus or 0) - 1)
 
 
 def autoscaling_config(autoscaling: Mapping[str, Any]) -> dict[str, Any]:

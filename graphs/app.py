@@ -13,7 +13,7 @@ from ray.serve import Application
 from deployments import ingress, worker
 from deployments.components import registry
 from graphs.component import Registry
-from graphs.errors import AnabranchError, BadRequest, Unavailable
+from graphs.errors import BadRequest, Unavailable
 from graphs.load import load, load_inline
 from graphs.placement import misfits
 from graphs.plan import ComponentPlan, Plan
@@ -61,7 +61,6 @@ def __getattr__(name: str) -> Application:
 
 def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> Application:
     """Return the application of a plan: one deployment per component, and the ingress that holds their handles."""
-    _refuse_unrunnable(plan, types)
     if check_placement and ray.is_initialized():
         reasons = misfits(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         if reasons:
@@ -99,12 +98,3 @@ def _plan(args: BuildArgs, types: Registry) -> Plan:
 def _found(path: Path) -> Path:
     """Look in the working directory, then beside the packages: a replica's working directory is not the user's."""
     return path if path.is_absolute() or path.exists() or not (ROOT / path).exists() else ROOT / path
-
-
-def _refuse_unrunnable(plan: Plan, types: Registry) -> None:
-    for id, component in plan.components.items():
-        if not types[component.type].runnable:
-            raise AnabranchError(
-                f"{component.where}: component '{id}' is of type '{component.type}', "
-                "which this version checks but can't run yet"
-            )

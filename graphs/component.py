@@ -31,8 +31,8 @@ from graphs.language import truth
 from graphs.stream import Chunk, Note, Stream, Value
 
 __all__ = [
-    "ActionInput", "Chunk", "Component", "ComponentConfig", "Note", "Registry", "Setup", "Stream", "Streamable", "Truth",
-    "Unknown", "Value", "Whole", "truth",
+    "ActionInput", "Chunk", "Component", "ComponentConfig", "LocalFolder", "Note", "Registry", "Setup", "Stream",
+    "Streamable", "Truth", "Unknown", "Value", "Whole", "truth",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -55,6 +55,18 @@ else:
 
 Truth = Annotated[bool, BeforeValidator(truth)]
 """A switch in an Input, as `streaming` is: true or false by the language's rules, so that "off" is false."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFolder:
+    """Marks a Config field (text, or a list of texts) that may name a folder beside the document.
+
+    The checker makes it absolute, for replicas run elsewhere. What begins with `./`, `../`, `/` or `~` must be there;
+    anything else is a folder if there is one that holds `holding`, and a name from elsewhere if not. Without
+    `holding` it is a folder in any case: a relative one must be there, an absolute one may be the replica's alone.
+    """
+
+    holding: str | None = None
 
 
 class ComponentConfig(BaseModel):
@@ -99,8 +111,6 @@ class Component(ABC, Generic[C, I]):
     """False for a type that needs no deployment of its own."""
     config_names: ClassVar[frozenset[str]] = frozenset()
     """Names the type itself fills in, in bindings of its Config (`${port}`); such values reach it as text to render."""
-    runnable: ClassVar[bool] = True
-    """False for a type that is understood and checked but can't run in this version."""
 
     def __init__(self, config: C, setup: Setup) -> None:
         self.config = config
@@ -114,6 +124,18 @@ class Component(ABC, Generic[C, I]):
         """
         del config, action
         yield from ()
+
+    @classmethod
+    def check_placement(cls, config: Mapping[str, Any], resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield (field, message) where a Config can't be met by the `resources` that each replica asks for."""
+        del config, resources
+        yield from ()
+
+    @classmethod
+    def spreads(cls, config: Mapping[str, Any]) -> bool:
+        """Tell whether a replica starts a worker of its own at each of its GPUs, wherever in the cluster that is."""
+        del config
+        return False
 
     async def setup(self) -> None:
         """Make ready: load, connect, import what is heavy. The replica reports ready when it returns."""

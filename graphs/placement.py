@@ -38,6 +38,8 @@ def least_replicas(options: Options) -> int:
 def _alone(who: str, options: Options, nodes: Sequence[Node]) -> Iterator[str]:
     """Yield the resources of one replica that no single node has."""
     wanted = demands(options)
+    if options.spread and wanted.get("GPU", 0.0) > 1:
+        wanted["GPU"] = 1.0  # a bundle each; that there are enough in all, `_together` sees
     for name, amount in wanted.items():
         most = max((node.get(name, 0.0) for node in nodes), default=0.0)
         if amount <= most:

@@ -59,6 +59,8 @@ class Options:
     max_concurrent_count: int = 256
     max_queued: int = 1024
     runtime_env: Mapping[str, Any] | None = None
+    spread: bool = False
+    """A replica's GPUs may lie on several nodes: the component starts a worker at each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from graphs.component import ActionInput, Component, ComponentConfig, Registry, TakesStream
 from graphs.schema import Schema, Written
 from graphs.units import seconds, size
+from graphs.validation.keys import model_in
 
 WORDS = {
     "string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "array": "list",
@@ -87,9 +88,5 @@ def _value(value: Any) -> str:
 
 def _nested(*models: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """Return the models that fields hold, by the names of those fields."""
-    return {
-        name: type(field.default)
-        for model in models
-        for name, field in model.model_fields.items()
-        if isinstance(field.default, BaseModel)
-    }
+    inner = ((name, model_in(field.annotation)) for model in models for name, field in model.model_fields.items())
+    return {name: model for name, model in inner if model is not None}

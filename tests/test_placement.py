@@ -95,3 +95,9 @@ def test_demands_are_named_as_ray_names_them() -> None:
 def test_memory_is_told_in_gibibytes() -> None:
     [reason] = misfits(plan(a=Options(memory=64 * 2**30)), [SMALL])
     assert "asks for 64 GiB of memory a replica, and the cluster has 7.45 GiB of memory" in reason
+
+
+def test_gpus_that_may_lie_apart_fit_where_the_nodes_have_enough_between_them() -> None:
+    assert misfits(plan(writer=Options(num_gpus=2, spread=True)), [GPU, GPU]) == []
+    [reason] = misfits(plan(writer=Options(num_gpus=3, spread=True)), [GPU, GPU])
+    assert reason.startswith("the document asks for 3 GPUs in all, and the cluster has 2 GPUs")

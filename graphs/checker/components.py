@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphs import spec
@@ -11,15 +12,17 @@ from graphs.checker import bindings
 from graphs.checker.bindings import Visible
 from graphs.checker.ids import identify
 from graphs.checker.layout import ActionLayout, ComponentLayout
+from graphs.checker.paths import folders
 from graphs.component import Component, TakesStream
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
 from graphs.source import Bound, Entry, Mapping, Mistakes, Node, Scalar, Sequence
 from graphs.validation import tell_binding, to_data, validate, without_secrets
+from graphs.written import ANSWER, waiting_fields
 
 SEEN_BY_INPUT = frozenset({"input", "run", "session"})
-SEEN_BY_OUTPUT = SEEN_BY_INPUT | {"result", "response"}
+SEEN_BY_OUTPUT = SEEN_BY_INPUT | frozenset(ANSWER)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     if well:
         for each in layout.actions:
             _check_type_rules(layout, each, mistakes)
+        _check_placement(layout, mistakes)
         well = len(mistakes.found) == before
     plan = ComponentPlan(
         id=id,
@@ -79,7 +83,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
         config=config,
         actions=actions,
         default_action=default,
-        options=options(common) if common else Options(),
+        options=replace(options(common), spread=layout.cls.spreads(config)) if common else Options(),
         where=str(layout.node.span),
     )
     return CheckedComponent(plan, layout.cls, layout, well)
@@ -89,7 +93,7 @@ def options(deployment: spec.Deployment) -> Options:
     """Return what Ray Serve is asked for."""
     resources = deployment.resources or spec.Resources()
     scaling = deployment.autoscaling
-    limits = {
+    limits: dict[str, Any] = {
         name: value
         for name, value in (
             ("max_concurrent_count", deployment.max_concurrent_count),
@@ -120,7 +124,7 @@ def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> MappingType[st
     what = f"{layout.what} ({layout.cls.type})"
     valid = validate(layout.cls.Config, config, mistakes, what, known=spec.Component.model_fields, meant=layout.meant)
     tell_bindings(config, mistakes)
-    return to_data(config) if valid is not None else {}
+    return {**to_data(config), **folders(layout.cls.Config, layout.config, mistakes)} if valid is not None else {}
 
 
 def tell_bindings(node: Node | None, mistakes: Mistakes) -> None:
@@ -149,8 +153,11 @@ def _as_text(node: Node, names: frozenset[str]) -> Node:
 def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: str, mistakes: Mistakes) -> ActionPlan:
     validate(spec.Action, layout.keys, mistakes, layout.what)
     output = layout.keys.get("output")
-    bindings.check_names(layout.input, Visible(layout.what, SEEN_BY_INPUT), mistakes)
-    chunks = frozenset({"result", "response"})
+    later = waiting_fields(cls.Input) & layout.input.entries.keys()
+    bindings.check_names(_without(layout.input, later), Visible(layout.what, SEEN_BY_INPUT), mistakes)
+    for field in sorted(later):
+        bindings.check_names(layout.input.get(field), Visible(f"'{field}' of {layout.what}", SEEN_BY_OUTPUT), mistakes)
+    chunks = frozenset(ANSWER)
     bindings.check_names(output, Visible(f"the output of {layout.what}", SEEN_BY_OUTPUT, chunks), mistakes)
     names = spec.Action.model_fields
     validate(cls.Input, layout.input, mistakes, layout.what, bindings=True, known=names, meant=layout.meant)
@@ -158,13 +165,33 @@ def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: st
     return ActionPlan(name, compiled if layout.input.entries else Constant({}), bindings.to_template(output))
 
 
+def _without(node: Mapping, names: AbstractSet[str]) -> Mapping:
+    entries = {key: entry for key, entry in node.entries.items() if key not in names}
+    return Mapping(entries, node.span, node.path)
+
+
 def _check_type_rules(layout: ComponentLayout, action: ActionLayout, mistakes: Mistakes) -> None:
     """Ask the type what only it can know."""
     for field, message in layout.cls.check(to_data(layout.config), to_data(action.input)):
-        entry = _place(field, action.input, layout.config)
-        span = entry.node.span if entry else action.input.span
-        said, _, hint = without_secrets(without_secrets(message, layout.config), action.input).partition("; ")
-        mistakes.add(span, said, hint or None, entry.node.path if entry else action.input.path)
+        _tell(field, message, (action.input, layout.config), mistakes)
+
+
+def _check_placement(layout: ComponentLayout, mistakes: Mistakes) -> None:
+    """Ask the type whether what it is meant to do can be done with what its replicas ask for."""
+    resources = layout.keys.get("resources")
+    asked = to_data(resources) if resources is not None else {}
+    for field, message in layout.cls.check_placement(to_data(layout.config), asked):
+        _tell(field, message, (layout.config, layout.keys), mistakes)
+
+
+def _tell(field: str, message: str, nodes: tuple[Mapping, Mapping], mistakes: Mistakes) -> None:
+    """Tell what a type says of a field, at the field if it is written in one of the nodes."""
+    entry = _place(field, *nodes)
+    for node in nodes:
+        message = without_secrets(message, node)
+    said, _, hint = message.partition("; ")
+    place = entry.node if entry else nodes[0]
+    mistakes.add(place.span, said, hint or None, place.path)
 
 
 def _place(dotted: str, *nodes: Mapping) -> Entry | None:

@@ -6,6 +6,7 @@ import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 WIDEST = 160
 """Of a line that is shown: of a longer one, the part around the mistake."""
@@ -28,6 +29,11 @@ class Source:
         for line in self.lines:
             starts.append(starts[-1] + len(line) + 1)
         return starts
+
+    @property
+    def folder(self) -> Path:
+        """Return where its relative paths begin: beside the file, or, for text that is none, the working directory."""
+        return Path(self.name).absolute().parent
 
     def span(self, start: int, end: int) -> Span:
         """Return the span of text[start:end], cut at the end of its first line."""

@@ -49,8 +49,29 @@ def test_autoscaling_takes_the_place_of_replicas():
     }  # fmt: skip
 
 
+def test_gpus_that_may_lie_apart_get_a_bundle_each_and_the_replica_lies_in_the_first():
+    asked = serve_options(Options(num_gpus=3, num_cpus=2.0, memory=1024, accelerator_type="H100", spread=True))
+    assert asked["ray_actor_options"] == {"num_cpus": 2.0, "memory": 1024, "accelerator_type": "H100"}
+    assert asked["placement_group_bundles"] == [
+        {"GPU": 1.0, "accelerator_type:H100": 0.001, "CPU": 2.0, "memory": 1024.0},
+        {"GPU": 1.0, "accelerator_type:H100": 0.001},
+        {"GPU": 1.0, "accelerator_type:H100": 0.001},
+    ]
+    assert asked["placement_group_strategy"] == "PACK"
+
+
+def test_gpus_that_belong_together_need_no_bundles():
+    asked = serve_options(Options(num_gpus=3))
+    assert asked["ray_actor_options"]["num_gpus"] == 3
+    assert "placement_group_bundles" not in asked
+
+
 def test_every_option_is_one_that_serve_takes():
-    for options in (Options(max_queued=0), Options(autoscaling={"min": 1, "max": 2, "look_back_period": 20.0})):
+    for options in (
+        Options(max_queued=0),
+        Options(autoscaling={"min": 1, "max": 2, "look_back_period": 20.0}),
+        Options(num_gpus=2, spread=True),
+    ):
         assert bind(replace(PLAN, options=options), Echo, frozenset())._bound_deployment.name == "echo"
 
 

@@ -1,0 +1,49 @@
+"""Folders that a component names -> where they are: a document's paths begin beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from graphs.component import ComponentConfig, LocalFolder
+from graphs.source import Mapping, Mistakes, Node, Scalar
+from graphs.validation import describe, to_data
+
+EXPLICIT = ("./", "../", "/", "~")
+ELSEWHERE = ("/", "~")
+"""Folders of the machine that the replica runs on, which needn't be this one."""
+
+
+def folders(model: type[ComponentConfig], config: Mapping, mistakes: Mistakes) -> dict[str, Any]:
+    """Return the fields that may name folders, absolute where they do; those plainly meant and not there are told."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        mark = next((each for each in field.metadata if isinstance(each, LocalFolder)), None)
+        node = config.get(name)
+        if mark is not None and node is not None and node.kind != "bound":
+            found[name] = _resolved(node, mark, mistakes)
+    return found
+
+
+def _resolved(node: Node, mark: LocalFolder, mistakes: Mistakes) -> Any:
+    if node.kind == "list":
+        return [_resolved(item, mark, mistakes) for item in node.items]
+    if node.kind != "scalar" or not isinstance(node.value, str):
+        return to_data(node)
+    folder = Path(node.span.source.folder, Path(node.value).expanduser())
+    if mark.holding is None and node.value.startswith(ELSEWHERE):
+        return node.value
+    if folder.is_dir() if mark.holding is None else (folder / mark.holding).is_file():
+        return str(folder.resolve())
+    if mark.holding is None or node.value.startswith(EXPLICIT):
+        _tell(node, folder, mark, mistakes)
+    return node.value
+
+
+def _tell(node: Scalar, folder: Path, mark: LocalFolder, mistakes: Mistakes) -> None:
+    shown = describe(node)
+    if mark.holding is not None and folder.is_dir():
+        message, hint = f"the folder {shown} has no {mark.holding}", "write the one that holds it"
+    else:
+        message, hint = f"there is no folder {shown}", "a path begins beside the document; write one that is there"
+    mistakes.add(node.span, message, hint, node.path)
