@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from deployments.running.leaves import joined
 from graphs.component import ActionInput, TakesStream
 from graphs.errors import InvalidInput
-from graphs.language import Scope, kind_of, render
-from graphs.language.nodes import Binding, MappingTemplate, Reference, Template
+from graphs.language import Scope, kind_of, references, render
+from graphs.language.nodes import Binding, Constant, MappingTemplate, Reference, Template, Text
 from graphs.plan import ActionPlan
 from graphs.stream import Stream, Value
 from graphs.suggest import closest
 from graphs.validation.words import expectation
+from graphs.written import Traced, Waiting, waiting_fields
 
 
 async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:
     """Return the component's Input: bindings evaluated, streams joined where the field can't take one, validated."""
-    values = await render(action.input, Scope(names))
+    template, later = _split(action.input, waiting_fields(model))
+    values = await render(template, Scope(names))
     if isinstance(values, Stream):
         values = await values.join()
     if not isinstance(values, Mapping):
@@ -33,12 +35,60 @@ async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapp
         )
     fields = _by_written_name(model)
     given = {name: await _fitting(value, fields.get(name)) for name, value in values.items()}
+    given |= {name: _waiting(each, fields[name], name, names, component) for name, each in later.items()}
     try:
-        return model.model_validate(
+        input = model.model_validate(
             {name: value for name, value in given.items() if not _left_out(value, fields.get(name))}
         )
     except ValidationError as invalid:
-        raise _invalid(invalid, action.input, names.get("input"), given, component) from None
+        errors = invalid.errors(include_url=False)
+        raise _invalid(errors, action.input, names.get("input"), given, component) from None
+    if isinstance(input, Traced):
+        input.trace(dict(_fixed(action.input)))
+    return input
+
+
+def _split(template: Template, later: frozenset[str]) -> tuple[Template, dict[str, Template]]:
+    """Return what can be rendered at once, and the fields whose bindings wait for the answer."""
+    if not later or not isinstance(template, MappingTemplate):
+        return template, {}
+    waiting = {name: item for name, item in template.items if name in later and any(references(item))}
+    return MappingTemplate(tuple(each for each in template.items if each[0] not in waiting)), waiting
+
+
+def _waiting(
+    template: Template, field: FieldInfo, name: str, names: Mapping[str, Value], component: str
+) -> Waiting[Value]:
+    adapter: TypeAdapter[Value] = TypeAdapter(cast("Any", field.annotation))
+
+    async def give(more: Mapping[str, Value]) -> Value:
+        value = (await joined(await render(template, Scope({**names, **more}))))[0]
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as invalid:
+            # Told as the whole Input's errors are, where the field is one of several.
+            errors = [{**error, "loc": (name, *error["loc"])} for error in invalid.errors(include_url=False)]
+            around = MappingTemplate(((name, template),))
+            raise _invalid(cast("list[ErrorDetails]", errors), around, None, {name: value}, component) from None
+
+    return Waiting(give)
+
+
+def _fixed(template: Template, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each field's (path, text before its first binding)."""
+    match template:
+        case Constant(value=str() as text):
+            yield path, text
+        case Constant(value=Mapping() as value):
+            for name, item in cast("Mapping[str, Value]", value).items():
+                yield from _fixed(Constant(item), f"{path}.{name}" if path else name)
+        case Text(parts=(str() as text, *_)):
+            yield path, text
+        case MappingTemplate(items=items):
+            for name, item in items:
+                yield from _fixed(item, f"{path}.{name}" if path else name)
+        case _:
+            pass
 
 
 async def _fitting(value: Value, field: FieldInfo | None) -> Value:
@@ -64,10 +114,10 @@ def _by_written_name(model: type[ActionInput]) -> dict[str, FieldInfo]:
 
 
 def _invalid(
-    invalid: ValidationError, template: Template, sent: Value, given: Mapping[str, Value], component: str
+    errors: list[ErrorDetails], template: Template, sent: Value, given: Mapping[str, Value], component: str
 ) -> InvalidInput:
     """Return the error that names every field that doesn't fit, the first one's name in its details."""
-    said = [_said(error, template, sent, given, component) for error in invalid.errors(include_url=False)]
+    said = [_said(error, template, sent, given, component) for error in errors]
     return InvalidInput("; ".join(message for message, _ in said), field=said[0][1], component=component)
 
 

@@ -2,27 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from deployments.upstream.fields import CallerConfig, CallInput, Url, check_headers
-from deployments.upstream.request import Request, build_request, join_url, merge_headers, web_url
-from graphs.component import Chunk, Component
+from deployments.upstream.completion import Completion, completion_mistakes
+from deployments.upstream.fields import CallerConfig, CallInput, Headers, Patience, Url, check_call, requests_for
+from deployments.upstream.hosts import host_pattern
+from deployments.upstream.request import join_url, merge_headers, origin, web_url
+from graphs.component import Chunk, Component, Whole
 from graphs.errors import InvalidInput
+from graphs.written import Later, Traced, Waiting
 
 if TYPE_CHECKING:
-    from deployments.upstream.exchange import Exchange
+    from deployments.upstream.exchange import Exchange, Fetched
+    from deployments.upstream.upstreams import Place, Route
+
+_WITH_HOST = re.compile(r"https?://[^/?#\\]+[/?#]", re.IGNORECASE)
+"""The beginning of a URL in which its host is complete: nothing that follows can change it."""
+
+
+def _as_upstream(value: Any) -> Any:
+    return {"base_url": value} if isinstance(value, str) else value
+
+
+class UpstreamFields(BaseModel):
+    """One of several places for the same calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    base_url: Url = Field(description="What the paths of the actions are put under.")
+    headers: Headers = Field(default={}, description="Sent to this upstream alone, over the component's.")
+
+
+class RateLimit(BaseModel):
+    """How often an API may be called."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    requests: Annotated[int, Field(ge=1, le=100_000)] = Field(description="At most so many calls begin…")
+    per: Patience = Field(default=1.0, description="…in any span of this length; later ones wait in line.")
+
+
+Upstreams = Annotated[
+    list[Annotated[UpstreamFields, BeforeValidator(_as_upstream, json_schema_input_type=UpstreamFields | str)]],
+    Field(min_length=1),
+]
+HostPattern = Annotated[str, AfterValidator(host_pattern)]
 
 
 class HttpClientConfig(CallerConfig):
     base_url: Url | None = Field(default=None, description="What the paths of the actions are put under.")
+    upstreams: Upstreams | None = Field(
+        default=None, description="Several base URLs instead: where one fails as retries are for, the next is asked."
+    )
+    rate_limit: RateLimit | None = Field(default=None, description="For each replica; retries and polls count too.")
+    allow_hosts: list[HostPattern] | None = Field(
+        default=None,
+        description="Where URLs from requests may lead: names, *.example.com, addresses, networks, * for all public "
+        "ones. Left out, all public ones.",
+    )
+    http2: bool = Field(default=True, description="Speak HTTP/2 with servers that offer it over TLS.")
 
 
-class HttpClientInput(CallInput):
+class HttpClientInput(CallInput, Traced):
     endpoint: str | None = Field(default=None, description="A full URL, instead of base_url and path.")
+    completion: Later[Completion | None] = Field(
+        default=None, description="For calls that only start a job: how to learn that it is done."
+    )
 
 
 class HttpClient(Component[HttpClientConfig, HttpClientInput]):
@@ -48,28 +98,51 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
     @classmethod
     def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         path, endpoint = action.get("path"), action.get("endpoint")
+        has_base = config.get("base_url") is not None or config.get("upstreams") is not None
+        if config.get("base_url") is not None and config.get("upstreams") is not None:
+            yield "upstreams", "'base_url' and 'upstreams' exclude each other; make the base_url one of the upstreams"
         if path is not None and endpoint is not None:
             yield "endpoint", "'path' and 'endpoint' exclude each other; keep one of them"
         elif path is None and endpoint is None:
             yield "path", "an http-client needs a path or an endpoint; write `path: /…`, or `endpoint: https://…`"
-        elif path is not None and config.get("base_url") is None:
+        elif path is not None and not has_base:
             yield "path", "a path needs a base_url to stand under; write `base_url: https://…` on the component"
         if isinstance(endpoint, str):
             try:
                 web_url(endpoint)
             except ValueError as error:
                 yield "endpoint", str(error)
-        yield from check_headers(config, action)
+        yield from check_call(config, action)
+        completion = action.get("completion")
+        if isinstance(completion, Mapping):
+            yield from completion_mistakes(cast("Mapping[str, Any]", completion), has_base)
+            if action.get("stream_format") is not None:
+                yield "stream_format", "the answer of a job comes whole; leave stream_format out"
 
     async def setup(self) -> None:
         # The one heavy import, aiohttp, waits for the replica.
         from deployments.upstream.exchange import Exchange, Policy
+        from deployments.upstream.guard import Guard
+        from deployments.upstream.hosts import Hosts
+        from deployments.upstream.rate import Rate
 
-        policy = Policy(self.config.timeout, self.config.max_retries, self.config.retry_delay)
-        self._exchange: Exchange = Exchange(self.id, policy)
+        config = self.config
+        limit = config.rate_limit
+        self._places = self._all_places()
+        self._exchange: Exchange = Exchange(
+            self.id,
+            Policy(config.timeout, config.max_retries, config.retry_delay),
+            guard=Guard(Hosts(config.allow_hosts)),
+            rate=Rate(limit.requests, limit.per) if limit is not None else None,
+            http2=config.http2,
+        )
 
     async def run(self, input: HttpClientInput) -> AsyncIterator[Chunk]:
-        answer = self._exchange.answer(self._request(input), input.stream_format, input.chunk_size)
+        routes = await self._routes(input)
+        if input.completion is not None:
+            yield Whole(await self._finished(routes, input, input.completion))
+            return
+        answer = self._exchange.answer_from(routes, input.stream_format, input.chunk_size)
         async with aclosing(answer) as batches:
             async for batch in batches:
                 for chunk in batch:
@@ -78,18 +151,83 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
     async def close(self) -> None:
         await self._exchange.close()
 
-    def _request(self, input: HttpClientInput) -> Request:
-        headers = merge_headers(self.config.headers, input.headers)
-        return build_request(input.method, self._url(input), headers, input.params, input.body)
+    def _all_places(self) -> list[Place]:
+        from deployments.upstream.upstreams import Place
 
-    def _url(self, input: HttpClientInput) -> str:
-        """Return where to call: bindings may have left a path or an endpoint null."""
-        base, path, endpoint = self.config.base_url, input.path, input.endpoint
-        if endpoint is not None and path is None:
-            try:
-                return web_url(endpoint)
-            except ValueError as error:
-                raise InvalidInput(str(error), field="endpoint") from None
-        if path is not None and endpoint is None and base is not None:
-            return join_url(base, path)
+        config = self.config
+        if config.upstreams is not None:
+            return [Place(each.base_url, merge_headers(config.headers, each.headers)) for each in config.upstreams]
+        return [Place(config.base_url, config.headers)] if config.base_url is not None else []
+
+    async def _routes(self, input: HttpClientInput) -> Sequence[Route]:
+        """Return where a call can go: bindings may have left a path or an endpoint null."""
+        from deployments.upstream.upstreams import Route
+
+        if input.endpoint is not None and input.path is None:
+            url = _checked(input.endpoint)
+            (request,) = await requests_for([(url, self.config.headers)], input)
+            return [Route(request, guarded=not self._is_own(url, input.fixed("endpoint", url)))]
+        if input.path is not None and input.endpoint is None and self._places:
+            urls = [(join_url(place.base_url, input.path), place.headers) for place in self._places]
+            requests = await requests_for(urls, input)
+            return [Route(each, place.health, place) for each, place in zip(requests, self._places, strict=True)]
         raise InvalidInput("expected either a path under base_url or an endpoint, got both or neither", field="path")
+
+    def _is_own(self, url: str, fixed: str) -> bool:
+        """Whether the document itself says where a URL leads; what only a request says is guarded."""
+        if fixed == url or _WITH_HOST.match(fixed):
+            return True
+        return any(origin(place.base_url)[1:] == origin(url)[1:] for place in self._places)
+
+    async def _finished(
+        self, routes: Sequence[Route], input: HttpClientInput, written: Completion | Waiting[Completion | None]
+    ) -> Any:
+        """Start a job, and return its result when it is done."""
+        from deployments.upstream.polling import Answer, until_done
+
+        started = await self._exchange.fetch(routes)
+        completion = await written.given(started.value) if isinstance(written, Waiting) else written
+        if completion is None:
+            return started.value
+        route = await self._route_of_job(completion, input, started)
+
+        async def ask() -> Answer:
+            told = await self._exchange.fetch([route])
+            return Answer(told.status, told.value, told.retry_after)
+
+        return await until_done(completion, ask, f"component {self.id!r}: {route.request.where}")
+
+    async def _route_of_job(self, completion: Completion, input: HttpClientInput, started: Fetched) -> Route:
+        """Return how to ask for a job: of the upstream that took it, or at a URL that it gave."""
+        from deployments.upstream.upstreams import Route
+
+        place = started.route.place
+        call = CallInput(
+            method=completion.method, headers=completion.headers, params=completion.params, body=completion.body
+        )
+        if completion.endpoint is not None and completion.path is None:
+            url = _checked(completion.endpoint)
+            own = place is not None and origin(place.base_url) == origin(url)
+            headers = place.headers if place is not None and own else self.config.headers
+            (request,) = await requests_for([(url, headers)], call)
+            trusted = (
+                own or self._is_own(url, input.fixed("completion.endpoint", url)) or _same_host(url, started.route)
+            )
+            return Route(request, guarded=not trusted)
+        if completion.path is not None and completion.endpoint is None and place is not None:
+            (request,) = await requests_for([(join_url(place.base_url, completion.path), place.headers)], call)
+            return Route(request, place.health, place)
+        expected = "expected either a path under base_url or an endpoint, got both or neither"
+        raise InvalidInput(expected, field="completion.path")
+
+
+def _checked(endpoint: str) -> str:
+    try:
+        return web_url(endpoint)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="endpoint") from None
+
+
+def _same_host(url: str, route: Route) -> bool:
+    """Whether a URL leads to where the document led already."""
+    return not route.guarded and origin(url)[1:] == origin(route.request.url)[1:]

@@ -1,69 +1,121 @@
-"""A command that serves HTTP is declared and checked here: how it starts, when it is ready, and the calls that go to it."""
+"""A command that serves HTTP is started with each replica; requests go to it as an http-client's go to theirs."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Annotated, Any, cast
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from deployments.owned.fields import HttpServerConfig
+from deployments.owned.filling import fill
+from deployments.upstream.fields import CallInput, check_call, requests_for
+from deployments.upstream.request import Request, join_url
+from graphs.component import Chunk, Component, Setup, Unknown
+from graphs.errors import AnabranchError, InvalidInput, TimedOut, Unavailable, UpstreamFailed
 
-from deployments.upstream.fields import CallerConfig, CallInput, Patience, Written, check_headers
-from graphs.component import Chunk, Component
-from graphs.errors import ComponentFailed
-
-
-def _command(value: Any) -> Any:
-    """Take a command as a list of its words, or as one line for the shell."""
-    if isinstance(value, str) and value.strip():
-        return ["/bin/sh", "-c", value]
-    if isinstance(value, list) and value:
-        return cast("list[Any]", value)
-    if value is None or isinstance(value, str | list | dict | int | float):
-        raise ValueError("expected a command; write it on one line, or as a list: [vllm, serve, a-model]")
-    return value
-
-
-Command = Annotated[list[Written], BeforeValidator(_command, json_schema_input_type=str | list[str | float])]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Healthcheck(BaseModel):
-    """When the server counts as ready, and as well."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    path: str = Field(default="/", description="Answers with a status below 400 when the server is well.")
-    interval: Patience = Field(default=2.0, description="The pause between two checks.")
-    timeout: Patience = Field(default=5.0, description="The longest wait for one answer.")
-    max_wait: Patience = Field(default=600.0, description="The longest wait for the first good answer after a start.")
-
-
-class HttpServerConfig(CallerConfig):
-    start: Command = Field(description="The command that serves; `${port}` in it is the port it must listen on.")
-    port: Port = Field(default=0, description="The port it listens on; 0 takes a free one for each replica.")
-    healthcheck: Healthcheck = Field(default=Healthcheck(), description="When it counts as ready.")
-    env: dict[str, Written] = Field(default={}, description="Added to the environment of its commands.")
-    working_dir: str | None = Field(default=None, description="The folder its commands run in.")
-    install: Command | None = Field(default=None, description="Run once before the first start.")
-    build: Command | None = Field(default=None, description="Run after install, before every start of a replica.")
-    clean: Command | None = Field(default=None, description="Run when the replica has stopped.")
+if TYPE_CHECKING:
+    from deployments.owned.output import Output
+    from deployments.owned.server import Server
+    from deployments.upstream.exchange import Exchange
 
 
 class HttpServer(Component[HttpServerConfig, CallInput]):
-    """Starts an HTTP server of its own in each replica, and calls it as `http-client` does."""
+    """Starts an HTTP server of its own in each replica, and calls it as `http-client` does.
+
+    The replica is ready when its server is. A server that dies is started again; calls wait for it meanwhile, for
+    `timeout`, and the replica counts as unhealthy. When the replica goes, its server goes, and all that it started.
+    """
 
     type = "http-server"
     Config = HttpServerConfig
     Input = CallInput
     config_names = frozenset({"port"})
-    runnable = False
+
+    def __init__(self, config: HttpServerConfig, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self._output: Output | None = None
+        self._server: Server | None = None
+        self._exchange: Exchange | None = None
 
     @classmethod
     def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if action.get("path") is None:
             yield "path", "an http-server needs to know what to call; write `path: /…`"
-        yield from check_headers(config, action)
+        if not config.get("port") and not any(_fills(config.get(name)) for name in ("start", "env")):
+            hint = "write ${port} where `start` names it, or `port:` with the one it takes"
+            yield "port" if "port" in config else "start", f"the server is not told which port to listen on; {hint}"
+        yield from check_call(config, action)
 
-    def run(self, input: CallInput) -> AsyncIterator[Chunk]:
-        del input
-        raise ComponentFailed(f"component {self.id!r}: the type 'http-server' can be checked, but not run yet")
+    async def setup(self) -> None:
+        # aiohttp, which these import, waits for the replica.
+        from deployments.owned.output import Output
+        from deployments.owned.scripts import prepare
+        from deployments.owned.server import Server
+        from deployments.upstream.exchange import Exchange, Policy
+
+        self._output = Output(self.id)
+        await prepare(self.config, self._output)
+        self._server = Server(self.id, self.config, self._output)
+        await self._server.start()
+        policy = Policy(self.config.timeout, self.config.max_retries, self.config.retry_delay)
+        self._exchange = Exchange(self.id, policy)
+
+    async def run(self, input: CallInput) -> AsyncIterator[Chunk]:
+        assert self._server is not None
+        assert self._exchange is not None
+        try:
+            url = await self._server.url(self.config.timeout)
+        except Unavailable as error:
+            raise error.at(f"component {self.id!r}") from None
+        answer = self._exchange.answer(await self._request(url, input), input.stream_format, input.chunk_size)
+        try:
+            async with aclosing(answer) as batches:
+                async for batch in batches:
+                    for chunk in batch:
+                        yield chunk
+        except (UpstreamFailed, TimedOut) as error:
+            raise await self._explained(error, url) from None
+
+    async def close(self) -> None:
+        if self._exchange is not None:
+            await self._exchange.close()
+        if self._server is not None:
+            await self._server.stop()
+        if self._output is not None:
+            from deployments.owned.scripts import clean
+
+            await clean(self.config, self._output)
+
+    async def healthy(self) -> None:
+        assert self._server is not None
+        await self._server.check()
+
+    async def _request(self, url: str, input: CallInput) -> Request:
+        if input.path is None:
+            raise InvalidInput("expected a path to call, got null", field="path")
+        port = int(url.rpartition(":")[2])
+        own = {name: value and fill(value, port) for name, value in self.config.headers.items()}
+        (request,) = await requests_for([(join_url(url, input.path), own)], input)
+        return request
+
+    async def _explained(self, error: AnabranchError, url: str) -> AnabranchError:
+        """Return the error of a call that failed; where the server has died, that is what there is to tell."""
+        assert self._server is not None
+        upstream = error.details.get("upstream")
+        if isinstance(upstream, Mapping) and "body" in upstream:
+            return error  # it answered, and so it lives
+        trouble = await self._server.gone(url)
+        return error if trouble is None else Unavailable(f"{error.message}: its server {trouble}")
+
+
+def _fills(written: Any) -> bool:
+    """Tell whether a value holds a binding: there is none but `${port}`."""
+    match written:
+        case Unknown():
+            return True
+        case Mapping():
+            return any(map(_fills, cast("Mapping[str, Any]", written).values()))
+        case list() | tuple():
+            return any(map(_fills, cast("list[Any]", written)))
+        case _:
+            return False

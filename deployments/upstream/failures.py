@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from deployments.upstream.guard import Refused
 from graphs.errors import AnabranchError, InvalidInput, TimedOut, UpstreamFailed
 
 RETRIED = frozenset({408, 429})
@@ -22,6 +23,14 @@ class Failure:
     retry_after: float | None = None
 
 
+class Failed(Exception):
+    """Raised where a call fails: by a transport, a redirect, or what is read of the answer."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.error.message)
+        self.failure = failure
+
+
 def is_transient(status: int) -> bool:
     return status in RETRIED or status >= 500
 
@@ -32,6 +41,8 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
     Only types and the system's own words are used: aiohttp's messages hold the whole URL, with its query.
     """
     match error:
+        case Refused():
+            return refused(error)
         case aiohttp.ConnectionTimeoutError():
             return Failure(TimedOut(f"no connection within {timeout:g} s (timeout: {timeout:g})"), True)
         case asyncio.TimeoutError():
@@ -53,6 +64,13 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
             return Failure(UpstreamFailed("the connection was closed before an answer came"), True)
 
 
+def refused(error: Refused) -> Failure:
+    """Say that a URL leads where requests may not lead."""
+    why = "it is not listed" if error.listed else "its address is private"
+    words = f"{error.host!r} may not be called at a request's word: {why}; to allow it, list it in allow_hosts"
+    return Failure(InvalidInput(words, field="endpoint"), False)
+
+
 def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
     match error:
         case aiohttp.ClientConnectorCertificateError():
@@ -60,6 +78,8 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
             return Failure(UpstreamFailed(f"its TLS certificate is not trusted: {reason}"), False)
         case aiohttp.ClientSSLError():
             return Failure(UpstreamFailed("the TLS handshake failed; does it speak https on this port?"), False)
+        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, Refused):
+            return refused(error.os_error)
         case aiohttp.ClientConnectorDNSError():
             return Failure(UpstreamFailed(f"the name {error.host!r} can't be resolved"), True)
         case aiohttp.ClientProxyConnectionError():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from deployments.upstream.bodies import body_mistake
 from deployments.upstream.decoding import StreamFormat
-from deployments.upstream.request import Scalar, header_mistakes, spell, web_url
-from graphs.component import ActionInput, ComponentConfig
+from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, web_url
+from deployments.upstream.spelling import Scalar, content_type_of, spell
+from deployments.upstream.uploads import sendable
+from graphs.component import ActionInput, ComponentConfig, Streamable
 from graphs.units import Duration, Size
 
 
@@ -64,7 +67,11 @@ class CallInput(ActionInput):
     method: Method = "POST"
     headers: Headers = Field(default={}, description="A null takes one of the component's headers away.")
     params: Parameters | None = Field(default=None, description="The query; null ones are left out.")
-    body: Any = Field(default=None, description="JSON, or what the Content-Type header says: a form, text, bytes.")
+    body: Streamable[Any] = Field(
+        default=None,
+        description="JSON, or what the Content-Type header says: a form, multipart/form-data, text, bytes. "
+        "A stream of text or bytes is sent as it comes.",
+    )
     stream_format: StreamFormat | None = Field(
         default=None,
         description="json: each event or line, parsed. text: the answer as text. Unset: JSON and plain text come "
@@ -73,9 +80,33 @@ class CallInput(ActionInput):
     chunk_size: ChunkSize = Field(default=65536, description="The most bytes in a raw chunk.")
 
 
-def check_headers(config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (field, message) for headers that could never be sent."""
-    for headers in (config.get("headers"), action.get("headers")):
-        if isinstance(headers, Mapping):
-            for name, message in header_mistakes(cast("Mapping[str, Any]", headers)):
-                yield f"headers.{name}", message
+async def request_for(url: str, config: CallerConfig, input: CallInput) -> Request:
+    """Return the request of one call."""
+    (request,) = await requests_for([(url, config.headers)], input)
+    return request
+
+
+async def requests_for(places: Sequence[tuple[str, Mapping[str, Scalar]]], input: CallInput) -> list[Request]:
+    """Return one call's request for each place (a URL and its headers) that may be asked for it.
+
+    They share one body: a stream can be read once.
+    """
+    headers = [merge_headers(of_place, input.headers) for _, of_place in places]
+    body = await sendable(input.body, content_type_of(headers[0]))
+    return [
+        build_request(input.method, url, merged, input.params, body)
+        for (url, _), merged in zip(places, headers, strict=True)
+    ]
+
+
+def check_call(config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (field, message) for what could never be sent."""
+    written = [each for each in (config.get("headers"), action.get("headers")) if isinstance(each, Mapping)]
+    headers = [cast("Mapping[str, Any]", each) for each in written]
+    for each in headers:
+        for name, message in header_mistakes(each):
+            yield f"headers.{name}", message
+    types = [content_type_of(each) for each in headers]
+    kind = next((kind for kind in reversed(types) if kind is not None), None)
+    if isinstance(kind, str) and (message := body_mistake(action.get("body"), kind)):
+        yield "body", message

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+from deployments.upstream.bodies import encode_body
+from deployments.upstream.spelling import Scalar, content_type_of, pairs, spell
+from deployments.upstream.uploads import Upload
 from graphs.errors import InvalidInput
 from graphs.stream import Value
 
-Scalar = str | int | float | bool | None
-"""What a header or a form field may hold; null leaves it out."""
-
-FORM = "application/x-www-form-urlencoded"
+PORTS = {"http": 80, "https": 443}
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UNSAFE = re.compile(r"[\r\n\0\ud800-\udfff]")
+_CLIMBS = re.compile(r"(?:^|[/\\])(?:\.|%2e){2}(?:$|[/\\#])", re.IGNORECASE)
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
 """Written by the HTTP client itself; another's would let a caller smuggle a second request."""
 
@@ -30,17 +30,26 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None
+    body: bytes | Upload | None
     where: str
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be sent again: not once an upload has begun."""
+        return not (isinstance(self.body, Upload) and self.body.begun)
+
+    async def aclose(self) -> None:
+        """Stop the source of an upload that was never sent."""
+        if isinstance(self.body, Upload):
+            await self.body.aclose()
 
 
 def build_request(
-    method: str, url: str, headers: Mapping[str, str], params: Mapping[str, Value] | None, body: Value
+    method: str, url: str, headers: Mapping[str, str], params: Mapping[str, Value] | None, body: Value | Upload
 ) -> Request:
-    """Return the request to send; `headers` have been through `merge_headers`."""
-    headers = dict(headers)
+    """Return the request to send; `headers` have been through `merge_headers`, and no stream is left in the body."""
     try:
-        content = None if body is None else encode_body(body, headers)
+        content, headers = _content(body, headers)
         return Request(method, with_params(url, params), headers, content, describe(method, url))
     except UnicodeEncodeError:
         raise InvalidInput("the request holds half a character (a lone surrogate), which can't be sent") from None
@@ -52,8 +61,16 @@ def describe(method: str, url: str) -> str:
     return f"{method} {parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme)
+
+
 def join_url(base: str, path: str) -> str:
     """Put a path under a base URL: always on its host, both queries kept."""
+    if _CLIMBS.search(path.partition("?")[0]):
+        raise InvalidInput("expected a path that stays under base_url, got one with '..' in it", field="path")
     root = urlsplit(base)
     rest = urlsplit(f"http://host/{path.lstrip('/')}")
     query = "&".join(part for part in (root.query, rest.query) if part)
@@ -90,57 +107,21 @@ def header_mistakes(headers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, message
 
 
-def spell(value: Scalar) -> str:
-    """Write a scalar as text, booleans as JSON does."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def with_params(url: str, params: Mapping[str, Value] | None) -> str:
     """Add query parameters: lists repeat their name, null ones are left out."""
-    query = urlencode(list(_pairs(params or {}, "params")), quote_via=quote)
+    query = urlencode(list(pairs(params or {}, "params")), quote_via=quote)
     if not query:
         return url
     return f"{url}&{query}" if urlsplit(url).query else f"{url.rstrip('?')}?{query}"
 
 
-def encode_body(body: Value, headers: dict[str, str]) -> bytes:
-    """Encode a body as its Content-Type header says; without one it is JSON (bytes: octet-stream), and it is set."""
-    given = next((value for name, value in headers.items() if name.lower() == "content-type"), None)
-    if given is None:
-        headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
-        return body if isinstance(body, bytes) else _json(body)
-    kind = given.partition(";")[0].strip().lower()
-    if isinstance(body, bytes):
-        return body
-    if kind == "application/json" or kind.endswith("+json"):
-        return _json(body)
-    if kind == FORM and isinstance(body, Mapping):
-        return urlencode(list(_pairs(cast("Mapping[str, Value]", body), "body"))).encode()
-    if isinstance(body, str):
-        return body.encode()
-    raise InvalidInput(f"expected text or bytes for Content-Type {kind}, got {_named(body)}", field="body")
-
-
-def _json(body: Value) -> bytes:
-    try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except TypeError as error:
-        hint = "bytes go in `as base64`"
-        raise InvalidInput(f"the body can't be written as JSON: {error}; {hint}", field="body") from None
-    except ValueError as error:
-        raise InvalidInput(f"the body can't be written as JSON: {error}", field="body") from None
-
-
-def _pairs(fields: Mapping[str, Value], field: str) -> Iterator[tuple[str, str]]:
-    for name, value in fields.items():
-        values = cast("Sequence[Value]", value) if isinstance(value, list | tuple) else [value]
-        for item in values:
-            if item is None:
-                continue
-            if not isinstance(item, str | int | float | bool):
-                expected = "expected text, a number, a boolean or a list of them"
-                raise InvalidInput(f"{expected}, got {_named(item)}", field=f"{field}.{name}")
-            yield name, spell(item)
+def _content(body: Value | Upload, headers: Mapping[str, str]) -> tuple[bytes | Upload | None, Mapping[str, str]]:
+    """Return what is sent, and the headers with its type."""
+    if body is None:
+        return None, headers
+    given = content_type_of(headers)
+    content, kind = (body, body.content_type) if isinstance(body, Upload) else encode_body(body, given)
+    return content, headers if kind == given else merge_headers(headers, {"Content-Type": kind})
 
 
 def _header(name: str, value: Scalar) -> str:
@@ -158,15 +139,3 @@ def _header_mistake(name: str, value: str) -> str | None:
     if _UNSAFE.search(value):
         return "expected a value on one line, got one with a line break, a NUL or half a character in it"
     return None
-
-
-def _named(value: Value) -> str:
-    match value:
-        case Mapping():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case bytes():
-            return "bytes"
-        case _:
-            return f"a value of type {type(cast('object', value)).__name__}"

@@ -71,10 +71,117 @@ def test_each_task_says_what_it_reads():
     assert "leave 'text' out" in model("chat-completion", text="hi")["text"]
 
 
-@pytest.mark.parametrize("field", ["tools", "tool_choice", "response_format"])
-def test_what_only_chat_knows_is_refused_elsewhere(field: str):
-    assert "is for the task chat-completion" in model(**{field: {}})[field]
-    assert model("chat-completion", **{field: {}}) == {}
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tools": [{"type": "function", "function": {"name": "rain"}}]},
+        {"tool_choice": "auto"},
+        {"response_format": {"type": "json_object"}},
+    ],
+)
+def test_what_only_chat_knows_is_refused_elsewhere(given: dict[str, Any]):
+    (field,) = given
+    assert "is for the task chat-completion" in model(**given)[field]
+    assert model("chat-completion", **given) == {}
+
+
+def test_a_message_is_what_only_chat_answers_with():
+    assert "answers in text" in model(answer="message")["answer"]
+    assert model("chat-completion", answer="message") == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "said"),
+    [
+        ({"tools": [{"function": {"name": "a b"}}]}, "tools.0.function.name", "expected a name"),
+        ({"tool_choice": "requierd"}, "tool_choice", "did you mean 'required'?"),
+        ({"tool_choice": "required"}, "tool_choice", "there are no tools"),
+        ({"response_format": {"type": "jsn_schema"}}, "response_format.type", "did you mean 'json_schema'?"),
+    ],
+)
+def test_how_tools_and_formats_are_asked_for_is_judged_before_anything_runs(given: Any, field: str, said: str):
+    assert said in model("chat-completion", **given)[field]
+    assert model("chat-completion", **dict.fromkeys(given, BINDING)) == {}
+
+
+def test_a_call_and_a_format_cannot_both_be_demanded():
+    tools = [{"type": "function", "function": {"name": "rain"}}]
+    given = {"tools": tools, "tool_choice": "required", "response_format": {"type": "json_object"}}
+    assert "keep one of them" in model("chat-completion", **given)["response_format"]
+
+
+def test_options_that_no_one_reads_are_told():
+    assert "did you mean 'revision'?" in model(config={"options": {"revison": "main"}})["options.revison"]
+    assert "above zero, got 0" in model(config={"options": {"max_batch_size": 0}})["options.max_batch_size"]
+    assert "did you mean 'hermes'?" in model(config={"options": {"tool_parser": "hermse"}})["options.tool_parser"]
+    assert model(config={"options": {"revision": "main", "max_batch_size": 8, "max_model_len": 512}}) == {}
+    assert model(config={"driver": "vllm", "options": {"revison": "main"}}) == {}  # vLLM itself judges its options
+
+
+def test_vllm_has_no_beams_and_shares_no_replica():
+    vllm = {"driver": "vllm"}
+    assert "has no beam search" in model(config=vllm, params={"num_beams": 4})["params.num_beams"]
+    several = {**vllm, "model": None, "models": ["a", "b"]}
+    assert "takes all memory for one model" in model(config=several, model="a")["models"]
+
+
+def test_how_many_models_are_loaded_is_said_of_several():
+    assert "leave it out with one `model`" in model(config={"max_models": 1})["max_models"]
+
+
+def test_a_folder_among_models_is_called_as_it_is_written_or_by_its_name():
+    several = {"model": None, "models": ["/srv/models/tiny", "gpt2", "/srv/other/tiny"]}
+    assert model(config=several, model="models/tiny") == model(config=several, model="./models/tiny") == {}
+    assert "has no model 'tiny'" in model(config=several, model="tiny")["model"]  # there are two
+
+
+@pytest.mark.parametrize(
+    ("config", "resources", "field", "said"),
+    [
+        (
+            {"device": "cuda"},
+            {},
+            "device",
+            "needs a GPU, and the replicas ask for none; write `resources: {num_gpus: 1}`",
+        ),
+        ({"device": "cuda:1"}, {"num_gpus": 1}, "device", "write `resources: {num_gpus: 2}`"),
+        (
+            {"driver": "vllm", "options": {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}},
+            {"num_gpus": 2},
+            "options.tensor_parallel_size",
+            "split over 4 GPUs, and the replicas ask for 2; write `resources: {num_gpus: 4}`",
+        ),
+    ],
+)
+def test_a_gpu_that_is_used_must_be_asked_for(config: Any, resources: Any, field: str, said: str):
+    assert said in dict(Model.check_placement(config, resources))[field]
+
+
+@pytest.mark.parametrize(
+    ("config", "resources"),
+    [
+        ({"device": "cpu"}, {}),
+        ({"device": "cuda"}, {"num_gpus": 0.5}),
+        ({"device": "cuda:1"}, {"num_gpus": 2}),
+        ({"driver": "vllm"}, {}),
+        ({"driver": "vllm", "options": {"tensor_parallel_size": 2}}, {"num_gpus": 2}),
+        ({"device": "cuda"}, {"num_gpus": BINDING}),
+    ],
+)
+def test_gpus_that_are_asked_for_may_be_used(config: Any, resources: Any):
+    assert dict(Model.check_placement(config, resources)) == {}
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:one", "CPU"])
+def test_a_device_has_a_name_that_is_known(device: str):
+    assert "expected cpu, cuda, cuda:1" in refused(Model.Config, {"task": "summarization", "device": device})
+
+
+def test_a_text_may_stand_for_a_conversation():
+    asked: Any = Model.Input.model_validate({"messages": "Hello"})
+    assert [message.model_dump(exclude_none=True) for message in asked.messages] == [
+        {"role": "user", "content": "Hello"}
+    ]
 
 
 def test_a_component_has_one_model_or_several_and_an_action_says_which():
@@ -190,8 +297,8 @@ def test_a_command_is_a_list_of_words_or_one_line():
     listed: Any = HttpServer.Config.model_validate({"start": ["serve", "--port", 8000]})
     assert listed.start == ["serve", "--port", "8000"]
     line: Any = HttpServer.Config.model_validate({"start": "serve --port 8000", "install": "make"})
-    assert line.start == ["/bin/sh", "-c", "serve --port 8000"]
-    assert line.install == ["/bin/sh", "-c", "make"]
+    assert line.start == ["/bin/sh", "-ec", "serve --port 8000"]
+    assert line.install == ["/bin/sh", "-ec", "make"]
 
 
 @pytest.mark.parametrize("start", ["", " ", [], {}, 5, None, [["a"]]])
@@ -218,6 +325,23 @@ def test_a_server_is_called_by_path_alone():
     assert "endpoint" in refused(HttpServer.Input, {"endpoint": "https://a.com"})
 
 
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"start": ["serve"]}, "start"),
+        ({"start": ["serve"], "port": 0, "build": BINDING}, "port"),
+        ({"start": ["serve", BINDING]}, None),
+        ({"start": BINDING}, None),
+        ({"start": ["serve"], "env": {"PORT": BINDING}}, None),
+        ({"start": ["serve", "8000"], "port": 8000}, None),
+    ],
+)
+def test_a_server_must_learn_its_port_or_have_a_fixed_one(config: dict[str, Any], field: str | None):
+    found = mistakes(HttpServer, config, {"path": "/"})
+    assert list(found) == ([] if field is None else [field])
+    assert all("write ${port} where `start` names it" in message for message in found.values())
+
+
 # all of them
 
 
@@ -229,13 +353,9 @@ def test_every_type_has_a_json_schema_and_says_what_it_is(name: str):
         assert declared.model_json_schema()["type"] == "object"
 
 
-@pytest.mark.parametrize(
-    ("name", "config"),
-    [("model", {"task": "summarization"}), ("http-server", {"start": "serve"}), ("workflow", {"workflow": "a"})],
-)
-def test_a_type_that_cannot_run_says_so(name: str, config: dict[str, Any]):
-    cls = registry()[name]
-    assert not (cls.runnable and cls.deployed)
-    component = cls(cls.Config.model_validate(config), Setup(id="x"))
+def test_a_workflow_as_a_component_is_run_in_the_run_that_calls_it():
+    cls = registry()["workflow"]
+    assert not cls.deployed
+    component = cls(cls.Config.model_validate({"workflow": "a"}), Setup(id="x"))
     with pytest.raises(ComponentFailed, match="component 'x'"):
-        component.run(cls.Input.model_validate({"path": "/"} if name == "http-server" else {}))
+        component.run(cls.Input.model_validate({}))

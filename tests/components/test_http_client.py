@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.components.http_client import HttpClientInput
-from deployments.upstream import exchange
+from deployments.upstream import reading
 from graphs.component import Whole
 from graphs.errors import InvalidInput, UpstreamFailed
 from tests.components.calls import Ask, Client, everything, failure, one
@@ -164,7 +164,7 @@ async def test_a_refusal_that_is_not_json_is_carried_as_text(ask: Ask, upstream:
 async def test_a_long_refusal_is_carried_in_part(ask: Ask, upstream: Upstream):
     upstream.queue("/down", Answer([b"x" * 100_000], "text/plain", 500))
     upstream_details: Any = (await failure(ask(path="/down"))).details["upstream"]
-    assert len(upstream_details["body"]) == exchange.MAX_ERROR_BODY
+    assert len(upstream_details["body"]) == reading.MAX_ERROR_BODY
 
 
 async def test_too_many_requests_says_when_to_come_back(ask: Ask, upstream: Upstream):

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from deployments.upstream.fields import check_call
 from deployments.upstream.request import build_request, describe, join_url, merge_headers, web_url
+from graphs.component import Unknown
 from graphs.errors import InvalidInput
 
 URL = "https://api.example.com/v1"
@@ -138,6 +140,62 @@ def test_a_mapping_under_a_type_that_is_not_json_is_refused():
 def test_what_json_cannot_hold_is_an_error_about_the_body(body: Any):
     with pytest.raises(InvalidInput, match="can't be"):
         build(body)
+
+
+def test_a_list_under_a_type_of_lines_is_one_value_a_line():
+    assert build([{"a": "한"}, 2], Content_Type="application/x-ndjson").body == '{"a":"한"}\n2\n'.encode()
+
+
+def test_text_is_written_in_the_charset_that_the_header_names():
+    assert build("안녕", Content_Type='text/plain; charset="EUC-KR"').body == "안녕".encode("euc-kr")
+    assert build("안녕", Content_Type="text/plain; charset=nonsense").body == "안녕".encode()
+    with pytest.raises(InvalidInput, match="that latin-1 can't write; send utf-8"):
+        build("안녕", Content_Type="text/plain; charset=latin-1")
+
+
+def test_a_multipart_body_gets_its_boundary_whatever_the_headers_case():
+    request = build({"a": 1}, content_type="multipart/form-data")
+    assert list(request.headers) == ["Content-Type"]
+    assert request.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+    with pytest.raises(
+        InvalidInput, match="expected a mapping of fields for Content-Type multipart/form-data, got a list"
+    ):
+        build([1], content_type="multipart/form-data")
+    with pytest.raises(InvalidInput, match="got text"):
+        build("--x--", content_type="multipart/form-data")
+    assert build("--x--", content_type="multipart/form-data; boundary=x").body == b"--x--"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "message"),
+    [
+        ("multipart/form-data", "text", "expected a mapping of fields for Content-Type multipart/form-data, got text"),
+        ("application/x-www-form-urlencoded", [1], "expected a mapping of fields"),
+        ("application/x-ndjson", {"a": 1}, "expected a list, for one value a line"),
+        ("text/csv; charset=utf-8", {"a": 1}, "expected text or bytes for Content-Type text/csv, got a mapping"),
+        ("text/plain", 5, "expected text or bytes for Content-Type text/plain, got a number"),
+    ],
+)
+def test_a_body_that_does_not_fit_its_type_is_found_before_anything_runs(kind: str, body: Any, message: str):
+    ((field, said),) = check_call({"headers": {"content-type": kind}}, {"body": body})
+    assert (field, said.startswith(message)) == ("body", True)
+    assert not list(
+        check_call({"headers": {"content-type": "x/y"}}, {"body": Unknown(), "headers": {"Content-Type": kind}})
+    )
+    assert not list(check_call({"headers": {"content-type": Unknown()}}, {"body": body}))
+    assert not list(check_call({}, {"body": body}))
+
+
+@pytest.mark.parametrize("path", ["/../admin", "a/..", "..", "/a/%2e%2E/b", "a\\..\\b", "/a/../b?x=1"])
+def test_a_path_that_climbs_out_of_its_base_url_is_refused(path: str):
+    with pytest.raises(InvalidInput, match="stays under base_url") as failed:
+        join_url("https://a.com/v1", path)
+    assert failed.value.details["field"] == "path"
+
+
+@pytest.mark.parametrize("path", ["/a..b", "/...", "/a?up=../b", "/.well-known"])
+def test_dots_in_names_are_no_climbing(path: str):
+    assert join_url("https://a.com/v1", path) == f"https://a.com/v1{path}"
 
 
 def test_half_a_character_anywhere_is_refused():

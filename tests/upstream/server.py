@@ -4,79 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
 
-from tests.upstream.answers import (
-    NDJSON,
-    SSE,
-    Answer,
-    Hang,
-    Reset,
-    Step,
-    Wait,
-    anthropic_events,
-    json_answer,
-    json_lines,
-    openai_events,
-)
-
-WORDS = ("Once", " upon", " a", " time")
-
+from tests.upstream.answers import Answer, Hang, json_answer
+from tests.upstream.demand import WORDS, answer, demand
+from tests.upstream.giving import give
+from tests.upstream.log import Call, Log
 
 FIXED: Mapping[str, Answer] = {
-    "v1/messages": Answer(anthropic_events(WORDS), SSE),
-    "ndjson": Answer(json_lines({"word": word} for word in WORDS), NDJSON),
-    "json": json_answer({"words": WORDS}),
-    "text": Answer(["".join(WORDS).encode()], "text/plain; charset=utf-8"),
+    "json": json_answer({"words": WORDS["en"]}),
     "bytes": Answer([bytes(range(256))], "application/octet-stream"),
     "hang": Answer(first=[Hang()]),
 }
-
-
-@dataclass(slots=True)
-class Call:
-    """One request as it came, and what became of it."""
-
-    method: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
-    body: bytes
-    peer: tuple[str, int]
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the caller went away before the answer's end."""
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the whole answer has been sent."""
-
-    def json(self) -> Any:
-        return json.loads(self.body)
+ALWAYS_STREAMS = frozenset({"/v1/messages"})
+"""Where a stream is answered to a body that doesn't ask for one, unless it declines."""
 
 
 class Upstream:
     """`async with Upstream() as upstream:` then call `upstream.base_url`.
 
-    Known APIs: POST /v1/chat/completions (OpenAI, streaming when the body says so), POST /v1/messages
-    (Anthropic), /ndjson, /json, /text, /bytes, /status/{code}, /hang (answers nothing), /echo (the request, as JSON).
+    Known APIs: POST /v1/chat/completions and /v1/completions (OpenAI, streaming when the body says so), /v1/messages
+    (Anthropic), /events, /ndjson, /json, /text, /bytes, /status/{code}, /hang (answers nothing), /echo (the request, as
+    JSON), /health; their queries ask for everything else (`demand.py`). GET /log tells the calls so far, DELETE forgets
+    them; `?calls=2&left=1` waits for so many.
     `queue(path, answer, …)` comes first: its Answers are given one a request, the last one for ever.
     """
 
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._host = host
+        self._port = port
+        self._log = Log()
         self._queued: dict[str, deque[Answer]] = defaultdict(deque)
-        self._arrived = asyncio.Condition()
+        self._seen: Counter[str] = Counter()
         self._runner = web.ServerRunner(
             web.Server(self._serve, handler_cancellation=True), shutdown_timeout=1, access_log=None
         )
-        self._port = 0
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, self._host, self._port, backlog=4096)
         await site.start()
         self._port = self._runner.addresses[0][1]
         return self
@@ -86,11 +56,16 @@ class Upstream:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self.authority}"
 
     @property
     def authority(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"{self._host}:{self._port}"
+
+    @property
+    def calls(self) -> list[Call]:
+        """The requests so far that have come whole."""
+        return self._log.calls
 
     @property
     def connections(self) -> int:
@@ -103,78 +78,79 @@ class Upstream:
 
     async def called(self, count: int = 1) -> Call:
         """Return the count-th request, when it has come."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: len(self.calls) >= count)
+        await self._log.until(lambda: len(self.calls) >= count)
         return self.calls[count - 1]
 
+    async def sending(self, count: int = 1) -> Call:
+        """Return the count-th request when its headers have come; its body may still be on the way."""
+        await self._log.until(lambda: len(self._log.begun) >= count)
+        return self._log.begun[count - 1]
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/log":
+            return await self._tell_log(request)
         call = Call(
             request.method,
             request.path,
             {name: request.query.getall(name) for name in request.query},
             request.headers,
-            await request.read(),
             request.transport.get_extra_info("peername")[:2] if request.transport else ("", 0),
         )
-        async with self._arrived:
-            self.calls.append(call)
-            self._arrived.notify_all()
+        self._log.begin(call)
         try:
-            response = await _give(self._answer(call), request)
+            response = await self._answered(call, request)
         except (asyncio.CancelledError, ConnectionError):
-            call.left.set()
+            self._log.leave(call)
             raise
-        call.answered.set()
+        self._log.answer(call)
         return response
 
-    def _answer(self, call: Call) -> Answer:
-        if queued := self._queued.get(call.path):
-            return queued.popleft() if len(queued) > 1 else queued[0]
-        return _known(call)
+    async def _answered(self, call: Call, request: web.BaseRequest) -> web.StreamResponse:
+        queued = self._next_queued(call.path)
+        if queued is None or queued.reads:
+            while piece := await request.content.readany():
+                call.pieces.append(piece)
+        self._log.received(call)
+        return await give(queued or self._known(call), request)
+
+    def _next_queued(self, path: str) -> Answer | None:
+        queued = self._queued.get(path)
+        if not queued:
+            return None
+        return queued.popleft() if len(queued) > 1 else queued[0]
+
+    def _known(self, call: Call) -> Answer:
+        match call.path.strip("/").split("/"):
+            case ["status", code]:
+                return json_answer({"error": {"message": f"told to answer {code}"}}, int(code))
+            case ["echo"]:
+                return json_answer({"path": call.path, "headers": dict(call.headers), "body": call.body.decode()})
+            case ["health"]:
+                return json_answer("well")
+            case _:
+                pass
+        key = f"{call.path}?{dict(call.query)}"
+        seen, self._seen[key] = self._seen[key], self._seen[key] + 1
+        asked = answer(call.path, _streams(call), demand(call.query), seen)
+        return asked or FIXED.get(call.path.strip("/")) or json_answer({"error": "no such path"}, 404)
+
+    async def _tell_log(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "DELETE":
+            self._log.begun.clear()
+            self._log.calls.clear()
+            return web.json_response({})
+        calls, left = (int(request.query.get(name, "0")) for name in ("calls", "left"))
+        await self._log.until(
+            lambda: len(self.calls) >= calls and sum(call.left.is_set() for call in self.calls) >= left
+        )
+        return web.json_response({"calls": [call.summary() for call in self.calls]})
 
 
-def _known(call: Call) -> Answer:
-    match call.path.strip("/").split("/"):
-        case ["v1", "chat", "completions"]:
-            return _openai(call.json())
-        case ["status", code]:
-            return json_answer({"error": {"message": f"told to answer {code}"}}, int(code))
-        case ["echo"]:
-            return json_answer({"path": call.path, "headers": dict(call.headers), "body": call.body.decode()})
-        case parts:
-            return FIXED.get("/".join(parts)) or json_answer({"error": "no such path"}, 404)
-
-
-def _openai(body: Any) -> Answer:
-    if body.get("stream"):
-        return Answer(openai_events(WORDS), SSE)
-    message = {"role": "assistant", "content": "".join(WORDS)}
-    return json_answer({"object": "chat.completion", "choices": [{"index": 0, "message": message}]})
-
-
-async def _give(answer: Answer, request: web.BaseRequest) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    if answer.content_type is not None:
-        response.headers["Content-Type"] = answer.content_type
-    if answer.compressed:
-        response.enable_compression(web.ContentCoding.gzip)
-    for step in answer.first:
-        await _take(step, request, response)
-    await response.prepare(request)
-    for step in answer.steps if request.method != "HEAD" else ():
-        await _take(step, request, response)
-    await response.write_eof()
-    return response
-
-
-async def _take(step: Step, request: web.BaseRequest, response: web.StreamResponse) -> None:
-    match step:
-        case bytes():
-            await response.write(step)
-        case Wait(event):
-            await event.wait()
-        case Hang():
-            await asyncio.Event().wait()
-        case Reset():
-            assert request.transport is not None
-            request.transport.abort()
+def _streams(call: Call) -> bool:
+    """Whether a body asks for a stream."""
+    try:
+        body: Any = json.loads(call.body)
+    except ValueError:
+        body = None
+    asked = body.get("stream") if isinstance(body, dict) else None
+    return bool(asked) if asked is not None else call.path in ALWAYS_STREAMS

@@ -1,0 +1,61 @@
+"""The fields of a server that a component starts itself, as documents write them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from deployments.upstream.fields import CallerConfig, Patience, Written
+from graphs.component import LocalFolder
+from graphs.units import Duration
+
+
+def _command(value: Any) -> Any:
+    """Take a command as a list of its words, or as text for the shell, each line of which must succeed."""
+    if isinstance(value, str) and value.strip():
+        return ["/bin/sh", "-ec", value]
+    if isinstance(value, list) and value:
+        return cast("list[Any]", value)
+    if value is None or isinstance(value, str | list | dict | int | float):
+        raise ValueError("expected a command; write it on one line, or as a list: [vllm, serve, a-model]")
+    return value
+
+
+Command = Annotated[list[Written], BeforeValidator(_command, json_schema_input_type=str | list[str | float])]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Healthcheck(BaseModel):
+    """When the server counts as ready, and as well."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    path: str | None = Field(
+        default=None,
+        description="Answers with a status below 400 when the server is well; unset, `/` may answer anything below 500.",
+    )
+    interval: Patience = Field(default=2.0, description="The pause between two checks; shorter ones at first.")
+    timeout: Patience = Field(default=5.0, description="The longest wait for one answer.")
+    max_wait: Patience = Field(default=600.0, description="The longest wait for the first good answer after a start.")
+
+
+class HttpServerConfig(CallerConfig):
+    start: Command = Field(
+        description="The command that serves, in the foreground; `${port}` in it is the port it must listen on."
+    )
+    port: Port = Field(
+        default=0,
+        description="The port it listens on; 0 takes a free one, and so does one that is taken where `${port}` tells it.",
+    )
+    healthcheck: Healthcheck = Field(default=Healthcheck(), description="When it counts as ready.")
+    env: dict[str, Written] = Field(default={}, description="Added to the environment of its commands.")
+    working_dir: Annotated[str | None, LocalFolder()] = Field(
+        default=None, description="The folder its commands run in; a relative one begins beside the document."
+    )
+    install: Command | None = Field(
+        default=None, description="Run before the first start on a machine, and again when it is changed."
+    )
+    build: Command | None = Field(default=None, description="Run after install, before every start of a replica.")
+    clean: Command | None = Field(default=None, description="Run when the replica has stopped.")
+    stop_timeout: Duration = Field(default=10.0, description="How long it may take to stop before it is killed.")

@@ -1,0 +1,214 @@
+"""A server that belongs to a replica: started, found ready, started again when it dies, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from deployments.owned.commands import command, tells_port
+from deployments.owned.fields import HttpServerConfig
+from deployments.owned.health import Doctor, Unwell, Well
+from deployments.owned.output import Output, unquoted
+from deployments.owned.ports import choose, is_free
+from deployments.owned.process import Process
+from graphs.errors import AnabranchError, Unavailable
+
+logger = logging.getLogger("anabranch.owned")
+
+COLLISIONS = 5
+"""How often a start is tried again because another process took the port in the meantime."""
+PORT_DEADLINE = 10.0
+"""How long a port that must be free is awaited: a predecessor may just be leaving it."""
+LOOK = 0.1
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
+"""The pause before the second restart in a row; it doubles. The first restart is made at once."""
+STEADY = 60.0
+"""Who has been up for so many seconds is not one that keeps dying."""
+NEWS = 0.5
+"""How long after a lost connection the news of its server's death may take."""
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Up:
+    process: Process
+    port: int
+    url: str
+    since: float
+
+
+class Server:
+    """One server, on one port."""
+
+    def __init__(self, id: str, config: HttpServerConfig, output: Output, sleep: Sleep = asyncio.sleep) -> None:
+        self._id = id
+        self._config = config
+        self._output = output
+        self._sleep = sleep
+        self._doctor = Doctor(config.healthcheck)
+        self._tells_port = tells_port(config)
+        self._port: int | None = None
+        self._up: _Up | None = None
+        self._trouble = "has not been started"
+        self._changed = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self._well_at = float("-inf")
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready; raises Unavailable when it can't be."""
+        self._rise(await self._start())
+        self._watch = asyncio.create_task(self._keep_up())
+
+    async def stop(self) -> None:
+        """Stop it, and all that it has started."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        if self._up is not None:
+            await self._up.process.stop(self._config.stop_timeout)
+            self._fall("has been stopped")
+
+    async def url(self, within: float) -> str:
+        """Return where it answers; while it is down, wait for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._up is None:
+                    await self._changed.wait()
+        if self._up is None:
+            raise Unavailable(f"its server was not back within {within:g} s (timeout: {within:g}): it {self._trouble}")
+        return self._up.url
+
+    async def gone(self, url: str) -> str | None:
+        """Return how the server that answered at this URL ended, None if it lives: asked when a connection was lost."""
+        if self._up is not None and self._up.url == url:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NEWS):
+                    await self._changed.wait()
+        return self._trouble if self._up is None else None
+
+    async def check(self) -> None:
+        """Raise Unavailable unless it runs and is well."""
+        up, now = self._up, asyncio.get_running_loop().time()
+        if up is None:
+            # Serve's controller logs this too, where secrets aren't known.
+            raise Unavailable(f"component {self._id!r}: its server {unquoted(self._trouble)}")
+        if now - self._well_at < self._config.healthcheck.interval:
+            return
+        match await self._doctor.look(up.port):
+            case Well():
+                self._well_at = now
+            case Unwell(why):
+                raise Unavailable(f"component {self._id!r}: its server is not well: {why}")
+
+    async def _keep_up(self) -> None:
+        """Start it again whenever it has ended."""
+        falls = 0
+        while (up := self._up) is not None:
+            ending = await up.process.wait()
+            lived = asyncio.get_running_loop().time() - up.since
+            falls = 0 if lived >= STEADY else falls + 1
+            self._fall(self._output.quoted(str(ending)))
+            logger.error("component %s: its server %s after %.0f s; starting it again", self._id, ending, lived)
+            falls = await self._restart(falls)
+
+    async def _restart(self, falls: int) -> int:
+        """Start it until that succeeds; return how often in a row it has fallen by then."""
+        while True:
+            if falls > 1:
+                await self._sleep(min(FIRST_DELAY * 2 ** min(falls - 2, 16), LONGEST_DELAY))
+            try:
+                self._rise(await self._start())
+            except AnabranchError as error:
+                falls += 1
+                self._trouble = f"could not be started again: {error.message}"
+                logger.error("component %s: its server %s", self._id, self._trouble)
+            else:
+                return falls
+
+    def _rise(self, up: _Up) -> None:
+        self._up = up
+        self._port = up.port
+        self._well_at = up.since
+        self._turn()
+        logger.info("component %s: its server is ready at %s (process %d)", self._id, up.url, up.process.pid)
+
+    def _fall(self, trouble: str) -> None:
+        self._up = None
+        self._trouble = trouble
+        self._turn()
+
+    def _turn(self) -> None:
+        """Wake all who wait for news."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _start(self) -> _Up:
+        """Start it, on another port if the chosen one turns out to be taken."""
+        for left in reversed(range(COLLISIONS)):
+            port = await self._free_port()
+            process = await Process.start(command(self._config, self._config.start, port), self._output)
+            try:
+                url = await self._ready(process, port)
+                return _Up(process, port, url, asyncio.get_running_loop().time())
+            except BaseException as error:
+                collided = process.ended and not is_free(port)
+                await process.stop(self._config.stop_timeout)
+                if not (isinstance(error, Unavailable) and collided and left):
+                    raise
+                logger.warning("component %s: port %d was taken in the meantime; trying another", self._id, port)
+        raise AssertionError("the last try returns or raises")
+
+    async def _free_port(self) -> int:
+        """Return the port it must listen on, free."""
+        wanted = self._config.port
+        if self._tells_port:
+            port = choose(wanted, self._port)
+            if wanted not in (0, port):
+                logger.warning("component %s: port %d is taken; its server gets %d", self._id, wanted, port)
+            return port
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PORT_DEADLINE):
+                while not is_free(wanted):  # noqa: ASYNC110  (whoever holds it tells nobody)
+                    await asyncio.sleep(LOOK)
+                return wanted
+        raise Unavailable(
+            f"port {wanted} is taken on this machine, perhaps by another replica; write `port: 0`, and ${{port}} in "
+            "`start` where it names the port"
+        )
+
+    async def _ready(self, process: Process, port: int) -> str:
+        """Return its URL once it is well."""
+        most = self._config.healthcheck.max_wait
+        seen: list[Unwell] = []
+        ended = asyncio.create_task(process.wait())
+        found = asyncio.create_task(self._find(port, seen))
+        try:
+            await asyncio.wait([ended, found], timeout=most, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise Unavailable(self._ended_early(ended.result().status, str(ended.result())))
+            if found.done():
+                return found.result()
+        finally:
+            for task in (ended, found):
+                task.cancel()
+            await asyncio.wait([ended, found])
+        why = seen[-1].why if seen else "no check has ended"
+        raise Unavailable(self._output.quoted(f"its server was not ready within {most:g} s (max_wait): {why}"))
+
+    async def _find(self, port: int, seen: list[Unwell]) -> str:
+        for pause in self._doctor.pauses():
+            match await self._doctor.look(port):
+                case Well(url):
+                    return url
+                case Unwell() as unwell:
+                    seen.append(unwell)
+            await asyncio.sleep(pause)
+        raise AssertionError("the pauses have no end")
+
+    def _ended_early(self, status: int | None, how: str) -> str:
+        hint = "; `start` must stay in the foreground as long as it serves" if status == 0 else ""
+        return self._output.quoted(f"its server {how} before it was ready{hint}")

@@ -1,0 +1,67 @@
+"""How to learn that a job, which a call only started, is done: the fields, as documents write them, and their mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from deployments.upstream.fields import Headers, Method, Parameters, Patience
+from deployments.upstream.spelling import spell
+
+
+def _states(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+State = str | bool | int
+States = Annotated[list[State], BeforeValidator(_states)]
+
+
+class Completion(BaseModel):
+    """How to learn that a job, which the call only started, is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    type: Literal["polling"] = Field(description="Ask again and again.")
+    path: str | None = Field(
+        default=None, description="What to ask, under the base URL of the upstream that took the job."
+    )
+    endpoint: str | None = Field(default=None, description="A full URL, instead of path.")
+    method: Method = "GET"
+    headers: Headers = Field(default={}, description="A null takes one of the component's headers away.")
+    params: Parameters | None = Field(default=None, description="The query; null ones are left out.")
+    body: Any = Field(default=None, description="As an action's.")
+    status: str | None = Field(
+        default=None,
+        description="Where the job's state stands in the answer: `status`, `data.state`. Left out, the HTTP status is it.",
+    )
+    success_when: States | None = Field(
+        default=None, description="States of a job that is done; else completed, succeeded, …, or any 2xx but 202."
+    )
+    fail_when: States | None = Field(
+        default=None, description="States of a job that failed; else failed, error, cancelled, …"
+    )
+    interval: Patience = Field(default=2.0, description="The pause before each question; a longer Retry-After is kept.")
+    timeout: Patience = Field(default=600.0, description="The longest wait for the job to be done.")
+
+
+def completion_mistakes(written: Mapping[str, Any], has_base: bool) -> Iterator[tuple[str, str]]:
+    """Yield (field, message) for what can't be asked."""
+    path, endpoint = written.get("path"), written.get("endpoint")
+    if path is not None and endpoint is not None:
+        yield "completion.endpoint", "'path' and 'endpoint' exclude each other; keep one of them"
+    elif path is None and endpoint is None:
+        yield "completion.path", "polling needs to know what to ask; write `path: /jobs/${response.id}`"
+    elif path is not None and not has_base:
+        yield "completion.path", "a path needs a base_url to stand under; write `base_url: https://…` on the component"
+    done, failed = (texts(written.get(key)) for key in ("success_when", "fail_when"))
+    for state in sorted(done & failed):
+        yield "completion.fail_when", f"{state!r} can't mean both success and failure; keep it in one of the lists"
+
+
+def texts(written: Any) -> set[str]:
+    """Return states as they are compared: text, in lower case."""
+    each: Sequence[Any] = cast("list[Any]", written) if isinstance(written, list) else [written]
+    return {spell(state).casefold() for state in each if isinstance(state, str | int)}

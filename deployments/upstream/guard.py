@@ -1,0 +1,84 @@
+"""A URL that came with a request is called only where its host may be: judged where its address is about to be connected to."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from typing import cast
+from urllib.request import getproxies
+
+from aiohttp import DefaultResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from deployments.upstream.hosts import Hosts, is_numeric, written_address
+
+
+class Refused(OSError):
+    """The host may not be called; an OSError, as a resolver's failures are."""
+
+    def __init__(self, host: str, listed: bool) -> None:
+        super().__init__(host)
+        self.host = host
+        self.listed = listed
+        """Whether there is a list, and it is not on it."""
+
+
+class Guard:
+    """Watches over the calls to URLs that came with requests."""
+
+    def __init__(self, hosts: Hosts, resolver: Callable[[], AbstractResolver] = DefaultResolver) -> None:
+        self._hosts = hosts
+        self._resolver = resolver
+        self._proxied = frozenset(getproxies())
+
+    def resolver(self) -> Resolver:
+        """Return a resolver for a connector: it gives only addresses that may be called."""
+        return Resolver(self._hosts, self._resolver())
+
+    async def check(self, url: str) -> None:
+        """Raise Refused for what no resolver will see: an address written as a number, and a call through a proxy."""
+        parts = URL(url)
+        host = parts.raw_host or ""
+        if is_numeric(host):
+            address = written_address(host)
+            if address is None or not self._hosts.allow(address):
+                raise Refused(host, self._hosts.is_list)
+        elif parts.scheme in self._proxied and not self._hosts.name(host):
+            await self._check_proxied(host)
+
+    async def _check_proxied(self, host: str) -> None:
+        # The proxy resolves the name itself: what can't be judged here is refused.
+        resolver = self.resolver()
+        try:
+            await resolver.resolve(host)
+        except OSError:
+            raise Refused(host, self._hosts.is_list) from None
+        finally:
+            await resolver.close()
+
+
+class Resolver(AbstractResolver):
+    """Resolves names as another does, without the addresses that may not be called."""
+
+    def __init__(self, hosts: Hosts, inner: AbstractResolver) -> None:
+        self._hosts = hosts
+        self._inner = inner
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name that may be called. Raises Refused where there are others only."""
+        found = await self._inner.resolve(host, port, family)
+        kept = found if self._hosts.name(host) else [each for each in found if self._allowed(each)]
+        if not kept:
+            raise Refused(host, self._hosts.is_list)
+        return kept
+
+    async def close(self) -> None:
+        """Release the inner resolver."""
+        await self._inner.close()
+
+    def _allowed(self, result: ResolveResult) -> bool:
+        return self._hosts.allow(ip_address(cast("Mapping[str, str]", result)["host"]))

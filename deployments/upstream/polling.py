@@ -1,0 +1,112 @@
+"""A Completion, and a way to ask for the job's state -> the answer that it has when it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from deployments.upstream.completion import Completion, State, texts
+from deployments.upstream.refusals import reason_in, shown
+from deployments.upstream.spelling import spell
+from graphs.errors import TimedOut, UpstreamFailed
+from graphs.stream import Value
+
+DONE = ("completed", "complete", "succeeded", "success", "successful", "finished", "done", "ready")
+FAILED = (
+    "failed",
+    "failure",
+    "error",
+    "errored",
+    "cancelled",
+    "canceled",
+    "aborted",
+    "expired",
+    "rejected",
+    "timed_out",
+)
+ACCEPTED = 202
+"""The HTTP status that says: not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was told about a job."""
+
+    status: int
+    value: Value
+    retry_after: float | None = None
+
+
+async def until_done(
+    completion: Completion,
+    ask: Callable[[], Awaitable[Answer]],
+    where: str,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Value:
+    """Ask until the job is done, and return that answer; a job that failed, or takes too long, is an error `where`."""
+    end = clock() + completion.timeout
+    wait, state = completion.interval, "unknown"
+    while clock() + wait <= end:
+        await sleep(wait)
+        answer = await ask()
+        state = _state(completion, answer)
+        if state is None:
+            raise _stateless(completion, answer).at(where)
+        match _outcome(completion, answer, state):
+            case "done":
+                return answer.value
+            case "failed":
+                raise _failed(answer, state).at(where)
+            case "running":
+                wait = max(completion.interval, answer.retry_after or 0)
+    late = f"the job was not done within {completion.timeout:g} s (completion.timeout); its state was {state!r}"
+    raise TimedOut(late).at(where)
+
+
+def _state(completion: Completion, answer: Answer) -> str | None:
+    if completion.status is None:
+        return str(answer.status)
+    value = answer.value
+    for key in completion.status.split("."):
+        value = _at(value, key)
+    return spell(value) if isinstance(value, str | int | float) else None
+
+
+def _at(value: Value, key: str) -> Value:
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Value]", value).get(key)
+    if isinstance(value, list) and key.isdecimal() and int(key) < len(cast("list[Value]", value)):
+        return cast("list[Value]", value)[int(key)]
+    return None
+
+
+def _outcome(completion: Completion, answer: Answer, state: str) -> Literal["done", "failed", "running"]:
+    by_status = completion.status is None
+    if _is_among(state, completion.success_when, () if by_status else DONE):
+        return "done"
+    if _is_among(state, completion.fail_when, () if by_status else FAILED):
+        return "failed"
+    if by_status and completion.success_when is None and answer.status != ACCEPTED:
+        return "done"
+    return "running"
+
+
+def _is_among(state: str, written: Sequence[State] | None, known: Sequence[str]) -> bool:
+    return state.casefold() in (known if written is None else texts(written))
+
+
+def _failed(answer: Answer, state: str) -> UpstreamFailed:
+    reason = reason_in(answer.value)
+    said = f": {reason}" if reason and reason.casefold() != state.casefold() else ""
+    return UpstreamFailed(f"the job ended as {state!r}{said}", upstream={"status": answer.status, "body": answer.value})
+
+
+def _stateless(completion: Completion, answer: Answer) -> UpstreamFailed:
+    return UpstreamFailed(
+        f"expected the job's state under '{completion.status}', got {shown(str(answer.value))}",
+        upstream={"status": answer.status, "body": answer.value},
+    )

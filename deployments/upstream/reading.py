@@ -1,0 +1,113 @@
+"""A Response is read as its format and headers say: batches of chunks, one Whole, or the Failure that a refusal is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import cast
+
+import aiohttp
+
+from deployments.upstream.decoding import Body, StreamFormat, comes_whole, decoder, is_json
+from deployments.upstream.failures import Failure, is_transient
+from deployments.upstream.refusals import StreamFailed, parse_json, status_failure
+from deployments.upstream.transport import Response, content_type
+from graphs.component import Whole
+from graphs.errors import UpstreamFailed
+from graphs.stream import Batch, Value
+
+MAX_ERROR_BODY = 64 * 1024
+"""How much of a refusal's body is read and carried to the caller."""
+LINGER = 0.05
+"""How long after `[DONE]` the end of the body is awaited, so that its connection can be used again."""
+
+
+async def batches(response: Response, stream_format: StreamFormat | None, chunk_size: int) -> AsyncGenerator[Batch]:
+    """Yield an answer: chunks as they come, or one Whole."""
+    if response.status in (204, 205) or response.method == "HEAD":
+        yield [Whole(None)]
+        return
+    kind, charset = content_type(response)
+    if comes_whole(stream_format, kind):
+        yield [Whole(await whole(response))]
+        return
+    chosen = decoder(stream_format, kind, charset, chunk_size)
+    try:
+        while packet := await response.read():
+            if batch := chosen.feed(packet):
+                yield batch
+            if chosen.done:
+                await _linger(response)
+                return
+        if batch := chosen.end():
+            yield batch
+    except StreamFailed as failed:
+        if failed.before:
+            yield failed.before
+        raise _told(failed.error, response) from None
+
+
+async def whole(response: Response) -> Value:
+    """Read a body to its end: JSON as the value it is, anything else as text."""
+    kind, charset = content_type(response)
+    body = Body()
+    while packet := await response.read():
+        body.add(packet)
+    text = body.text(charset)
+    if not is_json(kind):
+        return text
+    return parse_json(text) if text.strip() else None
+
+
+async def refusal(response: Response) -> Failure:
+    """Read an answer whose status is an error, as much of its body as is worth carrying."""
+    after = retry_after(response.headers.get("Retry-After"))
+    error = status_failure(response.status, await _error_body(response), after)
+    return Failure(error, is_transient(response.status), after)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Read a Retry-After header: seconds, or a date."""
+    if value is None:
+        return None
+    try:
+        if value.strip().isdecimal():
+            return float(value)
+        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+async def _linger(response: Response) -> None:
+    """Read what follows the end of a stream, briefly: a body read to its end leaves a connection to use again."""
+    try:
+        async with asyncio.timeout(LINGER):
+            while await response.read():
+                pass
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return
+
+
+async def _error_body(response: Response) -> Value:
+    content = b""
+    try:
+        while len(content) < MAX_ERROR_BODY and (packet := await response.read()):
+            content += packet
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        # The status is known and says more than a body that broke off.
+        pass
+    text = content[:MAX_ERROR_BODY].decode(errors="replace")
+    try:
+        return parse_json(text)
+    except UpstreamFailed:
+        return text
+
+
+def _told(error: UpstreamFailed, response: Response) -> UpstreamFailed:
+    """Add the status to a failure inside an answer that began well."""
+    upstream = error.details.get("upstream")
+    if not isinstance(upstream, dict):
+        return error
+    return UpstreamFailed(error.message, upstream={"status": response.status, **cast("dict[str, Value]", upstream)})
