@@ -1,0 +1,1 @@
+"""How the embedded model is made: a corpus from templates, a training run, an evaluation."""

@@ -1,0 +1,236 @@
+"""Rows that go through the model together: one cache, one forward pass for the next token of all."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from deployments.engines.batching import caches
+from deployments.engines.batching.network import Network
+from deployments.engines.batching.rows import Row
+
+WASTE = 4096
+"""Tokens of padding that joining may always cost; beyond, no more than there are tokens."""
+
+
+class Cohort(ABC):
+    """A forward pass that fails leaves a cohort as it was, if it is `sturdy`; else its cache is lost."""
+
+    sturdy = True
+
+    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
+        self.network = network
+        self.rows = list(rows)
+        self.width = 0
+        """Tokens that the cache holds of each row, padding included."""
+        self.cache: Any = None
+
+    @abstractmethod
+    def fill(self, budget: int) -> Tensor | None:
+        """Read the prompts, about `budget` tokens at a time; return the scores of the first tokens in the end."""
+
+    @abstractmethod
+    def step(self) -> Tensor:
+        """Read each row's last token; return the scores of the next."""
+
+    @abstractmethod
+    def keep(self, indices: Sequence[int]) -> None:
+        """Let all other rows go."""
+
+    def part(self, indices: Sequence[int]) -> Cohort:
+        """Return a cohort of these rows, which stay here as well until they are let go."""
+        other = copy.copy(self)
+        other.cache = copy.deepcopy(self.cache)
+        other.keep(indices)
+        return other
+
+    def joins(self, other: Cohort) -> bool:
+        """Return whether the other's rows may go on with these."""
+        del other
+        return False
+
+    def join(self, other: Cohort) -> None:
+        """Take in the other's rows."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        return len(self.rows) * self.width
+
+    def _choose(self, indices: Sequence[int]) -> Tensor:
+        self.rows = [self.rows[index] for index in indices]
+        return torch.tensor(indices, device=self.network.device)
+
+    def _last(self) -> Tensor:
+        return torch.tensor([[row.tokens[-1]] for row in self.rows], device=self.network.device)
+
+
+def cohort(network: Network, rows: Sequence[Row]) -> Cohort:
+    """Return these rows, before their prompts are read."""
+    if network.encodes:
+        return Encoded(network, rows)
+    return Padded(network, rows) if network.joins else Uniform(network, rows)
+
+
+def together(network: Network, rows: Sequence[Row], budget: int) -> int:
+    """Return how many of the first rows may be read at once: one at least, and no more than the budget, padded."""
+    longest = 0
+    for count, row in enumerate(rows):
+        longest = max(longest, len(row.prompt))
+        if count and longest * (count + 1) > budget:
+            return count
+        if count and not network.encodes and not network.joins and len(row.prompt) != longest:
+            return count
+    return len(rows)
+
+
+class Padded(Cohort):
+    """Rows of a decoder that attends to tokens alone: any lengths, padded on the left."""
+
+    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
+        super().__init__(network, rows)
+        longest = max(len(row.prompt) for row in rows)
+        self.pads = [longest - len(row.prompt) for row in rows]
+        self.cache: DynamicCache = caches.growing(network.model.config)
+
+    def fill(self, budget: int) -> Tensor | None:
+        whole = self.pads[0] + len(self.rows[0].prompt)
+        # Only a single row is read in pieces: a piece that is nothing but padding has nothing to attend to.
+        end = whole if len(self.rows) > 1 else min(whole, self.width + budget)
+        prompts = [[0] * pads + list(row.prompt) for pads, row in zip(self.pads, self.rows, strict=True)]
+        logits = self._forward(torch.tensor([prompt[self.width : end] for prompt in prompts]))
+        return logits if end == whole else None
+
+    def step(self) -> Tensor:
+        return self._forward(self._last())
+
+    def part(self, indices: Sequence[int]) -> Cohort:
+        other = copy.copy(self)
+        other.cache = caches.filled(self.network.model.config, caches.pairs(self.cache))
+        other.keep(indices)
+        return other
+
+    def keep(self, indices: Sequence[int]) -> None:
+        chosen = self._choose(indices)
+        pads = [self.pads[index] for index in indices]
+        cut = min(pads)
+        caches.put(self.cache, caches.selected(caches.pairs(self.cache), chosen, cut))
+        self.pads = [pad - cut for pad in pads]
+        self.width -= cut
+
+    def joins(self, other: Cohort) -> bool:
+        if not isinstance(other, Padded):
+            return False
+        padded = max(self.width, other.width) * (len(self.rows) + len(other.rows))
+        return padded - self.size - other.size <= max(WASTE, self.size + other.size)
+
+    def join(self, other: Cohort) -> None:
+        assert isinstance(other, Padded)
+        width = max(self.width, other.width)
+        layers = caches.joined([caches.pairs(self.cache), caches.pairs(other.cache)], width)
+        caches.put(self.cache, layers)
+        self.pads = [pad + width - part.width for part in (self, other) for pad in part.pads]
+        self.rows += other.rows
+        self.width = width
+
+    def _forward(self, tokens: Tensor) -> Tensor:
+        device = self.network.device
+        end = self.width + tokens.shape[1]
+        columns = torch.arange(end, device=device)
+        mask, positions = None, columns[self.width :].expand(len(self.rows), -1)
+        if any(self.pads):
+            pads = torch.tensor(self.pads, device=device)[:, None]
+            mask = (columns >= pads).long()
+            positions = (positions - pads).clamp(min=0)
+        try:
+            logits = self.network.logits(
+                input_ids=tokens.to(device), attention_mask=mask, position_ids=positions, past_key_values=self.cache
+            )
+        except Exception:
+            caches.shortened(self.cache, self.width)
+            raise
+        self.width = end
+        return logits
+
+
+class Uniform(Cohort):
+    """Rows of any other decoder: as long as each other from the first token on, and never joined."""
+
+    sturdy = False
+
+    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
+        super().__init__(network, rows)
+        self.cache = DynamicCache(config=network.model.config)
+
+    def fill(self, budget: int) -> Tensor:
+        del budget
+        return self._forward(torch.tensor([list(row.prompt) for row in self.rows]))
+
+    def step(self) -> Tensor:
+        return self._forward(self._last())
+
+    def keep(self, indices: Sequence[int]) -> None:
+        self.cache.reorder_cache(self._choose(indices))
+
+    def _forward(self, tokens: Tensor) -> Tensor:
+        # Recurrent models call it otherwise; each takes the one it knows.
+        cached = {"past_key_values": self.cache, "cache_params": self.cache}
+        logits = self.network.logits(input_ids=tokens.to(self.network.device), **cached)
+        self.width += tokens.shape[1]
+        return logits
+
+
+class Encoded(Cohort):
+    """Rows whose prompts an encoder has read together, and whose decoder has come equally far."""
+
+    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
+        super().__init__(network, rows)
+        config = network.model.config
+        own = caches.growing(config) if caches.joinable(config) else DynamicCache(config=config)
+        self.cache = EncoderDecoderCache(own, DynamicCache(config=config))
+        self._read: Tensor | None = None
+        self._mask: Tensor | None = None
+
+    def fill(self, budget: int) -> Tensor:
+        del budget
+        device = self.network.device
+        longest = max(len(row.prompt) for row in self.rows)
+        padding = self.network.model.config.pad_token_id or 0
+        prompts = [[*row.prompt, *[padding] * (longest - len(row.prompt))] for row in self.rows]
+        lengths = torch.tensor([[len(row.prompt)] for row in self.rows], device=device)
+        mask = (torch.arange(longest, device=device) < lengths).long()
+        encoder = self.network.model.get_encoder()
+        self._read = encoder(input_ids=torch.tensor(prompts, device=device), attention_mask=mask).last_hidden_state
+        self._mask = mask
+        return self._forward(torch.full((len(self.rows), 1), self.network.start, device=device))
+
+    def step(self) -> Tensor:
+        return self._forward(self._last())
+
+    def keep(self, indices: Sequence[int]) -> None:
+        chosen = self._choose(indices)
+        self.cache.reorder_cache(chosen)
+        assert self._read is not None
+        assert self._mask is not None
+        self._read, self._mask = self._read[chosen], self._mask[chosen]
+
+    def _forward(self, tokens: Tensor) -> Tensor:
+        try:
+            logits = self.network.logits(
+                attention_mask=self._mask,
+                encoder_outputs=BaseModelOutput(last_hidden_state=self._read),
+                decoder_input_ids=tokens,
+                past_key_values=self.cache,
+            )
+        except Exception:
+            caches.shortened(self.cache.self_attention_cache, self.width)
+            raise
+        self.width += 1
+        return logits

@@ -1,0 +1,155 @@
+"""One answer on its way: the tokens it has, what bears on the next, the text they make, and when it ends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from deployments.engines.batching.outlets import Outlet
+from deployments.engines.batching.sampling import NOTHING, pick
+from deployments.engines.batching.settings import Settings
+from deployments.engines.batching.shaping import Shape
+from deployments.engines.detokenizing import Detokenizer, Stops
+from deployments.engines.engine import Ended, Finish, Usage
+from graphs.errors import AnabranchError, ComponentFailed
+
+
+class Constraint(Protocol):
+    """What a text must be, for one answer."""
+
+    def mask(self, logits: Tensor) -> None:
+        """Put -inf, in place, where a token isn't allowed next."""
+        ...
+
+    def accept(self, token: int) -> bool:
+        """Take the chosen token; return whether the text is complete with it."""
+        ...
+
+
+class Row:
+    """One request's answer; everything but `cancelled` belongs to the inference thread once it is submitted."""
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        settings: Settings,
+        *,
+        detokenizer: Detokenizer,
+        outlet: Outlet,
+        shape: Shape | None = None,
+        constraint: Constraint | None = None,
+        streaming: bool = True,
+        hidden: frozenset[int] = frozenset(),
+    ) -> None:
+        self.prompt = prompt
+        self.settings = settings
+        self.outlet = outlet
+        self.tokens: list[int] = []
+        self.cancelled = False
+        self.failed = False
+        self.ended: Ended | None = None
+        self._detokenizer = detokenizer
+        self._stops = Stops(settings.stops)
+        self._shape = shape
+        self._constraint = constraint
+        self._hidden = hidden
+        # A generator of Python's is the same on every device, and costs nothing.
+        self._chance = random.Random(settings.seed)
+        self._streaming = streaming
+        self._unsent = ""
+        self._banned: Tensor | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.ended is not None or self.failed or self.cancelled
+
+    def shaped(self) -> bool:
+        """Return whether anything bears on the scores of the next token."""
+        return self._shape is not None or self._constraint is not None or self._early()
+
+    def shape(self, scores: Tensor) -> None:
+        """Change the scores of this row's next token, in place."""
+        if self._early():
+            if self._banned is None:
+                self._banned = torch.tensor(sorted(self.settings.ends), device=scores.device)
+            scores[self._banned] = -torch.inf
+        # Afterwards, for a rule may force the very end that was banned.
+        if self._shape is not None:
+            self._shape.apply(scores)
+        if self._constraint is not None:
+            self._constraint.mask(scores)
+
+    def chance(self) -> float:
+        return 0.0 if self.settings.draw.greedy else self._chance.random()
+
+    def take(self, token: int) -> str:
+        """Add a token; return the text that can go to the reader, and set `ended` when it was the last."""
+        self.tokens.append(token)
+        if self._shape is not None:
+            self._shape.add(token)
+        complete = self._constraint is not None and self._constraint.accept(token)
+        if token in self.settings.ends:
+            cut = self.settings.forced_end and self._full()
+            return self._end("length" if cut else "stop")
+        text = "" if token in self._hidden else self._detokenizer.feed(token)
+        if self.settings.stops and not self._early():
+            text, stopped = self._stops.feed(text)
+            if stopped:
+                return self._end("stop", text, flush=False)
+        if complete or self._full():
+            return self._end("stop" if complete else "length", text)
+        if self._streaming:
+            return text
+        self._unsent += text
+        return ""
+
+    def finish(self, tokens: Sequence[int]) -> str:
+        """Take a whole answer, as beam search finds it."""
+        sent: list[str] = []
+        for token in tokens:
+            sent.append(self.take(token))
+            if self.ended is not None:
+                return "".join(sent)
+        return "".join(sent) + self._end("stop")
+
+    def _early(self) -> bool:
+        return len(self.tokens) < self.settings.least and self._constraint is None
+
+    def _full(self) -> bool:
+        return len(self.tokens) >= self.settings.most
+
+    def _end(self, finish: Finish, text: str = "", flush: bool = True) -> str:
+        if flush:
+            rest, stopped = self._stops.feed(self._detokenizer.end())
+            text += rest if stopped else rest + self._stops.end()
+            finish = "stop" if stopped else finish
+        self.ended = Ended(finish, Usage(len(self.prompt), len(self.tokens)))
+        return self._unsent + text
+
+
+def choose(logits: Tensor, rows: Sequence[Row]) -> list[int | AnabranchError]:
+    """Return each row's next token, or why it has none; `logits` are the caller's to change."""
+    scores = logits.float()
+    failed: dict[int, AnabranchError] = {}
+    for index, row in enumerate(rows):
+        if not row.shaped():
+            continue
+        try:
+            row.shape(scores[index])
+        except AnabranchError as error:
+            failed[index] = error
+        except Exception as error:  # noqa: BLE001 -- rules of one answer must not end the others
+            failed[index] = ComponentFailed(f"choosing a token failed: {type(error).__name__}: {error}")
+    tokens = pick(scores, [row.settings.draw for row in rows], [row.chance() for row in rows])
+    return [failed.get(index) or (_no_token() if token == NOTHING else token) for index, token in enumerate(tokens)]
+
+
+def _no_token() -> ComponentFailed:
+    return ComponentFailed(
+        "expected scores of the next token, got none that are numbers; "
+        "write `precision: float32`, or allow more than the parameters do"
+    )

@@ -1,0 +1,98 @@
+"""Scores of the next token, a row for each answer, in; a token for each row out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NOTHING = -1
+"""In place of a token: the scores of this row are no numbers, or ban every token."""
+
+NUCLEUS = 1024
+"""How many of the likeliest tokens are looked at first for top_p; sorting a whole vocabulary is slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How a row's token is chosen. A row is chosen alike whoever else is there."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest."""
+    top_k: int = 0
+    """0 considers every token."""
+    top_p: float = 1.0
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    @property
+    def limited(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1
+
+
+def pick(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
+    """Return each row's token; a row's chance, in [0, 1), decides among its likely ones."""
+    ways = ([], [], [])
+    for row, draw in enumerate(draws):
+        ways[0 if draw.greedy else 1 if draw.limited else 2].append(row)
+    tokens = [NOTHING] * len(draws)
+    for way, rows in zip((_likeliest, _among_likely, _among_all), ways, strict=True):
+        if not rows:
+            continue
+        some = scores if len(rows) == len(draws) else scores[torch.tensor(rows, device=scores.device)]
+        picked = way(some, [draws[row] for row in rows], [chances[row] for row in rows])
+        for row, token in zip(rows, picked, strict=True):
+            tokens[row] = token
+    return tokens
+
+
+def _likeliest(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
+    del draws, chances
+    best, tokens = scores.max(-1)
+    return _where(best.isfinite(), tokens)
+
+
+def _among_likely(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
+    """Choose within top_k, and of these within top_p: likeliest first, up to the one that completes top_p."""
+    vocabulary = scores.shape[-1]
+    scores = scores / _column(scores, [draw.temperature for draw in draws])
+    top_k = _column(scores, [draw.top_k or vocabulary for draw in draws])
+    top_p = _column(scores, [draw.top_p for draw in draws])
+    unlimited = top_k >= vocabulary
+    width = min(vocabulary, max(draw.top_k or NUCLEUS for draw in draws))
+    while True:
+        best, tokens = scores.topk(width)
+        best = best.masked_fill(torch.arange(width, device=scores.device) >= top_k, -torch.inf)
+        among = torch.where(unlimited, scores.logsumexp(-1, keepdim=True), best.logsumexp(-1, keepdim=True))
+        share = (best - among).exp()
+        mass = share.cumsum(-1)
+        if width == vocabulary or not bool((unlimited & (mass[:, -1:] < top_p)).any()):
+            break
+        width = vocabulary
+    kept = share.masked_fill(mass - share >= top_p, 0)
+    mass = kept.cumsum(-1)
+    place = (mass <= _column(scores, chances) * mass[:, -1:]).sum(-1)
+    place = place.minimum((kept > 0).sum(-1) - 1).clamp(min=0)
+    return _where(best[:, 0].isfinite(), tokens.gather(-1, place[:, None])[:, 0])
+
+
+def _among_all(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
+    share = (scores / _column(scores, [draw.temperature for draw in draws])).softmax(-1)
+    # A vocabulary is too long a sum for single precision.
+    mass = share.double().cumsum(-1)
+    total = mass[:, -1:]
+    place = torch.searchsorted(mass, _column(scores, chances).double() * total, right=True)
+    return _where(total[:, 0].isfinite(), place[:, 0].clamp(max=scores.shape[-1] - 1))
+
+
+def _column(like: Tensor, values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
+
+
+def _where(fine: Tensor, tokens: Tensor) -> list[int]:
+    """One transfer from the device for all rows."""
+    return torch.where(fine, tokens, NOTHING).tolist()

@@ -1,0 +1,127 @@
+"""What an Ask says, over what the model's own configuration says: how one answer is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployments.engines.batching.sampling import Draw
+from deployments.engines.engine import Sampling
+from graphs.errors import InvalidInput
+
+DEFAULT_OUTPUT = 256
+"""Tokens generated where neither the Ask nor the model's configuration sets a limit."""
+
+COLDEST = 1e-5
+"""Below it a temperature divides scores beyond what floats can hold; the likeliest token is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    most: int
+    """New tokens at most…"""
+    least: int = 0
+    """…and before any end."""
+    draw: Draw = field(default_factory=Draw)
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stops: tuple[str, ...] = ()
+    ends: frozenset[int] = frozenset()
+    """Tokens that end the answer."""
+    forced_end: bool = False
+    """An end is put in place of the last token there may be."""
+    beams: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How many tokens stand before the first new one, and how many more there is room for."""
+
+    before: int
+    room: int | None
+
+
+def settle(
+    sampling: Sampling,
+    own: Any,
+    space: Space,
+    *,
+    ends: frozenset[int] = frozenset(),
+    stops: tuple[str, ...] = (),
+    streaming: bool = True,
+    constrained: bool = False,
+) -> Settings:
+    """Return the settings of one answer; `own` is the model's GenerationConfig, `stops` are the prompt's own."""
+    most = _most(sampling, own, space)
+    return Settings(
+        most=most,
+        least=0 if constrained else _least(sampling, own, space, most),
+        draw=_draw(sampling, own),
+        repetition_penalty=_first(sampling.repetition_penalty, own.repetition_penalty, 1.0),
+        seed=sampling.seed,
+        stops=(*sampling.stop, *stops),
+        ends=ends,
+        forced_end=own.forced_eos_token_id is not None,
+        beams=_beams(sampling, own, streaming, constrained),
+    )
+
+
+def _most(sampling: Sampling, own: Any, space: Space) -> int:
+    most = sampling.max_output_length or own.max_new_tokens
+    if most is None and own.max_length is not None and own.max_length > space.before:
+        most = own.max_length - space.before
+    most = most or DEFAULT_OUTPUT
+    return most if space.room is None else max(1, min(most, space.room))
+
+
+def _least(sampling: Sampling, own: Any, space: Space, most: int) -> int:
+    if sampling.min_output_length is None:
+        own_least = max(own.min_new_tokens or 0, (own.min_length or 0) - space.before)
+        return max(0, min(own_least, most))
+    if sampling.min_output_length > most:
+        raise InvalidInput(
+            f"expected min_output_length to be at most the {most} tokens there may be, "
+            f"got {sampling.min_output_length}; lower it, or raise max_output_length",
+            field="params.min_output_length",
+        )
+    return sampling.min_output_length
+
+
+def _draw(sampling: Sampling, own: Any) -> Draw:
+    temperature = _first(sampling.temperature, own.temperature, 1.0)
+    if not _samples(sampling, own) or temperature < COLDEST:
+        return Draw()
+    # 50 is what transformers takes where nobody says otherwise.
+    return Draw(temperature, _first(sampling.top_k, own.top_k, 50), _first(sampling.top_p, own.top_p, 1.0))
+
+
+def _samples(sampling: Sampling, own: Any) -> bool:
+    """Return whether to draw: who asks for a temperature, top_k or top_p means to."""
+    if sampling.do_sample is not None:
+        return sampling.do_sample
+    if sampling.temperature is not None:
+        return sampling.temperature > 0
+    return sampling.top_k is not None or sampling.top_p is not None or bool(own.do_sample)
+
+
+def _beams(sampling: Sampling, own: Any, streaming: bool, constrained: bool) -> int:
+    asked = sampling.num_beams
+    if asked is not None and asked > 1 and (streaming or constrained):
+        why = "a stream" if streaming else "an answer bound to a schema"
+        raise InvalidInput(f"expected num_beams 1 for {why}, got {asked}; leave it out", field="params.num_beams")
+    return 1 if streaming or constrained else _first(asked, own.num_beams, 1)
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+def ending(own: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end an answer of this model."""
+    said: int | Sequence[int] | None = own.eos_token_id
+    if said is None:
+        said = getattr(tokenizer, "eos_token_id", None)
+    if said is None:
+        return frozenset()
+    return frozenset([said] if isinstance(said, int) else said)

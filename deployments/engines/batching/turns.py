@@ -1,0 +1,303 @@
+"""One turn of the loop: who may begin, who goes on, who is set aside, and who is at fault when the model fails.
+
+A turn reads some of the prompts that wait, then takes one step with every cohort. So a request never waits for another
+to end, and a long prompt holds the others up for a moment only.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+
+from deployments.engines.batching import beams, failures
+from deployments.engines.batching.cohorts import Cohort, cohort, together
+from deployments.engines.batching.network import Network
+from deployments.engines.batching.outlets import Post
+from deployments.engines.batching.pace import Pace
+from deployments.engines.batching.rows import Row, choose
+from graphs.errors import AnabranchError
+
+logger = logging.getLogger("anabranch.engines")
+
+PATIENCE = 1.0
+"""Seconds for which the few that go on may be held up by the many that begin."""
+
+
+class Turns:
+    """All of it happens in the inference thread. `arrived` gives the rows that came since, or None: the end."""
+
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        max_batch_size: int,
+        max_cache_tokens: int | None,
+        arrived: Callable[[], list[Row] | None],
+    ) -> None:
+        self.live: list[Row] = []
+        """Every row that isn't over, wherever it is."""
+        self.post = Post()
+        self._network = network
+        self._name = name
+        self._most_rows = max_batch_size
+        self._most_tokens = max_cache_tokens
+        self._arrived = arrived
+        self._pace = Pace()
+        self._waiting: deque[Row] = deque()
+        self._searches: deque[Row] = deque()
+        self._searching: Row | None = None
+        self._filling: Cohort | None = None
+        self._cohorts: list[Cohort] = []
+        self._parked: list[Cohort] = []
+
+    def busy(self) -> bool:
+        """Return whether another turn would change anything by itself."""
+        return bool(self._cohorts or self._filling or self._searches or self._admissible())
+
+    def placed(self) -> list[Row]:
+        """Return the rows that have a place in a cohort."""
+        filling = [] if self._filling is None else [self._filling]
+        return [row for part in (*filling, *self._cohorts, *self._parked) for row in part.rows]
+
+    def run(self) -> bool:
+        """Take a turn; return whether to go on."""
+        arrived = self._arrived()
+        if arrived is None:
+            return False
+        self._receive(arrived)
+        for part in (*self._cohorts, *self._parked):
+            rows = part.rows
+            try:
+                self._tidy(part)
+            except Exception as error:  # noqa: BLE001 -- memory for the copies, say; the other cohorts go on
+                failures.reraise_fatal(error)
+                self._remove(part)
+                self._fail([row for row in rows if not row.over], error)
+        began = time.perf_counter()
+        self._read_prompts()
+        while self._crowded() and time.perf_counter() - began < PATIENCE:
+            self._read_prompts()
+        for part in tuple(self._cohorts):
+            self._step(part)
+        if self._searches and self._searching is None:
+            self._search(self._searches.popleft())
+        return True
+
+    def clear(self) -> None:
+        """Let go of all rows."""
+        for part in (self.live, self._waiting, self._searches, self._cohorts, self._parked):
+            part.clear()
+        self._filling = None
+
+    def _receive(self, arrived: list[Row]) -> None:
+        self.live = [row for row in self.live if not row.over] + arrived
+        for row in arrived:
+            (self._searches if row.settings.beams > 1 else self._waiting).append(row)
+        for line in (self._waiting, self._searches):
+            if any(row.cancelled for row in line):
+                staying = [row for row in line if not row.cancelled]
+                line.clear()
+                line.extend(staying)
+        if self._filling is not None and all(row.cancelled for row in self._filling.rows):
+            self._filling = None
+
+    def _tidy(self, part: Cohort) -> None:
+        """Let go of rows that are over; set those aside whose readers are behind, and fetch those back who caught up."""
+        going = [index for index, row in enumerate(part.rows) if not row.over]
+        if not going:
+            self._remove(part)
+            return
+        if len(going) < len(part.rows):
+            part.keep(going)
+        if part in self._parked:
+            self._move(part, [index for index, row in enumerate(part.rows) if row.outlet.roomy])
+        else:
+            self._move(part, [index for index, row in enumerate(part.rows) if row.outlet.full])
+
+    def _move(self, part: Cohort, indices: list[int]) -> None:
+        """Take these rows from those that go on to those set aside, or back."""
+        if not indices:
+            return
+        parking = part not in self._parked
+        moved = part
+        if len(indices) < len(part.rows):
+            moved = part.part(indices)
+            part.keep([index for index in range(len(part.rows)) if index not in indices])
+        else:
+            self._remove(part)
+        for row in moved.rows:
+            row.outlet.parked = parking
+        if parking:
+            self._parked.append(moved)
+        else:
+            self._settle(moved)
+
+    def _remove(self, part: Cohort) -> None:
+        for parts in (self._cohorts, self._parked):
+            if part in parts:
+                parts.remove(part)
+
+    def _read_prompts(self) -> None:
+        """Read the next prompts in line, or the next piece of a long one."""
+        if self._filling is None:
+            rows = self._admissible()
+            if not rows:
+                return
+            count = together(self._network, rows, self._pace.budget)
+            self._filling = cohort(self._network, [self._waiting.popleft() for _ in range(count)])
+        part = self._filling
+        started, width = time.perf_counter(), part.width
+        try:
+            logits = part.fill(self._pace.budget)
+        except Exception as error:  # noqa: BLE001 -- whoever is at fault fails alone
+            self._filling = None
+            failures.reraise_fatal(error)
+            self._read_singly(part.rows, error)
+            return
+        self._pace.measure(len(part.rows) * (part.width - width), time.perf_counter() - started)
+        if logits is not None:
+            self._filling = None
+            self._go_on(part, logits)
+
+    def _read_singly(self, rows: list[Row], error: Exception) -> None:
+        if len(rows) == 1:
+            self._fail(rows, error)
+            return
+        for row in rows:
+            part = cohort(self._network, [row])
+            try:
+                logits = None
+                while logits is None:
+                    logits = part.fill(self._pace.budget)
+            except Exception as own:  # noqa: BLE001 -- as above
+                failures.reraise_fatal(own)
+                self._fail([row], own)
+            else:
+                self._go_on(part, logits)
+
+    def _crowded(self) -> bool:
+        """Return whether more rows could begin now than there are to be held up by it."""
+        beginning = len(self._admissible()) + (len(self._filling.rows) if self._filling is not None else 0)
+        return beginning > sum(len(part.rows) for part in self._cohorts)
+
+    def _admissible(self) -> list[Row]:
+        """Return the first rows in line there is a place for now."""
+        placed = self.placed()
+        tokens = sum(_worth(row) for row in placed)
+        rows: list[Row] = []
+        for row in islice(self._waiting, max(0, self._most_rows - len(placed))):
+            tokens += _worth(row)
+            if self._most_tokens is not None and tokens > self._most_tokens and (placed or rows):
+                break
+            rows.append(row)
+        return rows
+
+    def _step(self, part: Cohort) -> None:
+        try:
+            logits = part.step()
+        except Exception as error:  # noqa: BLE001 -- whoever is at fault fails alone
+            failures.reraise_fatal(error)
+            self._cohorts.remove(part)
+            self._blame(part, error)
+        else:
+            self._take(part, logits)
+
+    def _blame(self, part: Cohort, error: Exception) -> None:
+        """Find the rows a step fails for, by taking it with each alone; without memory, the newest has to go."""
+        if len(part.rows) == 1 or not part.sturdy:
+            self._fail(part.rows, error)
+        elif failures.out_of_memory(error):
+            self._fail(part.rows[-1:], error)
+            part.keep(range(len(part.rows) - 1))
+            self._settle(part)
+        else:
+            for index, row in enumerate(part.rows):
+                single = part.part([index])
+                try:
+                    logits = single.step()
+                except Exception as own:  # noqa: BLE001 -- as above
+                    failures.reraise_fatal(own)
+                    self._fail([row], own)
+                else:
+                    self._go_on(single, logits)
+
+    def _go_on(self, part: Cohort, logits: torch.Tensor) -> None:
+        """Give the rows of a new cohort their token, and those that go on a place among the others."""
+        self._take(part, logits)
+        going = [index for index, row in enumerate(part.rows) if not row.over]
+        if not going:
+            return
+        try:
+            if len(going) < len(part.rows):
+                part.keep(going)
+            self._settle(part)
+        except Exception as error:  # noqa: BLE001 -- as in a turn
+            failures.reraise_fatal(error)
+            self._fail([row for row in part.rows if not row.over], error)
+
+    def _settle(self, part: Cohort) -> None:
+        for other in self._cohorts:
+            if other.joins(part):
+                try:
+                    other.join(part)
+                except torch.OutOfMemoryError:
+                    break
+                return
+        self._cohorts.append(part)
+
+    def _take(self, part: Cohort, logits: torch.Tensor) -> None:
+        """Choose a token for each row, and send its text."""
+        try:
+            chosen = choose(logits, part.rows)
+        except Exception as error:  # noqa: BLE001 -- the other cohorts go on
+            failures.reraise_fatal(error)
+            self._fail(part.rows, error)
+            return
+        for row, token in zip(part.rows, chosen, strict=True):
+            if isinstance(token, AnabranchError):
+                self._fail([row], token)
+                continue
+            try:
+                self._send(row, row.take(token))
+            except Exception as error:  # noqa: BLE001 -- a tokenizer's refusal is one row's
+                self._fail([row], error)
+        self.post.deliver()
+
+    def _send(self, row: Row, text: str) -> None:
+        if text:
+            self.post.write(row.outlet, text)
+        if row.ended is not None:
+            self.post.write(row.outlet, row.ended)
+
+    def _search(self, row: Row) -> None:
+        self._searching = row
+        try:
+            self._send(row, beams.search(self._network, row, self._between))
+        except Exception as error:  # noqa: BLE001 -- one row's
+            failures.reraise_fatal(error)
+            self._fail([row], error)
+        finally:
+            self._searching = None
+        self.post.deliver()
+
+    def _between(self) -> bool:
+        """Let the others take a turn between two steps of a search; return whether it should end."""
+        return not self.run() or (self._searching is not None and self._searching.over)
+
+    def _fail(self, rows: list[Row], error: Exception) -> None:
+        told = failures.told(error, self._name)
+        if told is not error:
+            logger.error("an answer of %s failed", self._name, exc_info=error)
+        for row in rows:
+            row.failed = True
+            self.post.write(row.outlet, told)
+        self.post.deliver()
+
+
+def _worth(row: Row) -> int:
+    return len(row.prompt) + row.settings.most

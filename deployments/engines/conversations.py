@@ -1,0 +1,159 @@
+"""Messages and tools -> the text a model reads: by its own chat template, else by a plain one.
+
+Two plain templates, for models that come without one:
+
+- a model that says it was trained on conversations (DialoGPT's `task_specific_params`): its turns, each with the end
+  token after it;
+- any other (gpt2): `User: …` and `Assistant: …` on lines of their own, the system's words before them. The answer
+  ends where the model would write the next `User:` itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphs.errors import InvalidInput
+
+NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
+NEXT_TURN = "\nUser:"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages that a template can take, and the one that renders them."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    tokenizer: Any
+    trained: bool
+    """Whether a model without a template was trained on conversations."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Return where an answer ends that no end token ends."""
+        return () if self.tokenizer.chat_template or self.trained else (NEXT_TURN,)
+
+    def starts(self) -> list[int]:
+        """Return where a shorter conversation may begin: at each of the user's turns after the system's."""
+        found = [index for index, message in enumerate(self.messages) if message["role"] == "user"]
+        return found or [len(self.messages) - 1]
+
+    def text(self, start: int = 0) -> str:
+        """Return the conversation from one of the `starts` on, the system's words kept."""
+        system = [message for message in self.messages[:start] if message["role"] == "system"]
+        messages = [*system, *self.messages[start:]]
+        if self.tokenizer.chat_template:
+            rendered = _templated(messages, self.tools, self.tokenizer)
+        else:
+            rendered = _ended(messages, self.tokenizer.eos_token) if self.trained else _named(messages)
+        refuse_unreadable(rendered, "messages")
+        return rendered
+
+
+def conversation(
+    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], tokenizer: Any, config: Any
+) -> Conversation:
+    """Judge the messages, and whether the model can be told of the tools."""
+    if tools and "tools" not in str(tokenizer.chat_template or ""):
+        why = "chat template doesn't speak of tools" if tokenizer.chat_template else "tokenizer has no chat template"
+        raise InvalidInput(
+            f"the model can't be told of tools: its {why}; leave 'tools' out, or take a model that was trained on them",
+            field="tools",
+        )
+    params: Mapping[str, Any] = getattr(config, "task_specific_params", None) or {}
+    trained = "conversational" in params and bool(tokenizer.eos_token)
+    told = [_message(message, index) for index, message in enumerate(messages)]
+    return Conversation(told, [dict(tool) for tool in tools], tokenizer, trained)
+
+
+def refuse_unreadable(text: str, field: str) -> None:
+    """Refuse what is no text that a tokenizer was made for."""
+    if (at := text.find("\0")) >= 0:
+        raise InvalidInput(f"{field}: there is a NUL character (at {at}); remove it", field=field)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{field}: there is half of a surrogate pair (at {error.start}), which is no character; send valid Unicode",
+            field=field,
+        ) from None
+
+
+def _message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
+    field = f"messages[{index}]"
+    told = {key: value for key, value in message.items() if value is not None}
+    told["content"] = _content(told.get("content"), field)
+    refuse_unreadable(told["content"], f"{field}.content")
+    if told["role"] == "user" and not told["content"].strip():
+        raise InvalidInput(f"{field}: the user's message is empty; send what was said", field=f"{field}.content")
+    if "tool_calls" in told:
+        told["tool_calls"] = [_call(call) for call in told["tool_calls"]]
+    return told
+
+
+def _content(content: Any, field: str) -> str:
+    """Return content as text: a text, a number, or parts of type text."""
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case int() | float():
+            return json.dumps(content)
+        case list():
+            return "\n".join(_part(part, f"{field}.content[{index}]") for index, part in enumerate(content))
+        case _:
+            raise InvalidInput(
+                f"{field}: expected the content as text, or as a list of parts {{type: text, text: …}}", field=field
+            )
+
+
+def _part(part: Any, field: str) -> str:
+    match part:
+        case str():
+            return part
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": str(kind)} if kind != "text":
+            raise InvalidInput(
+                f"{field}: the model reads text, not {kind!r}; write {{type: text, text: …}}", field=field
+            )
+        case _:
+            raise InvalidInput(f"{field}: expected a part {{type: text, text: …}}", field=field)
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call with its arguments as data: templates write them as JSON themselves."""
+    function = call.get("function")
+    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+        return dict(call)
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except ValueError:
+        return dict(call)
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _templated(messages: list[dict[str, Any]], tools: list[dict[str, Any]], tokenizer: Any) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(
+            messages, tools=tools or None, tokenize=False, add_generation_prompt=True
+        )  # fmt: skip
+    except (TemplateError, TypeError, ValueError) as refusal:
+        words = " ".join(str(refusal).split()) or type(refusal).__name__
+        raise InvalidInput(f"the model's chat template refuses the messages: {words}", field="messages") from refusal
+
+
+def _ended(messages: list[dict[str, Any]], end: str) -> str:
+    return "".join(f"{message['content']}{end}" for message in messages)
+
+
+def _named(messages: list[dict[str, Any]]) -> str:
+    system = "".join(f"{message['content']}\n\n" for message in messages if message["role"] == "system")
+    turns = [f"{NAMES[message['role']]}: {message['content']}" for message in messages if message["role"] != "system"]
+    return system + "\n".join([*turns, "Assistant:"])

@@ -1,0 +1,98 @@
+"""What a document says of device and precision -> what this replica has."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from graphs.errors import Unavailable
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
+"""What a document may write. GPUs are counted within the replica: its first is cuda:0, whichever the node's is."""
+
+
+def choose_device(wanted: str | None, name: str) -> str:
+    """Return the device that was asked for, if it is there; else the replica's first GPU, else the CPU."""
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    match (wanted or "").partition(":"):
+        case ("", _, _):
+            return "cuda" if there else "cpu"
+        case ("cuda", _, _) if not there:
+            raise Unavailable(f"model {name!r}: device {wanted} was asked for, and {_why_no_gpu()}")
+        case ("cuda", _, index) if index and int(index) >= there:
+            raise Unavailable(
+                f"model {name!r}: device {wanted} was asked for, and the replica has {there} GPU{'s' * (there > 1)}, "
+                f"counted from 0; write `device: cuda`, or ask for more under `resources: {{num_gpus: …}}`"
+            )
+        case ("mps", _, _) if not torch.backends.mps.is_available():
+            raise Unavailable(f"model {name!r}: device mps was asked for, and this is no Mac with a GPU; leave it out")
+        case _:
+            return str(wanted)
+
+
+def choose_precision(wanted: str, device: str) -> torch.dtype:
+    """Return the type of the weights: float32 on a CPU, what a GPU is made for there, unless the document says."""
+    import torch
+
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float16 if device == "mps" else torch.float32
+
+
+def placed(device: str) -> str:
+    """Return the device in words."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' * (threads > 1)})" if device == "cpu" else device
+
+
+def memory(device: str) -> int:
+    """Return the bytes this process holds: on the GPU, else in RAM."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.memory_allocated(device)
+    try:
+        with open("/proc/self/statm") as told:  # noqa: PTH123  (no file of ours)
+            return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # there is no such thing on a Mac
+        return 0
+
+
+def in_bytes(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("B", "kB", "MB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether there was no room for the model."""
+    import torch
+
+    kinds: tuple[Any, ...] = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _why_no_gpu() -> str:
+    """Return why torch sees none: it differs who can help."""
+    import torch
+
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "the PyTorch that is installed is built for CPUs; install the CUDA build, or leave `device` out"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return "the replica was given no GPU; write `resources: {num_gpus: 1}`, or leave `device` out"
+    return "PyTorch finds no GPU on this node; look at nvidia-smi there, or leave `device` out"

@@ -1,0 +1,94 @@
+"""What a model component drives: an Ask in, text as it is generated out, and at last how it ended."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Finish = Literal["stop", "length", "tool_calls"]
+"""As OpenAI says it: an end token or a stop string, no more room, or calls of tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to generate; None is as the model's own configuration says."""
+
+    max_output_length: int | None = None
+    min_output_length: int | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    num_beams: int | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request of generation: a text, or the messages of a conversation."""
+
+    text: str | None = None
+    messages: Sequence[Mapping[str, Any]] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
+    json_schema: Mapping[str, Any] | None = None
+    """What the text must be; {} for any JSON object."""
+    sampling: Sampling = field(default_factory=Sampling)
+    max_input_length: int | None = None
+    streaming: bool = True
+    """Whether the reader takes pieces; beams, say, can't give any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last thing an engine says of an Ask; without it the answer was cut."""
+
+    finish: Finish
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What embedding or classifying a list of texts gives: one entry for each text."""
+
+    values: list[Any]
+    """Vectors as lists of floats; or lists of {label, score}, the likeliest first."""
+    usage: Usage
+
+
+class Engine(ABC):
+    """A model, loaded. Many Asks at once; each fails alone."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """What the model's template says, of calls of tools among others."""
+        return None
+
+    @abstractmethod
+    def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
+        """Yield text as it is generated, never half a character, then Ended. Closing it frees its place within a step."""
+
+    @abstractmethod
+    async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        """Return a vector for each text."""
+
+    @abstractmethod
+    async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        """Return the labels of each text with their scores."""
+
+    @abstractmethod
+    async def healthy(self) -> None:
+        """Raise when the model can't answer any more."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Stop what runs and let go of the memory."""

@@ -1,0 +1,145 @@
+"""A model of the hub, loaded by transformers: Asks in, text as it is generated out; or texts in, vectors or labels out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from deployments.engines import pooling, prompts
+from deployments.engines.detokenizing import detokenizer
+from deployments.engines.engine import Ask, Ended, Engine, Pooled
+from deployments.engines.grammar import Grammars
+from graphs.errors import ComponentFailed
+
+if TYPE_CHECKING:
+    from deployments.engines.batching.rows import Row
+    from deployments.engines.batching.settings import Space
+    from deployments.engines.loading import Loaded
+
+OPTIONS = ("max_batch_size", "max_cache_tokens")
+"""What a document may say under `options` to this engine; everything else there is for loading."""
+
+MAX_BATCH_SIZE = 64
+"""Requests that are generated for at once; the others stand in line."""
+
+T = TypeVar("T")
+
+
+class HuggingFace(Engine):
+    """Threads start with the first request and end with `aclose`."""
+
+    def __init__(
+        self, loaded: Loaded, *, max_batch_size: int = MAX_BATCH_SIZE, max_cache_tokens: int | None = None
+    ) -> None:
+        self._loaded = loaded
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"engine {loaded.name}")
+        self._generates = loaded.kind in ("decoder", "encoder-decoder")
+        if self._generates:
+            self._prepare(max_batch_size, max_cache_tokens)
+
+    def _prepare(self, max_batch_size: int, max_cache_tokens: int | None) -> None:
+        from deployments.engines.batching.caches import affordable
+        from deployments.engines.batching.loop import Batcher
+        from deployments.engines.batching.network import network
+        from deployments.engines.batching.settings import ending
+
+        loaded = self._loaded
+        tokenizer = loaded.tokenizer
+        self._network = network(loaded.model, loaded.device)
+        self._ends = ending(self._network.own, tokenizer)
+        self._hidden = frozenset({tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id} - {None})
+        self._grammars = Grammars(tokenizer, sorted(self._ends))
+        most = max_cache_tokens or affordable(loaded.model, self._network.device)
+        self._batcher = Batcher(self._network, loaded.name, max_batch_size, most)
+
+    async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
+        if not self._generates:
+            raise ComponentFailed(f"the model {self._loaded.name} was loaded for {self._loaded.task}, not to generate")
+        row = await self._row(ask)
+        self._batcher.submit(row)
+        try:
+            async with aclosing(row.outlet.read()) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            self._batcher.cancel(row)
+
+    async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        return await pooling.embed(self._loaded, texts, batch_size, max_input_length, self._call)
+
+    async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        return await pooling.classify(self._loaded, texts, batch_size, max_input_length, self._call)
+
+    async def healthy(self) -> None:
+        if self._generates and self._batcher.fault is not None:
+            raise self._batcher.gone()
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._reader.shutdown)
+        if self._generates:
+            await asyncio.to_thread(self._batcher.close)
+
+    async def _row(self, ask: Ask) -> Row:
+        """Return the request as the loop takes it; whatever can be refused is refused here."""
+        from deployments.engines.batching.outlets import Outlet
+        from deployments.engines.batching.rows import Row
+        from deployments.engines.batching.settings import settle
+        from deployments.engines.batching.shaping import shape
+
+        loaded, network = self._loaded, self._network
+        prompt = await prompts.prepare(
+            ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, ask.sampling.max_output_length
+        )
+        constraint = None if ask.json_schema is None else await self._grammars.compile(ask.json_schema)
+        settings = settle(
+            ask.sampling,
+            network.own,
+            self._space(len(prompt.ids)),
+            ends=self._ends,
+            stops=prompt.stop,
+            streaming=ask.streaming,
+            constrained=constraint is not None,
+        )
+        before = [network.start] if network.encodes else prompt.ids
+        return Row(
+            prompt.ids,
+            settings,
+            # Calls of tools are marked by special tokens in some models' answers; whoever gave tools parses them.
+            detokenizer=detokenizer(loaded.tokenizer, special=bool(ask.tools) and constraint is None),
+            outlet=Outlet(asyncio.get_running_loop(), self._batcher.stir),
+            shape=shape(
+                settings,
+                network.own,
+                prompt=prompt.ids,
+                before=before,
+                encodes=network.encodes,
+                constrained=constraint is not None,
+                device=network.device,
+            ),
+            constraint=constraint,
+            streaming=ask.streaming,
+            hidden=self._hidden,
+        )
+
+    def _space(self, prompt: int) -> Space:
+        from deployments.engines.batching.settings import Space
+
+        if self._network.encodes:
+            # The decoder has positions of its own, and begins with its start token.
+            positions = getattr(self._loaded.config, "max_position_embeddings", None)
+            return Space(1, positions and positions - 1)
+        context = self._loaded.context
+        return Space(prompt, context and context - prompt)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, _inferring, work)
+
+
+def _inferring(work: Callable[[], Any]) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return work()

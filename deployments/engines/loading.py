@@ -1,0 +1,275 @@
+"""A hub id or a folder, and a task -> the model on its device with its tokenizer; or one line that says why not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from deployments.engines import devices
+from deployments.engines.fetching import fetch, fetch_config
+from deployments.engines.prompts import context_length
+from graphs.errors import AnabranchError, InvalidInput, Unavailable
+from graphs.suggest import closest
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("anabranch.model")
+
+Kind = Literal["decoder", "encoder-decoder", "embedding", "classification"]
+
+OPTIONS = (
+    "revision", "trust_remote_code", "attn_implementation", "source_language", "target_language", "max_model_len",
+)  # fmt: skip
+"""What `options:` may say about loading; the engine has some of its own."""
+
+# The process's, not a component's: transformers builds models on a device that is set globally, and two loads at once
+# leave weights that were never filled in.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready, and what an engine must know of it."""
+
+    name: str
+    task: str
+    kind: Kind
+    folder: Path
+    model: Any
+    tokenizer: Any
+    config: Any
+    device: str
+    dtype: torch.dtype
+    context: int | None
+    """Tokens it can see; None when it doesn't say."""
+
+
+def load(
+    name: str,
+    task: str,
+    device: str | None = None,
+    precision: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Return the model, loaded. Takes as long as that takes: call it in a thread."""
+    options = options or {}
+    check_options(options, OPTIONS)
+    with _ONE_AT_A_TIME, _quiet():
+        chosen = devices.choose_device(device, name)
+        dtype = devices.choose_precision(precision, chosen)
+        folder = fetch(name, options)
+        logger.info("loading %s on %s…", name, devices.placed(chosen))
+        began, before = time.monotonic(), devices.memory(chosen)
+        loaded = _loaded(name, task, folder, chosen, dtype, options)
+        _log_loaded(loaded, time.monotonic() - began, devices.memory(chosen) - before)
+        return loaded
+
+
+def read_config(name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """Return the model's configuration, without loading it."""
+    options = options or {}
+    return _config(name, fetch_config(name, options), bool(options.get("trust_remote_code")))
+
+
+def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse options that nobody reads."""
+    for option in options:
+        if option not in known:
+            near = closest(option, known)
+            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(known)}"
+            raise InvalidInput(f"options: there is no '{option}' for the driver huggingface; {hint}", field="options")
+
+
+def _loaded(name: str, task: str, folder: Path, device: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Loaded:
+    trust = bool(options.get("trust_remote_code"))
+    config = _config(name, folder, trust)
+    kind = _kind(task, config)
+    _refuse_unfit(name, task, kind, config)
+    try:
+        tokenizer = _tokenizer(name, folder, trust, options)
+        model = _model(name, task, kind, folder, config, dtype, options).to(device)
+    except AnabranchError:
+        raise
+    except Exception as error:  # transformers raises whatever it happens on; the author needs one line
+        raise Unavailable(f"model {name!r} could not be loaded: {_reason(error, device)}") from error
+    _say_target(name, model, tokenizer, options)
+    if kind == "classification" and model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.eos_token_id  # else a decoder can't tell where a text of a batch ends
+    context = context_length(model.config, tokenizer, options.get("max_model_len"))
+    return Loaded(name, task, kind, folder, model, tokenizer, model.config, device, dtype, context)
+
+
+def _config(name: str, folder: Path, trust: bool) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    except Exception as error:
+        said = _first_line(error)
+        if "trust_remote_code" in str(error):
+            said = (
+                "it brings code of its own; read that, and if you trust it write `options: {trust_remote_code: true}`"
+            )
+        elif "does not recognize this architecture" in str(error) or "Unrecognized model" in str(error):
+            said = f"transformers knows no such architecture; a newer one may. {said}"
+        raise Unavailable(f"model {name!r} could not be loaded: its config.json: {said}") from error
+
+
+def _kind(task: str, config: Any) -> Kind:
+    match task:
+        case "text-embedding":
+            return "embedding"
+        case "text-classification":
+            return "classification"
+        case _:
+            return "encoder-decoder" if config.is_encoder_decoder else "decoder"
+
+
+def _refuse_unfit(name: str, task: str, kind: Kind, config: Any) -> None:
+    """Refuse a model that was made for something else: transformers would fill in random weights, and it would babble."""
+    from transformers.models.auto import modeling_auto as auto
+
+    said = set(config.architectures or ())
+    generative = _classes(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+    judging = _classes(auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
+    other = _classes(auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES) | judging
+    shown = ", ".join(sorted(said))
+    if kind in ("decoder", "encoder-decoder") and said & other and not said & generative:
+        raise Unavailable(
+            f"model {name!r} ({shown}) does not generate text; for the task {task} take one that does, or write "
+            f"`task: {'text-classification' if said & judging else 'text-embedding'}`"
+        )
+    if kind == "classification" and said and not said & judging and said & (generative | other):
+        raise Unavailable(
+            f"model {name!r} ({shown}) was not trained to classify; for the task {task} take one that was"
+        )
+
+
+def _classes(*mappings: Mapping[Any, Any]) -> set[str]:
+    found: set[str] = set()
+    for mapping in mappings:
+        for names in mapping.values():
+            found.update([names] if isinstance(names, str) else names)
+    return found
+
+
+def _tokenizer(name: str, folder: Path, trust: bool, options: Mapping[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    languages = {"src_lang": options.get("source_language"), "tgt_lang": options.get("target_language")}
+    said = {key: value for key, value in languages.items() if value is not None}
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, **said)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise Unavailable(f"model {name!r}: its tokenizer could not be loaded: {_first_line(error)}") from error
+    if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+        # Without its files, transformers makes one that knows nothing, and reads every text as nothing.
+        raise Unavailable(
+            f"model {name!r} has no tokenizer in its folder; copy tokenizer.json to it, and what goes with it"
+        )
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        # Requests use it from several threads; a setting that each of them had to undo first would be a race.
+        backend.no_truncation()
+        backend.no_padding()
+    return tokenizer
+
+
+def _model(
+    name: str, task: str, kind: Kind, folder: Path, config: Any, dtype: torch.dtype, options: Mapping[str, Any]
+) -> Any:
+    more = {key: options[key] for key in ("attn_implementation", "trust_remote_code") if key in options}
+    model, report = _auto_class(kind, config).from_pretrained(
+        folder, config=config, dtype=dtype, output_loading_info=True, **more
+    )
+    missing = [key for key in sorted(report["missing_keys"]) if "pooler" not in key]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise Unavailable(
+            f"model {name!r} has no weights for {len(missing)} of its parameters ({shown}), so it isn't fit for the "
+            f"task {task}; take one that was trained for it"
+        )
+    if kind == "embedding" and config.is_encoder_decoder:
+        model = model.get_encoder()
+    return model.eval().requires_grad_(False)
+
+
+def _auto_class(kind: Kind, config: Any) -> Any:
+    import transformers
+    from transformers.models.auto import modeling_auto as auto
+
+    match kind:
+        case "decoder":
+            return transformers.AutoModelForCausalLM
+        case "encoder-decoder":
+            return transformers.AutoModelForSeq2SeqLM
+        case "classification":
+            return transformers.AutoModelForSequenceClassification
+        case "embedding":
+            encodes = config.model_type in auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+            return transformers.AutoModelForTextEncoding if encodes else transformers.AutoModel
+
+
+def _say_target(name: str, model: Any, tokenizer: Any, options: Mapping[str, Any]) -> None:
+    """Have a model of many languages (NLLB, mBART) begin with the token of the one that is wanted."""
+    target = options.get("target_language")
+    if target is None:
+        return
+    token = getattr(tokenizer, "lang_code_to_id", {}).get(target, tokenizer.convert_tokens_to_ids(target))
+    if token in (None, tokenizer.unk_token_id):
+        raise InvalidInput(
+            f"options: the model {name!r} has no language {target!r}; its model card lists those it has",
+            field="options.target_language",
+        )
+    model.generation_config.forced_bos_token_id = token
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep bars and tables out of the log: ours are lines. What was wrong is told as an error."""
+    from transformers.utils import logging as theirs
+
+    before = theirs.get_verbosity()
+    theirs.disable_progress_bar()
+    theirs.set_verbosity_error()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(before)
+
+
+def _reason(error: Exception, device: str) -> str:
+    said = _first_line(error)
+    if devices.out_of_memory(error):
+        where = "on the GPU" if device.startswith("cuda") else "in memory"
+        return f"there is no room for it {where}; take a smaller one, a lower `precision`, or more `resources`"
+    if isinstance(error, ImportError):
+        return f"it needs a Python package that isn't installed: {said}"
+    if "no file named" in said:
+        return f"its folder has no weights (model.safetensors): {said}"
+    return said
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line that says something: transformers begins some of its messages with an empty one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _log_loaded(loaded: Loaded, seconds: float, grown: int) -> None:
+    parameters = list(loaded.model.parameters())
+    count = sum(each.numel() for each in parameters)
+    size = sum(each.numel() * each.element_size() for each in parameters)
+    logger.info(
+        "loaded %s: %.1f M parameters, %s, %s on %s, %.1f s, memory +%s",
+        loaded.name, count / 1e6, devices.in_bytes(size), str(loaded.dtype).removeprefix("torch."),
+        devices.placed(loaded.device), seconds, devices.in_bytes(max(0, grown)),
+    )  # fmt: skip

@@ -1,0 +1,192 @@
+"""Texts -> a vector for each, or its labels with their scores; in batches, each one call of the inference thread.
+
+Vectors are pooled as the model's folder says in the manner of sentence-transformers (`modules.json`, `1_Pooling/`);
+where it says nothing, they are the mean over the text's tokens, of length 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from deployments.engines import prompts
+from deployments.engines.engine import Ask, Pooled, Usage
+from deployments.engines.loading import Loaded
+from graphs.errors import Unavailable
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+Call = Callable[[Callable[[], T]], Awaitable[T]]
+"""Runs a function in the inference thread."""
+
+Mode = Literal["mean", "cls", "max", "lasttoken"]
+MODES: tuple[Mode, ...] = ("mean", "cls", "max", "lasttoken")
+OLD_NAMES = {
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "lasttoken",
+}  # fmt: skip
+"""What folders written before sentence-transformers 5 call them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model's vectors are made of its tokens' vectors."""
+
+    mode: Mode = "mean"
+    normalized: bool = True
+    longest: int | None = None
+    """Texts are cut to so many tokens: the model was trained on no longer ones."""
+
+
+async def embed(
+    loaded: Loaded, texts: Sequence[str], batch_size: int, max_input_length: int | None, call: Call[Any]
+) -> Pooled:
+    """Return a vector for each text, in order."""
+    recipe = read_recipe(loaded.folder, loaded.name)
+    cut = min(filter(None, (max_input_length, recipe.longest)), default=None)
+
+    def pooled(ids: list[list[int]]) -> list[list[float]]:
+        return _vectors(loaded, ids, recipe)
+
+    return await _in_batches(loaded, texts, batch_size, cut, call, pooled)
+
+
+async def classify(
+    loaded: Loaded, texts: Sequence[str], batch_size: int, max_input_length: int | None, call: Call[Any]
+) -> Pooled:
+    """Return all labels of each text with their scores, the likeliest first."""
+
+    def judged(ids: list[list[int]]) -> list[list[dict[str, Any]]]:
+        return _labels(loaded, ids)
+
+    return await _in_batches(loaded, texts, batch_size, max_input_length, call, judged)
+
+
+def read_recipe(folder: Path, name: str) -> Recipe:
+    """Return what the folder says of pooling."""
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return Recipe()
+    parts = {part["type"].rpartition(".")[2]: part["path"] for part in _json(modules)}
+    if strange := sorted(parts.keys() - {"Transformer", "Pooling", "Normalize"}):
+        raise Unavailable(
+            f"model {name!r} makes its vectors by {', '.join(strange)} as well, which is not known here; "
+            "take one that only pools, or serve it by an http-server"
+        )
+    said = _json(folder / parts["Pooling"] / "config.json") if "Pooling" in parts else {}
+    return Recipe(
+        _mode(said, name), "Normalize" in parts, _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    )
+
+
+def _mode(said: dict[str, Any], name: str) -> Mode:
+    chosen = [said["pooling_mode"]] if "pooling_mode" in said else [key for key, on in said.items() if on is True]
+    named = [OLD_NAMES.get(key, key) for key in chosen if key != "include_prompt"]
+    match named:
+        case []:
+            return "mean"
+        case [mode] if mode in MODES:
+            return mode
+        case _:
+            raise Unavailable(
+                f"model {name!r} pools by {', '.join(named)}, and known are {', '.join(MODES)}; take another model"
+            )
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+async def _in_batches(
+    loaded: Loaded,
+    texts: Sequence[str],
+    batch_size: int,
+    max_input_length: int | None,
+    call: Call[Any],
+    pool: Callable[[list[list[int]]], list[Any]],
+) -> Pooled:
+    """Pool batch by batch, so that other calls come between, and one whose caller leaves ends with its batch.
+
+    Texts of like length go together: a batch is padded to its longest.
+    """
+    ids = [await _ids(loaded, text, max_input_length) for text in texts]
+    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    values: list[Any] = [None] * len(ids)
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        found = await call(lambda batch=batch: pool([ids[index] for index in batch]))
+        for index, value in zip(batch, found, strict=True):
+            values[index] = value
+    return Pooled(values, Usage(prompt_tokens=sum(map(len, ids))))
+
+
+async def _ids(loaded: Loaded, text: str, max_input_length: int | None) -> list[int]:
+    ask = Ask(text=text, max_input_length=max_input_length)
+    prompt = await prompts.prepare(ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, 0)
+    return prompt.ids
+
+
+def _vectors(loaded: Loaded, ids: list[list[int]], recipe: Recipe) -> list[list[float]]:
+    import torch
+
+    with torch.inference_mode():
+        tokens, mask = _padded(loaded, ids)
+        states = loaded.model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+        vectors = _pool(states, mask, recipe.mode)
+        if recipe.normalized:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return vectors.tolist()
+
+
+def _pool(states: torch.Tensor, mask: torch.Tensor, mode: Mode) -> torch.Tensor:
+    """Return a vector for each row of [rows, tokens, width]; padding is on the right."""
+    import torch
+
+    match mode:
+        case "cls":
+            return states[:, 0]
+        case "lasttoken":
+            return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+        case "max":
+            return states.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(1)
+        case "mean":
+            weights = mask.unsqueeze(-1).to(states.dtype)
+            return (states * weights).sum(1) / weights.sum(1)
+
+
+def _labels(loaded: Loaded, ids: list[list[int]]) -> list[list[dict[str, Any]]]:
+    import torch
+
+    with torch.inference_mode():
+        tokens, mask = _padded(loaded, ids)
+        scores = _scores(loaded.model(input_ids=tokens, attention_mask=mask).logits.float(), loaded.config)
+        return [_ranked(row, loaded.config.id2label) for row in scores.tolist()]
+
+
+def _scores(logits: torch.Tensor, config: Any) -> torch.Tensor:
+    """Return scores as the model was trained to give them: one label of several, any number of them, or a number."""
+    if config.problem_type == "regression":
+        return logits
+    several = config.problem_type == "multi_label_classification" or logits.shape[-1] == 1
+    return logits.sigmoid() if several else logits.softmax(-1)
+
+
+def _ranked(scores: Iterable[float], labels: dict[int, str]) -> list[dict[str, Any]]:
+    found = [{"label": labels[index], "score": score} for index, score in enumerate(scores)]
+    return sorted(found, key=lambda each: -each["score"])
+
+
+def _padded(loaded: Loaded, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return tokens and mask, short rows padded on the right; what pads them is masked, whatever it is."""
+    import torch
+
+    pad = next((id for id in (loaded.config.pad_token_id, loaded.tokenizer.pad_token_id) if id is not None), 0)
+    width = max(map(len, ids))
+    tokens = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids], device=loaded.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids], device=loaded.device)
+    return tokens, mask

@@ -1,0 +1,234 @@
+"""An Ask, and the tokenizer that reads it -> the prompt's tokens; what doesn't fit into the model's context is refused or cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deployments.engines.conversations import (
+    Conversation,
+    conversation,
+    refuse_unreadable,
+)
+from deployments.engines.engine import Ask
+from graphs.errors import InvalidInput
+
+POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length")
+"""What configurations call the context."""
+SHIFTED = ("roberta", "camembert", "mpnet", "longformer")
+"""Kinds of models whose first positions are taken by the padding token."""
+SANE = 10_000_000
+"""Tokenizers without a limit state 1e30."""
+UNSTATED = 8192
+"""The context of a model that states none: attention over a text of any length would take any memory."""
+ANSWER = 256
+"""Tokens kept free for the answer when a text is cut and nothing says how long the answer may be."""
+LONG = 20_000
+"""Characters from which reading a text would hold up the event loop."""
+WIDE = 8
+"""Characters for each token that are read of a longer one at first: most texts have four."""
+MARGIN = 16
+"""Tokens at a cut edge that may differ from those of the whole text."""
+
+Side = Literal["start", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    ids: list[int]
+    stop: tuple[str, ...] = ()
+    """Where the answer ends, beside what was asked: a plain conversation has no end token."""
+
+
+async def prepare(
+    ask: Ask, tokenizer: Any, config: Any, task: str, context: int | None, max_output_length: int | None = None
+) -> Prompt:
+    """`encode`, in a thread when the text is long."""
+    size = len(ask.text or "") + sum(len(str(message.get("content"))) for message in ask.messages)
+    if size <= LONG:
+        return encode(ask, tokenizer, config, task, context, max_output_length)
+    return await asyncio.to_thread(encode, ask, tokenizer, config, task, context, max_output_length)
+
+
+def encode(
+    ask: Ask, tokenizer: Any, config: Any, task: str, context: int | None, max_output_length: int | None = None
+) -> Prompt:
+    """Return the prompt; `max_output_length` is the room its answer needs, None one token, 0 none."""
+    room = _room(config, context, max_output_length, ask.max_input_length)
+    if ask.text is not None:
+        return Prompt(_text(ask.text, tokenizer, config, task, room))
+    talk = conversation(ask.messages, ask.tools, tokenizer, config)
+    return Prompt(_conversation(talk, tokenizer, room), talk.stop)
+
+
+def context_length(config: Any, tokenizer: Any, override: int | None = None) -> int | None:
+    """Return how many tokens the model can see, by its own account; `override` can only lower what is built in."""
+    network = config.get_text_config()
+    found = (getattr(network, name, None) for name in POSITIONS)
+    stated: int | None = next((each for each in found if isinstance(each, int) and each > 0), None)
+    if stated is not None and any(kind in network.model_type for kind in SHIFTED):
+        stated -= (network.pad_token_id or 0) + 1
+    if stated is None and tokenizer.model_max_length < SANE:
+        stated = tokenizer.model_max_length
+    if override is None or stated is None:
+        return override or stated
+    # Relative positions (T5) have no end; what is stated is what the model was trained with.
+    relative = hasattr(network, "relative_attention_num_buckets")
+    return override if relative else min(override, stated)
+
+
+def task_prefix(config: Any, task: str) -> str:
+    """Return what the model was trained to read before a text of this task, as T5 was `summarize: `."""
+    params: dict[str, Any] = getattr(config, "task_specific_params", None) or {}
+    found = [said.get("prefix") for name, said in params.items() if name.startswith(task) and isinstance(said, dict)]
+    return found[0] or "" if len(found) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How many tokens a prompt may have, and why."""
+
+    context: int
+    stated: bool
+    answer: int
+    """Of the context, kept for the answer."""
+    asked: int | None
+    """The max_output_length that was asked for."""
+    cut: int | None
+    """Longer prompts are cut to this; None refuses them."""
+
+    @property
+    def most(self) -> int:
+        return self.context - self.answer if self.cut is None else self.cut
+
+    def refusal(self, length: int, what: str, *, exact: bool) -> InvalidInput:
+        """Return the error of a prompt that is too long."""
+        has = f"the {what} has {'' if exact else 'more than '}{length} tokens"
+        limit = f"{self.context}" if self.stated else f"taken to be {self.context} (it states none)"
+        write = f"write `max_input_length: {max(1, self.context - max(self.answer, min(ANSWER, self.context // 4)))}`"
+        if self.asked and self.answer:
+            said = f"{has} and max_output_length is {self.asked}, together above the model's context, {limit}"
+            write = f"write `max_input_length: {self.context - self.answer}`"
+        else:
+            said = f"{has}, and the model's context is {limit}"
+        return InvalidInput(f"{said}; shorten it, or {write} to have it cut", field=_field(what))
+
+
+def _field(what: str) -> str:
+    return "messages" if what == "conversation" else "text"
+
+
+def _room(config: Any, context: int | None, max_output_length: int | None, max_input_length: int | None) -> _Room:
+    stated = context is not None
+    context = UNSTATED if context is None else context
+    # An encoder-decoder's answer has positions of its own.
+    answer = 0 if config.is_encoder_decoder else 1 if max_output_length is None else max_output_length
+    if answer >= context:
+        raise InvalidInput(
+            f"max_output_length is {max_output_length}, and the model's context is {context}, prompt included; lower it",
+            field="params.max_output_length",
+        )
+    cut = None
+    if max_input_length is not None:
+        kept = answer if config.is_encoder_decoder or max_output_length is not None else min(ANSWER, context // 4)
+        cut = min(max_input_length, context - kept)
+    return _Room(context, stated, answer, max_output_length, cut)
+
+
+def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room) -> list[int]:
+    refuse_unreadable(text, "text")
+    if not text.strip():
+        raise InvalidInput("the text is empty; send what the model should read", field="text")
+    prefix = task_prefix(config, task)
+    if prefix and not text.startswith(prefix):
+        text = prefix + text
+    # What is to be continued is known by its end; what is to be translated, summed up or judged, by its beginning.
+    keep: Side = "end" if task == "text-generation" and not config.is_encoder_decoder else "start"
+    reading = _Reading.of(tokenizer, text, room.most, keep, special=True)
+    if reading.length <= room.most:
+        return reading.all
+    if room.cut is None:
+        raise room.refusal(reading.length, "text", exact=reading.whole)
+    return reading.cut(room.cut, keep)
+
+
+def _conversation(talk: Conversation, tokenizer: Any, room: _Room) -> list[int]:
+    """Return the tokens of the conversation; where it may be cut, without the oldest turns that don't fit."""
+    reading = _Reading.of(tokenizer, talk.text(), room.most, "start", special=False)
+    if reading.length <= room.most:
+        return reading.all
+    if room.cut is None:
+        raise room.refusal(reading.length, "conversation", exact=reading.whole)
+    return _shortened(talk, tokenizer, room.cut)
+
+
+def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:
+    """Drop as few of the oldest turns as will do; each reading halves what is left to try."""
+    starts = talk.starts()
+    low, high = 0, len(starts) - 1
+    best: list[int] | None = None
+    shortest = 0
+    while low <= high:
+        middle = (low + high) // 2
+        reading = _Reading.of(tokenizer, talk.text(starts[middle]), most, "start", special=False)
+        shortest = reading.length
+        if reading.length <= most:
+            best, high = reading.all, middle - 1
+        else:
+            low = middle + 1
+    if best is None:
+        raise InvalidInput(
+            f"the last message, with the system's, has {shortest} tokens or more, and max_input_length leaves {most}; "
+            "shorten it, or raise max_input_length",
+            field="messages",
+        )
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A text's tokens between the special ones around it; of one far too long, those of a part that is long enough."""
+
+    before: list[int]
+    ids: list[int]
+    after: list[int]
+    whole: bool
+
+    @classmethod
+    def of(cls, tokenizer: Any, text: str, most: int, keep: Side, *, special: bool) -> _Reading:
+        """Read as much of the text as it takes to know whether it is longer than `most` tokens."""
+        width = max(LONG, (most + MARGIN) * WIDE)
+        while True:
+            whole = len(text) <= width
+            part = text if whole else text[:width] if keep == "start" else text[-width:]
+            reading = cls._read(tokenizer, part, special, whole)
+            if whole or len(reading.ids) > most + MARGIN:
+                return reading
+            width *= 4
+
+    @classmethod
+    def _read(cls, tokenizer: Any, text: str, special: bool, whole: bool) -> _Reading:
+        read = tokenizer(
+            text, add_special_tokens=special, return_special_tokens_mask=special, return_attention_mask=False,
+            return_token_type_ids=False, verbose=False,
+        )  # fmt: skip
+        ids: list[int] = list(read["input_ids"])
+        mask: Sequence[int] = read["special_tokens_mask"] if special else ()
+        start = next((index for index, mark in enumerate(mask) if not mark), len(ids) if special else 0)
+        end = len(ids) - next((index for index, mark in enumerate(reversed(mask)) if not mark), 0)
+        return cls(ids[:start], ids[start:end], ids[end:] if end > start else [], whole)
+
+    @property
+    def all(self) -> list[int]:
+        return [*self.before, *self.ids, *self.after]
+
+    @property
+    def length(self) -> int:
+        return len(self.before) + len(self.ids) + len(self.after)
+
+    def cut(self, most: int, keep: Side) -> list[int]:
+        """Return the first or the last of the tokens, with the special ones around them."""
+        room = max(1, most - len(self.before) - len(self.after))
+        return [*self.before, *(self.ids[:room] if keep == "start" else self.ids[-room:]), *self.after]

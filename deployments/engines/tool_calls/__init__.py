@@ -1,0 +1,32 @@
+"""Generated text in pieces -> content and calls of tools, as OpenAI's deltas have them; and what `tool_choice` asks for.
+
+    use = tool_use(tools, tool_choice)              # refuses what is wrong with either
+    ask = Ask(..., tools=use.tools, json_schema=use.schema)
+    parser = use.parser(style_of(chat_template, options.get("tool_parser")))
+    for text in generated:
+        pieces = parser.feed(text)                  # each a str of content, or a CallDelta
+    pieces = parser.end()                           # what was held back; parser.called tells whether there was a call
+
+How a piece of text is judged:
+
+- Calls are structured as they are generated: the first delta of a call has its index, id and name, those that follow
+  a piece of the arguments each. Joined, the arguments are the text that was generated.
+- Inside the arguments only brackets and strings are read. A model may write JSON that isn't; its caller sees it, as
+  with any other service.
+- Text that looked like a call and wasn't is content, to the letter. Blank text between calls is dropped.
+- After an opening tag a tool of any name is called: the caller must see what the model tried. Without a tag, where a
+  style allows that, it is a call only if it opens the answer, names a tool of the request and has arguments.
+- How the text is cut into pieces changes nothing.
+"""
+
+from __future__ import annotations
+
+from deployments.engines.tool_calls.choice import ToolUse, tool_use
+from deployments.engines.tool_calls.deltas import CallDelta, Piece, join_calls
+from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, Parser
+from deployments.engines.tool_calls.styles import STYLES, Style, style_of
+
+__all__ = [
+    "STYLES", "CallDelta", "CallParser", "NamedCallParser", "Parser", "Piece", "Style", "ToolUse", "join_calls",
+    "style_of", "tool_use",
+]  # fmt: skip

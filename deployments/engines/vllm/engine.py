@@ -1,0 +1,142 @@
+"""The Engine over vLLM's AsyncLLM, which batches by itself, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+from deployments.engines import prompts
+from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Usage
+from deployments.engines.prompts import Prompt
+from deployments.engines.vllm.asking import sampling_params
+from deployments.engines.vllm.failures import in_words
+from deployments.engines.vllm.finding import POOLING, find
+from deployments.engines.vllm.starting import start
+from graphs.errors import ComponentFailed, Unavailable
+
+
+class VLLM(Engine):
+    """A model in vLLM."""
+
+    def __init__(self, name: str, task: str, llm: Any, longest: int | None = None) -> None:
+        self._name = name
+        self._task = task
+        self._llm = llm
+        self._tokenizer = llm.get_tokenizer()
+        self._config = llm.model_config.hf_config
+        self._context: int = llm.model_config.max_model_len
+        self._own = _generation_config(llm.model_config)
+        self._longest = longest
+        self._running: set[str] = set()
+
+    @classmethod
+    async def start(
+        cls, name: str, *, task: str, device: str | None = None, precision: str = "auto", options: Mapping[str, Any]
+    ) -> VLLM:
+        """Return the engine, its weights loaded; refusals are one line that names the model."""
+        found = await asyncio.to_thread(find, name, task, device, precision, options)
+        return cls(name, task, await asyncio.to_thread(start, found.start), found.longest)
+
+    @property
+    def chat_template(self) -> str | None:
+        template = self._tokenizer.chat_template
+        return "\n".join(template.values()) if isinstance(template, dict) else template
+
+    async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
+        prompt = await prompts.prepare(
+            ask, self._tokenizer, self._config, self._task, self._context, ask.sampling.max_output_length
+        )
+        finish: str | None = None
+        generated = 0
+        async with aclosing(self._outputs(prompt, ask)) as outputs:
+            async for output in outputs:
+                generated += len(output.token_ids)
+                finish = output.finish_reason
+                if output.text:
+                    yield output.text
+        yield Ended(self._finish(finish), Usage(len(prompt.ids), generated))
+
+    async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        found, usage = await self._pool(texts, batch_size, max_input_length)
+        return Pooled([vector.tolist() for vector in found], usage)
+
+    async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        found, usage = await self._pool(texts, batch_size, max_input_length)
+        return Pooled([self._labelled(scores.tolist()) for scores in found], usage)
+
+    async def healthy(self) -> None:
+        with in_words(self._name):
+            await self._llm.check_health()
+
+    async def aclose(self) -> None:
+        # A shut down vLLM tells its readers nothing; aborting them first does.
+        await self._llm.abort(list(self._running))
+        await asyncio.to_thread(self._llm.shutdown)
+
+    async def _outputs(self, prompt: Prompt, ask: Ask) -> AsyncGenerator[Any, None]:
+        """Yield vLLM's pieces of the one answer; closing it aborts the request."""
+        from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
+
+        id = uuid4().hex
+        self._running.add(id)
+        try:
+            with in_words(self._name):
+                params = sampling_params(ask, self._own, prompt, self._context)
+                async with aclosing(self._llm.generate(tokens_input(prompt.ids), params, id)) as outputs:
+                    async for output in outputs:
+                        yield output.outputs[0]
+        finally:
+            self._running.discard(id)
+
+    def _finish(self, reason: str | None) -> Finish:
+        match reason:
+            case "stop" | "repetition":
+                return "stop"
+            case "length":
+                return "length"
+            case "abort":
+                raise Unavailable(f"model {self._name!r}: its engine was stopped before the answer was complete")
+            case _:
+                raise ComponentFailed(f"model {self._name!r}: generation ended with '{reason}'; ask again")
+
+    async def _pool(
+        self, texts: Sequence[str], batch_size: int, max_input_length: int | None
+    ) -> tuple[list[Any], Usage]:
+        """Return a tensor for each text, `batch_size` of them under way at a time."""
+        places = asyncio.Semaphore(batch_size)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._pool_one(text, places, max_input_length)) for text in texts]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        results = [task.result() for task in tasks]
+        return [data for data, _ in results], Usage(prompt_tokens=sum(length for _, length in results))
+
+    async def _pool_one(self, text: str, places: asyncio.Semaphore, max_input_length: int | None) -> tuple[Any, int]:
+        from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
+        from vllm.pooling_params import PoolingParams  # pyright: ignore[reportMissingImports]
+
+        cut = min(filter(None, (max_input_length, self._longest)), default=None)
+        ask = Ask(text=text, max_input_length=cut)
+        prompt = await prompts.prepare(ask, self._tokenizer, self._config, self._task, self._context, 0)
+        params = PoolingParams(task=POOLING[self._task])
+        with in_words(self._name):
+            async with places, aclosing(self._llm.encode(tokens_input(prompt.ids), params, uuid4().hex)) as outputs:
+                output = await anext(outputs)
+        return output.outputs.data.float(), len(prompt.ids)
+
+    def _labelled(self, scores: list[float]) -> list[dict[str, Any]]:
+        labels: Mapping[int, str] = self._config.id2label
+        found = [{"label": labels[index], "score": score} for index, score in enumerate(scores)]
+        return sorted(found, key=lambda each: each["score"], reverse=True)
+
+
+def _generation_config(config: Any) -> Any:
+    """Return the model's generation_config.json with what `options` override of it, as transformers reads it."""
+    from transformers import GenerationConfig
+
+    own = {} if config.generation_config == "vllm" else config.try_get_generation_config()
+    return GenerationConfig(**{**own, **config.override_generation_config})

@@ -1,0 +1,133 @@
+"""The fields of a model component and of its actions, as documents write them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from deployments.engines.devices import DEVICE
+from graphs.component import ActionInput, ComponentConfig, LocalFolder, Streamable, Truth, Unknown
+
+Task = Literal[
+    "text-generation", "chat-completion", "translation", "summarization", "text-embedding", "text-classification"
+]  # fmt: skip
+Driver = Literal["huggingface", "vllm"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+ROLES = ("system", "user", "assistant", "tool")
+MODEL_FOLDER = LocalFolder(holding="config.json")
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _text(value: Any) -> Any:
+    """Let one text or a list of texts through."""
+    parts = cast("list[Any]", value) if isinstance(value, list) else [value]
+    if not all(isinstance(part, str | Unknown) for part in parts):
+        raise ValueError("expected text or a list of texts; write `text: ${input.text as text}`")
+    return value
+
+
+def _messages(value: Any) -> Any:
+    """Take a text as what the user says first."""
+    return [{"role": "user", "content": value}] if isinstance(value, str) else value
+
+
+def _message(value: Any) -> Any:
+    """Check a message where its author can be told what to write."""
+    if isinstance(value, Unknown | BaseModel):
+        return value
+    fields: dict[str, Any] = value if isinstance(value, dict) else {}
+    role = fields.get("role")
+    if role is None or (fields.get("content") is None and fields.get("tool_calls") is None):
+        raise ValueError("expected a message with a role and a content; write {role: user, content: …}")
+    if not isinstance(role, Unknown) and role not in ROLES:
+        raise ValueError(f"expected a role, one of {', '.join(ROLES)}, got {role!r}; write {{role: user, content: …}}")
+    return fields
+
+
+def _device(value: Any) -> Any:
+    if isinstance(value, str) and not DEVICE.fullmatch(value):
+        raise ValueError(f"expected cpu, cuda, cuda:1… or mps, got {value!r}; leave it out to take what a replica has")
+    return value
+
+
+class Message(BaseModel):
+    """One turn of a conversation, as OpenAI writes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: Any = Field(default=None, description="Text, or a list of parts like {type: text, text: …}.")
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+Turns = list[Annotated[Message, BeforeValidator(_message)]]
+Messages = Annotated[Turns, Field(min_length=1), BeforeValidator(_messages, json_schema_input_type=str | Turns)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Stops = Annotated[list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
+
+
+class Params(BaseModel):
+    """How the model generates; what is left out is as the model's own configuration says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    max_output_length: Positive | None = Field(default=None, description="The most tokens to generate.")
+    min_output_length: Count | None = Field(default=None, description="No end before so many tokens.")
+    do_sample: bool | None = Field(default=None, description="False takes the likeliest token every time.")
+    temperature: Annotated[float, Field(ge=0)] | None = Field(default=None, description="0 is as do_sample: false.")
+    top_p: Share | None = None
+    top_k: Count | None = Field(default=None, description="0 considers every token.")
+    num_beams: Positive | None = Field(default=None, description="A stream allows 1 only.")
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    seed: int | None = Field(default=None, description="The same seed gives the same text.")
+    stop: Stops | None = Field(default=None, description="Generation ends before any of these.")
+
+
+class ModelConfig(ComponentConfig):
+    task: Task
+    driver: Driver = "huggingface"
+    model: Annotated[str | None, MODEL_FOLDER] = Field(
+        default=None, min_length=1, description="A hub id, or a folder: `./…` stands beside the document."
+    )
+    models: Annotated[list[str] | None, MODEL_FOLDER] = Field(
+        default=None, min_length=1, description="Several that share the replicas; an action names its `model`."
+    )
+    max_models: Positive | None = Field(
+        default=None, description="How many of `models` are loaded at a time; else all. The longest unused one goes."
+    )
+    device: Annotated[str | None, BeforeValidator(_device)] = Field(
+        default=None, description="cpu, cuda, cuda:1…; else what the replica has."
+    )
+    precision: Precision = "auto"
+    options: dict[str, Any] = Field(default={}, description="Passed to the engine as they are.")
+
+
+class ModelInput(ActionInput):
+    text: Streamable[Annotated[Any, BeforeValidator(_text)]] = Field(
+        default=None, description="What the model reads; a list of texts when it doesn't stream."
+    )
+    messages: Messages | None = Field(
+        default=None, description="A conversation, for chat-completion; a text is what the user says."
+    )
+    model: str | None = Field(default=None, description="Which of the component's `models`.")
+    streaming: Truth = Field(default=False, description="Answer as it is generated.")
+    batch_size: Positive = Field(default=1, description="How many texts of a list go through the model at once.")
+    max_input_length: Positive | None = Field(default=None, description="Longer input is cut to so many tokens.")
+    stop: Stops | None = Field(default=None, description="Generation ends before any of these.")
+    params: Params = Params()
+    tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the model may call.")
+    tool_choice: Any = Field(default=None, description="none, auto, required, or {function: {name: …}}.")
+    response_format: dict[str, Any] | None = Field(default=None, description="{type: json_schema, json_schema: …}.")
+    answer: Literal["text", "message"] = Field(
+        default="text",
+        description="`message` gives chunks and answers as OpenAI's messages, calls of tools among them.",
+    )

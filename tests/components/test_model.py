@@ -1,0 +1,295 @@
+"""The model component over real, tiny models: what it streams, answers and refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.components.model import Model
+from graphs.component import Note, Setup, Stream, Whole
+from graphs.errors import InvalidInput, Unavailable
+from tests.components.calls import everything, failure
+from tests.engines import tiny
+
+GREEDY = {"max_output_length": 12, "do_sample": False}
+HELLO = [{"role": "user", "content": "Hello"}]
+RAIN = {
+    "type": "function",
+    "function": {
+        "name": "rain",
+        "parameters": {"type": "object", "properties": {"city": {"enum": ["Seoul"]}}, "required": ["city"]},
+    },
+}
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Any]:
+    """`await make("gpt2", task=…)`: a component set up over a tiny model, closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def made(kind: str | None = "gpt2", **config: Any) -> Model:
+            written = {"task": "text-generation", **({"model": str(tiny.model(kind))} if kind else {}), **config}
+            component = Model(Model.Config.model_validate(written), Setup(id="writer"))
+            stack.push_async_callback(component.close)
+            await component.setup()
+            return component
+
+        yield made
+
+
+def call(component: Model, **action: Any) -> Any:
+    return component.run(Model.Input.model_validate({"params": GREEDY, **action}))
+
+
+async def whole(component: Model, **action: Any) -> Whole:
+    (answer,) = await everything(call(component, **action))
+    assert isinstance(answer, Whole)
+    return answer
+
+
+async def streamed(component: Model, **action: Any) -> tuple[list[Any], list[Note]]:
+    chunks = await everything(call(component, streaming=True, **action))
+    return [c for c in chunks if not isinstance(c, Note)], [c for c in chunks if isinstance(c, Note)]
+
+
+def usage(prompt: int, completion: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+# generation
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"), [("gpt2", "text-generation"), ("bart", "summarization"), ("marian", "translation")]
+)
+async def test_joined_chunks_are_the_text_that_does_not_stream(make: Any, kind: str, task: str):
+    component = await make(kind, task=task)
+    chunks, notes = await streamed(component, text="A river left its bed.")
+    answer = await whole(component, text="A river left its bed.")
+    assert "".join(chunks) == answer.value != ""
+    assert [note.data for note in notes] == [answer.notes]
+    assert answer.notes["usage"]["completion_tokens"] <= 12
+    assert answer.notes["finish_reason"] in ("stop", "length")
+
+
+async def test_usage_and_the_end_follow_the_chunks(make: Any):
+    component = await make("gpt2")
+    chunks = await everything(call(component, text="A river", streaming=True))
+    prompt = 0
+    assert isinstance(chunks[-1], Note)
+    assert not any(isinstance(chunk, Note) for chunk in chunks[:-1])
+    prompt = chunks[-1].data["usage"]["prompt_tokens"]
+    assert chunks[-1].data == {"usage": usage(prompt, 12), "finish_reason": "length"}
+
+
+async def test_several_texts_are_answered_in_their_order(make: Any):
+    component = await make("gpt2")
+    texts = ["A river", "Once upon a time there was", "안녕"]
+    alone = [await whole(component, text=text) for text in texts]
+    for size in (1, 2, 8):
+        together = await whole(component, text=texts, batch_size=size)
+        assert together.value == [each.value for each in alone]
+    counted = [each.notes["usage"]["total_tokens"] for each in alone]
+    assert together.notes["usage"]["total_tokens"] == sum(counted)
+    assert together.notes["finish_reason"] == ["length"] * 3
+
+
+async def test_one_text_that_is_refused_fails_the_list(make: Any):
+    component = await make("gpt2")
+    error = await failure(call(component, text=["A river", ""], batch_size=2))
+    assert "the text is empty" in error.message
+    assert (await whole(component, text="A river")).value
+
+
+async def test_a_text_may_come_as_a_stream(make: Any):
+    async def batches() -> AsyncIterator[list[Any]]:
+        yield ["A ", "riv"]
+        yield ["er"]
+
+    component = await make("gpt2")
+    assert (await whole(component, text=Stream(batches()))).value == (await whole(component, text="A river")).value
+
+
+async def test_both_places_of_stop_strings_hold(make: Any):
+    component = await make("gpt2")
+    text = (await whole(component, text="A river")).value
+    first, second = text[4:6], text[1:3]
+    stopped = await whole(component, text="A river", stop=first, params={**GREEDY, "stop": [second]})
+    assert stopped.value == text[: min(text.index(first), text.index(second))]
+    assert stopped.notes["finish_reason"] == "stop"
+
+
+async def test_who_leaves_stops_the_generation(make: Any):
+    component = await make("gpt2")
+    answer = call(component, text="A river", streaming=True, params={"max_output_length": 200, "do_sample": False})
+    async with aclosing(answer) as chunks:
+        async for _ in chunks:
+            break
+    assert (await whole(component, text="A river")).value
+
+
+async def test_requests_are_answered_side_by_side(make: Any):
+    component = await make("gpt2")
+    alone = (await whole(component, text="A river")).value
+    answers = await asyncio.gather(*(whole(component, text="A river") for _ in range(8)))
+    assert [answer.value for answer in answers] == [alone] * 8
+
+
+# conversations
+
+
+async def test_a_conversation_goes_through_the_models_template(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    by_list = await whole(component, messages=HELLO)
+    assert by_list.value == (await whole(component, messages="Hello")).value
+    raw = await make("llama-chat")
+    rendered = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    assert (await whole(raw, text=rendered)).value == by_list.value
+
+
+async def test_an_answer_can_be_a_message(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    text = await whole(component, messages=HELLO)
+    message = await whole(component, messages=HELLO, answer="message")
+    assert message.value == {"role": "assistant", "content": text.value, **text.notes}
+    chunks, notes = await streamed(component, messages=HELLO, answer="message")
+    assert all(list(chunk) == ["content"] for chunk in chunks)
+    assert "".join(chunk["content"] for chunk in chunks) == text.value
+    assert [note.data for note in notes] == [text.notes]
+
+
+async def test_an_answer_can_be_made_to_fit_a_schema(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    schema = {"type": "object", "properties": {"rain": {"enum": ["yes", "no"]}}, "required": ["rain"]}
+    schema |= {"additionalProperties": False}
+    format = {"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}}
+    answer = await whole(component, messages=HELLO, response_format=format, params={"do_sample": False})
+    assert answer.notes["finish_reason"] == "stop"
+    assert json.loads(answer.value)["rain"] in ("yes", "no")
+
+
+@pytest.mark.parametrize("answer", ["text", "message"])
+async def test_calls_of_tools_are_told_apart_from_content(make: Any, answer: str):
+    component = await make("llama-chat", task="chat-completion")
+    asked = {"messages": HELLO, "tools": [RAIN], "tool_choice": {"function": {"name": "rain"}}, "answer": answer}
+    params = {"do_sample": False}
+    message = await whole(component, **asked, params=params)
+    told = message.notes if answer == "text" else message.value
+    (called,) = told["tool_calls"]
+    assert called["function"]["name"] == "rain"
+    assert json.loads(called["function"]["arguments"]) == {"city": "Seoul"}
+    assert told["finish_reason"] == "tool_calls"
+    chunks, notes = await streamed(component, **asked, params=params)
+    deltas = chunks if answer == "message" else [note.data for note in notes[:-1]]
+    pieces = [each for delta in deltas for each in delta["tool_calls"] if each["index"] == 0]
+    assert pieces[0]["function"] == {"name": "rain", "arguments": ""}
+    assert json.loads("".join(each["function"]["arguments"] for each in pieces)) == {"city": "Seoul"}
+    assert notes[-1].data["finish_reason"] == "tool_calls"
+
+
+# vectors and labels
+
+
+async def test_a_text_gets_a_vector_and_a_list_of_texts_one_each(make: Any):
+    component = await make("bert", task="text-embedding")
+    one = await whole(component, text="A river")
+    assert len(one.value) == 32
+    assert one.notes["usage"]["completion_tokens"] == 0
+    several = await whole(component, text=["A river", "안녕"], batch_size=2)
+    assert several.value[0] == pytest.approx(one.value, abs=1e-5)
+
+
+async def test_a_text_is_judged(make: Any):
+    component = await make("bert-classifier", task="text-classification")
+    one = await whole(component, text="A river")
+    assert {each["label"] for each in one.value} == {"negative", "neutral", "positive"}
+    assert [each[0]["label"] for each in (await whole(component, text=["A river"])).value] == [one.value[0]["label"]]
+
+
+# several models
+
+
+async def test_several_models_share_a_component_and_the_longest_unused_makes_room(make: Any):
+    names = [str(tiny.model(kind)) for kind in ("gpt2", "llama", "bart")]
+    component = await make(None, models=names, max_models=2)
+    for name in (*names, names[0]):
+        assert (await whole(component, text="A river", model=name)).value
+    assert list(component._host._pool._places) == [names[2], names[0]]
+
+
+async def test_a_folder_is_also_called_by_the_end_of_its_path(make: Any):
+    component = await make(None, models=[str(tiny.model("gpt2")), str(tiny.model("llama"))])
+    assert (await whole(component, text="A river", model="./gpt2")).value
+    error = await failure(call(component, text="A river", model="gpt3"))
+    assert "the component has no model 'gpt3'; it has " in error.message
+    assert "which model? write one of " in (await failure(call(component, text="A river"))).message
+
+
+# what is wrong
+
+
+@pytest.mark.parametrize(
+    ("action", "field", "said"),
+    [
+        ({"text": ["a"], "streaming": True}, "text", "a stream carries one answer"),
+        ({"text": "a", "streaming": True, "batch_size": 2}, "batch_size", "batch_size must be 1"),
+        ({"text": "a", "streaming": True, "params": {"num_beams": 2}}, "params.num_beams", "can't stream"),
+        (
+            {"text": "a", "params": {"min_output_length": 5, "max_output_length": 2}},
+            "params.min_output_length",
+            "above",
+        ),
+        ({}, "messages", "needs 'text'"),
+        ({"text": "a", "messages": HELLO}, "messages", "leave 'messages' out"),
+        ({"text": "a\0"}, "text", "NUL"),
+        ({"text": "river " * 2_000_000}, "text", "above the model's context, 256"),
+        ({"text": "river", "params": {"max_output_length": 300}}, "params.max_output_length", "context is 256"),
+    ],
+)
+async def test_what_only_the_call_shows_to_be_wrong_is_refused_and_others_are_served(
+    make: Any, action: dict[str, Any], field: str, said: str
+):
+    component = await make("gpt2")
+    error = await failure(call(component, **action))
+    assert isinstance(error, InvalidInput)
+    assert said in error.message
+    assert (error.details["field"], error.status) == (field, 422)
+    assert (await whole(component, text="A river")).value
+
+
+async def test_a_stream_of_anything_but_text_is_refused(make: Any):
+    async def batches() -> AsyncIterator[list[Any]]:
+        yield [{"a": 1}]
+
+    error = await failure(call(await make("gpt2"), text=Stream(batches())))
+    assert error.details["field"] == "text"
+
+
+async def test_vectors_do_not_stream(make: Any):
+    component = await make("bert", task="text-embedding")
+    error = await failure(call(component, text="a", streaming=True))
+    assert "can't stream" in error.message
+
+
+async def test_a_model_that_is_not_there_fails_the_setup_in_one_line(make: Any, tmp_path: Path):
+    with pytest.raises(Unavailable, match="there is no folder"):
+        await make(None, model=str(tmp_path / "none"))
+
+
+async def test_a_component_is_as_well_as_its_engine(make: Any, monkeypatch: pytest.MonkeyPatch):
+    component = await make("gpt2")
+    await component.healthy()
+    (place,) = component._host._pool._places.values()
+
+    async def ill() -> None:
+        raise Unavailable("the inference thread has died")
+
+    monkeypatch.setattr(place.loading.result(), "healthy", ill)
+    with pytest.raises(Unavailable, match="has died"):
+        await component.healthy()
