@@ -31,7 +31,8 @@ from tests.docs.pages import PAGES, ROOT, Block, Page, Table, blocks, code, comm
 from tests.docs.served import document
 
 ENVIRONMENT = {
-    "OPENAI_API_KEY": "sk-of-the-pages", "SEARCH_URL": "https://search.example.com", "SEARCH_KEY": "key-of-the-pages"
+    "OPENAI_API_KEY": "sk-of-the-pages", "SEARCH_URL": "https://search.example.com", "SEARCH_KEY": "key-of-the-pages",
+    "BACKUP_KEY": "key-of-the-pages", "API_KEY": "key-of-the-pages",
 }  # fmt: skip
 ADDRESS = "http://localhost:8080"
 CHANGING = re.compile(r"run_[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
