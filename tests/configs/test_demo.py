@@ -50,7 +50,7 @@ async def test_a_question_may_follow_on_another(demo: Served) -> None:
     assert (await demo.run({"messages": messages, "temperature": 0})).output == "Your name is Anna."
 
 
-async def test_without_a_word_it_introduces_itself(demo: Served) -> None:
+async def test_without_a_word_it_says_what_anabranch_is(demo: Served) -> None:
     told = await demo.run({"temperature": 0})
     assert told.streamed
     assert len(told.chunks) > 3
