@@ -77,6 +77,9 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.compile
 	$(BIN)/python -m bench.models
+	$(BIN)/python -m bench.passthrough
+	$(BIN)/python -m bench.departures
+	$(BIN)/python -m bench.idle
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) .venv-model-compose build dist *.egg-info

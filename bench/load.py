@@ -3,6 +3,7 @@
     python -m bench.load URL paced --streams 128          the gaps between chunks, at 50 chunks a second a stream
     python -m bench.load URL unpaced --streams 32         chunks as fast as they come
     python -m bench.load URL first                        the time to the first chunk, one stream at a time
+    python -m bench.load URL first --together 64          the same, of paced streams that start in the same instant
 
 A line `open` and a line `shut` on stdout frame the window of the paced load, for whoever counts the server's CPU.
 """
@@ -22,13 +23,16 @@ from time import perf_counter
 
 import uvloop
 
-from bench.wire import BadLoad, Reader, Target
+from bench.wire import MARK, BadLoad, Reader, Target
 
 RAMP = 0.5
 """Seconds over which paced streams start, so that their chunks are spread over the interval as real ones are."""
 
 DISCARDED = 1.0
 """Seconds after the last start that are not measured."""
+
+TOGETHER_CHUNKS = 25
+"""What streams that start together go on with, so that the later ones begin beside what the earlier ones say."""
 
 LIMIT = 5.0
 """Seconds after which an unpaced load is cut short: a slow system needs no more chunks to be known as slow."""
@@ -69,7 +73,7 @@ class Unpaced:
 
 @dataclass(frozen=True)
 class First:
-    """Seconds to the first chunk, one stream after the other."""
+    """Seconds to the first chunk."""
 
     median: float
     p90: float
@@ -141,13 +145,15 @@ async def unpaced(target: Target, streams: int, chunks: int) -> Unpaced:
     return Unpaced(chunks=sum(reader.chunks for reader in readers), seconds=elapsed, load_cpu=cpu / elapsed)
 
 
-async def first(target: Target, requests: int) -> First:
-    """Measure each request from before its connection is made, as a client feels it."""
+async def first(target: Target, requests: int, together: int = 1) -> First:
+    """Measure each request from before its connection is made, as a client feels it; so many at once, and all to their ends."""
     times: list[float] = []
     for _ in range(requests):
-        reader = await Reader(target, lambda *_: None).start()
-        await asyncio.wait_for(reader.ended, LIMIT)
-        times.append(reader.first - reader.sent)
+        readers = [Reader(target, lambda *_: None) for _ in range(together)]
+        await asyncio.gather(*(reader.start() for reader in readers))
+        async with asyncio.timeout(LIMIT):
+            await asyncio.gather(*(reader.ended for reader in readers))
+        times += [reader.first - reader.sent for reader in readers]
     times.sort()
     return First(median=median(times), p90=times[len(times) * 9 // 10])
 
@@ -171,8 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lasting = RAMP + DISCARDED + options.seconds
         ask |= {"interval": options.interval, "repeat": int((lasting + 60) / options.interval)}
     elif options.mode == "first":
-        ask |= {"repeat": 1}
-    target = Target.post(options.url, json.loads(options.envelope), ask)
+        ask |= {"repeat": 1} if options.together == 1 else {"repeat": TOGETHER_CHUNKS, "interval": options.interval}
+    target = Target.post(options.url, json.loads(options.envelope), ask, options.mark.encode())
     gc.disable()
     try:
         if options.mode == "paced":
@@ -180,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif options.mode == "unpaced":
             result = uvloop.run(unpaced(target, options.streams, options.chunks))
         else:
-            result = uvloop.run(first(target, options.requests))
+            result = uvloop.run(first(target, options.requests, options.together))
     except (BadLoad, OSError, TimeoutError) as error:
         sys.exit(f"{options.mode}: {error or type(error).__name__}")
     print(json.dumps(asdict(result)), flush=True)
@@ -195,11 +201,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--envelope", default="{}", help="JSON to send the fields in, as its `input`; else they are the body"
     )
+    parser.add_argument("--mark", default=MARK.decode(), help="what stands once in every chunk, and nowhere else")
     parser.add_argument("--streams", type=int, default=128)
     parser.add_argument("--interval", type=float, default=0.02, help="paced: seconds between the chunks of a stream")
     parser.add_argument("--seconds", type=float, default=10.0, help="paced: how long to watch")
     parser.add_argument("--chunks", type=int, default=2000, help="unpaced: chunks of each stream")
     parser.add_argument("--requests", type=int, default=50, help="first: how many, one after the other")
+    parser.add_argument("--together", type=int, default=1, help="first: so many streams each time")
     return parser.parse_args(arguments)
 
 

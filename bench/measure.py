@@ -16,6 +16,7 @@ from bench.systems import ROOT, Server
 PACED_STREAMS = 128
 UNPACED_STREAMS = 32
 UNPACED_RUNS = 3
+TOGETHER_RUNS = 5
 
 
 class LoadFailed(Exception):
@@ -29,6 +30,8 @@ class Lengths:
     requests: int
     idle: float
     paced: float
+    chunks: int = 2000
+    """Of each unpaced stream."""
 
 
 FULL = Lengths(requests=50, idle=3.0, paced=6.0)
@@ -61,14 +64,21 @@ class Sample:
         return asdict(self)
 
 
-def measure(server: Server, lengths: Lengths) -> Sample:
+def first_together(server: Server, streams: int) -> float:
+    """Return the median seconds to the first chunk when so many paced streams start in the same instant."""
+    together = ("--together", str(streams))
+    _load(server, "first", "--requests", "1", *together)  # opens what stays open
+    return First(**_load(server, "first", "--requests", str(TOGETHER_RUNS), *together)).median
+
+
+def measure(server: Server, lengths: Lengths, streams: int = PACED_STREAMS) -> Sample:
     """Measure everything once, after a warm-up that isn't counted."""
     _load(server, "first", "--requests", "10")
     _load(server, "unpaced", "--streams", "8", "--chunks", "500")
     first = First(**_load(server, "first", "--requests", str(lengths.requests)))
     idle = _idle(server, lengths.idle)
-    unpaced = sorted(run.per_chunk for run in _unpaced(server))
-    cpu, others, paced = _paced(server, lengths.paced)
+    unpaced = sorted(run.per_chunk for run in _unpaced(server, lengths.chunks))
+    cpu, others, paced = _paced(server, streams, lengths.paced)
     return Sample(
         cpu_per_chunk=cpu / paced.chunks,
         idle=idle,
@@ -89,18 +99,19 @@ def _idle(server: Server, seconds: float) -> float:
     return (server.processes.cpu() - cpu) / (time.monotonic() - began)
 
 
-def _unpaced(server: Server) -> list[Unpaced]:
+def _unpaced(server: Server, chunks: int) -> list[Unpaced]:
     """Repeat what is over quickly: short runs vary, long ones needn't be repeated."""
     runs: list[Unpaced] = []
     while len(runs) < UNPACED_RUNS and sum(run.seconds for run in runs) < 2.0:
-        runs.append(Unpaced(**_load(server, "unpaced", "--streams", str(UNPACED_STREAMS))))
+        counts = ("--streams", str(UNPACED_STREAMS), "--chunks", str(chunks))
+        runs.append(Unpaced(**_load(server, "unpaced", *counts)))
     return runs
 
 
-def _paced(server: Server, seconds: float) -> tuple[float, float, Paced]:
+def _paced(server: Server, streams: int, seconds: float) -> tuple[float, float, Paced]:
     """Return the server's CPU seconds in the window, the parts of a core that others took, and what the client saw."""
     server.processes.find()
-    command = _command(server, "paced", "--streams", str(PACED_STREAMS), "--seconds", str(seconds))
+    command = _command(server, "paced", "--streams", str(streams), "--seconds", str(seconds))
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as load:
         assert load.stdout is not None
         assert load.stderr is not None
@@ -127,8 +138,8 @@ def _load(server: Server, *arguments: str) -> dict[str, Any]:
 
 
 def _command(server: Server, *arguments: str) -> list[str]:
-    envelope = json.dumps(server.system.envelope)
-    return [sys.executable, "-m", "bench.load", server.url, *arguments, "--envelope", envelope]
+    told = ("--envelope", json.dumps(server.system.envelope), "--mark", server.system.mark.decode())
+    return [sys.executable, "-m", "bench.load", server.url, *arguments, *told]
 
 
 def _last_words(stderr: str) -> str:

@@ -1,6 +1,6 @@
 """One model, many streams: tokens a second of the raw loop, of threads, of the engine, and of the whole graph over SSE.
 
-    python -m bench.models [--size 90m|1b] [--device cpu|cuda] [--streams 16] [--tokens 64] [--rounds 2] [--only KEY …]
+    python -m bench.models [--size 90m|1b] [--device cpu|cuda] [--streams 16] [--words 6] [--tokens 64] [--rounds 2] [--only KEY …]
 
 Weights are random, generation greedy, and every stream is as long as the others. On the CPU everything has one thread.
 """
@@ -29,10 +29,7 @@ from bench.peers.generating import Speed, continuous, raw, threads
 from bench.processes import machine_cpu
 from bench.systems import HOST, SCRIPTS, System, serving
 
-WORDS = 24
-"""Of each prompt."""
-
-HEADINGS = ("", "tokens/s", "× raw loop", "× threads", "first token ms", "× threads")
+HEADINGS = ("", "tokens/s", "× raw loop", "× threads", "first text ms", "× threads")
 
 TITLES = {
     "raw": "raw batched loop",
@@ -56,7 +53,7 @@ TARGETS = (
     Target("tokens a second of the engine, of the raw loop's", 0.85, lambda speeds: speeds["engine"].rate / speeds["raw"].rate),
     Target("tokens a second of the graph, of the raw loop's", 0.75, lambda speeds: speeds["graph"].rate / speeds["raw"].rate),
     Target("tokens a second of the engine, of the threads'", 5.0, lambda speeds: speeds["engine"].rate / speeds["threads"].rate),
-    Target("first token of the threads, of the engine's", 5.0, lambda speeds: speeds["threads"].first / speeds["engine"].first),
+    Target("first text of the threads, of the engine's", 5.0, lambda speeds: speeds["threads"].first / speeds["engine"].first),
 )  # fmt: skip
 
 
@@ -80,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-model-") as folder:
         precision = "float32" if options.device == "cpu" else "bfloat16"
         llama.build(Path(folder), llama.SIZES[options.size], precision)
-        bench = Bench(Path(folder), options.device, precision, llama.prompts(options.streams, WORDS), options.tokens)
+        bench = Bench(
+            Path(folder), options.device, precision, llama.prompts(options.streams, options.words), options.tokens
+        )
         rounds = [_round(bench, options.only) for _ in range(options.rounds)]
     speeds = {key: _median([each[key] for each in rounds]) for key in rounds[0]}
     print(f"{_title(options)}\n\n{_table(speeds)}\n\n{_targets(speeds)}")
@@ -190,7 +189,7 @@ def _median(speeds: Sequence[Speed]) -> Speed:
 
 
 def _title(options: argparse.Namespace) -> str:
-    return f"{options.size} random Llama on {options.device}, {options.streams} streams of {options.tokens} tokens"
+    return f"{options.size} random Llama on {options.device}, {options.streams} prompts of {options.words} words, {options.tokens} tokens each"
 
 
 def _table(speeds: dict[str, Speed]) -> str:
@@ -240,6 +239,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--words", type=int, default=6, help="of each prompt; long ones take their time with everybody")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=TITLES, default=list(TITLES), metavar="KEY")
     return parser.parse_args(arguments)

@@ -13,13 +13,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.processes import TAG, Processes
+from bench.wire import MARK
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
@@ -50,6 +51,12 @@ class System:
     path: str = "/"
     envelope: dict[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """What the fields of a request are sent in; where it is empty they are the body."""
+    mark: bytes = MARK
+    """What stands once in every chunk of the answer."""
+    ready: str = "/ready"
+    """Answers 200 once the system takes requests."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """What it is told besides its command."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +88,14 @@ def serving(system: System) -> Generator[Server]:
         with log.open("wb") as output:
             root = subprocess.Popen(
                 system.command(port, folder),
-                env=_environment(folder, tag, stats_port),
+                env=_environment(folder, tag, stats_port) | system.environment,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the bench alone, which then stops everything in order
             )
-        _wait(root, log, "ready", lambda: _get(port, "/ready") is not None)
+        _wait(root, log, "ready", lambda: _get(port, system.ready) is not None)
         if system.on_ray:
             _wait(root, log, "behind HAProxy", lambda: _routed(_get(stats_port, "/stats;csv")))
         processes.find()

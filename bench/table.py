@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 from bench.measure import PACED_STREAMS, UNPACED_STREAMS, Sample
 from bench.systems import ANABRANCH_ONE, INGRESS, UVICORN, System
 
 Results = Mapping[System, Sequence[Sample]]
+S = TypeVar("S", bound=Sample)
 
 BUSY = 0.15
 """Parts of a core taken by others, above which figures deserve no trust."""
@@ -45,9 +47,11 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def medians(samples: Sequence[Sample]) -> Sample:
+def medians(samples: Sequence[S]) -> S:
     """Return each figure's median over the rounds."""
-    return Sample(**{name: median(sample.as_json()[name] for sample in samples) for name in samples[0].as_json()})
+    return type(samples[0])(
+        **{name: median(sample.as_json()[name] for sample in samples) for name in samples[0].as_json()}
+    )
 
 
 def table(results: Results) -> str:

@@ -23,24 +23,28 @@ class BadLoad(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a request goes, and its bytes."""
+    """Where a request goes, its bytes, and what marks a chunk in the answer."""
 
     host: str
     port: int
     request: bytes
+    mark: bytes = MARK
 
     @classmethod
-    def post(cls, url: str, envelope: dict[str, Any], fields: dict[str, Any]) -> Target:
-        """Return the target of the fields, posted as JSON: as `input` of the envelope, or bare where that is empty."""
-        parts = urlsplit(url)
+    def post(cls, url: str, envelope: dict[str, Any], fields: dict[str, Any], mark: bytes = MARK) -> Target:
+        """Return the target of the fields, posted as JSON: as `input` of the envelope, or bare where that is empty.
+
+        A field's name in braces in the URL stands for its value.
+        """
+        parts = urlsplit(url.format_map(fields))
         if parts.hostname is None or parts.port is None:
             raise ValueError(f"expected a URL with host and port, got {url}; write http://127.0.0.1:8080/path")
         content = json.dumps(envelope | {"input": fields} if envelope else fields).encode()
         head = (
-            f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n"
+            f"POST {parts.path or '/'}{parts.query and '?' + parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
-        return cls(parts.hostname, parts.port, head.encode() + content)
+        return cls(parts.hostname, parts.port, head.encode() + content, mark)
 
 
 class Answer:
@@ -102,6 +106,7 @@ class Reader(asyncio.Protocol):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
         self._target = target
+        self._mark = target.mark
         self._arrived = arrived
         self._answer = Answer()
         self._tail = b""
@@ -124,11 +129,11 @@ class Reader(asyncio.Protocol):
         except (BadLoad, ValueError) as error:
             self._end(error)
             return
-        count = body.count(MARK)
+        count = body.count(self._mark)
         if b"event: error" in body:
             self._end(BadLoad(f"the stream failed: {body.decode(errors='replace')}"))
             return
-        self._tail = body[1 - len(MARK) :]
+        self._tail = body[1 - len(self._mark) :]
         if count:
             self.first = self.first or now
             self.chunks += count

@@ -153,7 +153,7 @@ def unchanging(text: str) -> str:
 def requests() -> list[tuple[Block, str, str]]:
     found = [(block, *each) for block in blocks("console") if "$ curl " in block.text for each in commands(block)]
     for block in blocks("bash"):
-        if block.text.startswith("curl ") and "$" not in block.text:
+        if block.text.startswith("curl ") and "$" not in block.text and block.mark != "demo":
             found.append((block, block.text.replace("\\\n", " "), Page(block.page).after(block).text))
     return found
 
@@ -163,6 +163,18 @@ async def test_a_request_is_answered_as_the_page_shows(block: Block, command: st
     async with served_by(Page(block.page)) as address:
         answer = await output_of(*shlex.split(command.replace(ADDRESS, address)), "-sS")
     assert unchanging(answer) == unchanging(expected)
+
+
+@each([block for block in blocks("bash") if block.mark == "demo"])
+async def test_the_demo_answers_in_the_way_that_the_page_shows(block: Block) -> None:
+    async with document(load([ROOT / "configs/demo.yaml"], TYPES, {}), TYPES) as address:
+        answer = await output_of(*shlex.split(block.text.replace("\\\n", " ").replace(ADDRESS, address)), "-sS")
+    shown = Page(block.page).after(block).text
+    for text in (answer, shown):
+        *chunks, end = text.strip().split("\n\n")
+        assert end == "event: end\ndata:"
+        assert all(chunk.startswith("data: ") for chunk in chunks)
+        assert len(chunks) > 5
 
 
 async def test_the_head_of_a_stream_is_as_the_page_says() -> None:

@@ -18,7 +18,7 @@ class Speed:
     tokens: int
     seconds: float
     first: float
-    """Median seconds until a stream's first token."""
+    """Median seconds until the first text of a stream, or its first token where there is no text, reaches its reader."""
 
     @property
     def rate(self) -> float:
@@ -111,24 +111,16 @@ def threads(model: Any, tokenizer: Any, prompts: Sequence[str], tokens: int) -> 
 def _read(model: Any, tokenizer: Any, prompt: str, tokens: int, began: float, firsts: list[float]) -> None:
     from transformers import TextIteratorStreamer
 
-    class Streamer(TextIteratorStreamer):
-        """It holds text back to the end of a word; its first token counts here."""
-
-        puts = 0
-
-        def put(self, value: Any) -> None:
-            self.puts += 1
-            if self.puts == 2:  # the first is the prompt
-                firsts.append(time.perf_counter() - began)
-            super().put(value)
-
-    streamer = Streamer(tokenizer, skip_prompt=True)
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True)
     asked = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False).to(model.device)
     lengths = {"max_new_tokens": tokens, "min_new_tokens": tokens}
     generating = threading.Thread(
         target=model.generate, kwargs={**asked, **lengths, "do_sample": False, "streamer": streamer}
     )
     generating.start()
-    for _ in streamer:
-        pass
+    first = 0.0
+    for text in streamer:
+        if text and not first:
+            first = time.perf_counter() - began
+    firsts.append(first)
     generating.join()

@@ -208,7 +208,7 @@ async def test_a_departed_client_s_upstream_is_hung_up(apis, upstream, name, wor
 
 
 async def test_an_upstream_s_refusal_reaches_the_client_with_its_status(apis):
-    answer = await apis["channel"].run(path="/../status/402")
+    answer = await apis["channel"].run(path="/chat/completions?status=402")
     error = answer.error()
     assert (answer.status, error["type"], error["component"]) == (502, "upstream_failed", "source")
     assert error["upstream"]["status"] == 402

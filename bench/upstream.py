@@ -1,0 +1,78 @@
+"""The upstream of the tests as a process: a System to start, what stands before it, and its log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bench.peers import model_compose
+from bench.systems import HOST, PEERS, SCRIPTS, Server, System
+
+ANSWERS_WITHIN = 60.0
+
+RUNS = "/api/workflows/runs"
+RUN: Mapping[str, Any] = {"workflow_id": "words", "output_only": True}
+
+
+def _upstream(port: int, _: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.upstream", "--host", HOST, "--port", str(port)]
+
+
+def _anabranch(port: int, _: Path) -> list[str]:
+    return [str(SCRIPTS / "anabranch"), "serve", str(PEERS / "passing.yaml"), "--host", HOST, "--port", str(port)]
+
+
+UPSTREAM = System(
+    "upstream",
+    "the upstream, read directly",
+    _upstream,
+    on_ray=False,
+    path="/v1/chat/completions?count={repeat}&pace={interval}",
+    envelope={"stream": True},
+    mark=b'"delta": {"content": ',  # a role comes before the words, a finish reason and [DONE] after them
+    ready="/health",
+)
+ANABRANCH = System("anabranch", "anabranch", _anabranch, path=RUNS, envelope=dict(RUN))
+MODEL_COMPOSE = System(
+    "model-compose",
+    f"model-compose {model_compose.VERSION}",
+    lambda port, _: model_compose.command(port),
+    on_ray=False,
+    path=RUNS,
+    envelope=dict(RUN),
+    ready="/api/health",
+)
+
+
+def before(upstream: Server, system: System) -> System:
+    """Return the system, told to call this upstream."""
+    return replace(system, environment={"UPSTREAM": f"http://{HOST}:{upstream.port}"})
+
+
+class Log:
+    """What the upstream says of its calls; its times are those of `time.time()`."""
+
+    def __init__(self, upstream: Server) -> None:
+        timeout = aiohttp.ClientTimeout(total=ANSWERS_WITHIN)
+        self._session = aiohttp.ClientSession(f"http://{HOST}:{upstream.port}", timeout=timeout)
+
+    async def __aenter__(self) -> Log:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def forget(self) -> None:
+        """Begin anew."""
+        async with self._session.delete("/log"):
+            pass
+
+    async def calls(self, called: int = 0, left: int = 0) -> list[dict[str, Any]]:
+        """Return the calls, once so many have come and so many callers have left."""
+        async with self._session.get("/log", params={"calls": called, "left": left}) as answer:
+            return (await answer.json())["calls"]
