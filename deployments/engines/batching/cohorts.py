@@ -51,14 +51,10 @@ class Cohort(ABC):
         other.keep(indices)
         return other
 
-    def joins(self, other: Cohort) -> bool:
-        """Return whether the other's rows may go on with these."""
+    def take_in(self, other: Cohort) -> bool:
+        """Let the other's rows go on with these, if they may; return whether they do."""
         del other
         return False
-
-    def join(self, other: Cohort) -> None:
-        """Take in the other's rows."""
-        raise NotImplementedError
 
     @property
     def size(self) -> int:
@@ -125,20 +121,17 @@ class Padded(Cohort):
         self.pads = [pad - cut for pad in pads]
         self.width -= cut
 
-    def joins(self, other: Cohort) -> bool:
-        if not isinstance(other, Padded):
-            return False
-        padded = max(self.width, other.width) * (len(self.rows) + len(other.rows))
-        return padded - self.size - other.size <= max(WASTE, self.size + other.size)
-
-    def join(self, other: Cohort) -> None:
-        assert isinstance(other, Padded)
+    def take_in(self, other: Cohort) -> bool:
         width = max(self.width, other.width)
+        wasted = width * (len(self.rows) + len(other.rows)) - self.size - other.size
+        if not isinstance(other, Padded) or wasted > max(WASTE, self.size + other.size):
+            return False
         layers = caches.joined([caches.pairs(self.cache), caches.pairs(other.cache)], width)
         caches.put(self.cache, layers)
         self.pads = [pad + width - part.width for part in (self, other) for pad in part.pads]
         self.rows += other.rows
         self.width = width
+        return True
 
     def _forward(self, tokens: Tensor) -> Tensor:
         device = self.network.device

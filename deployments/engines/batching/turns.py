@@ -241,14 +241,12 @@ class Turns:
             self._fail([row for row in part.rows if not row.over], error)
 
     def _settle(self, part: Cohort) -> None:
-        for other in self._cohorts:
-            if other.joins(part):
-                try:
-                    other.join(part)
-                except torch.OutOfMemoryError:
-                    break
-                return
-        self._cohorts.append(part)
+        try:
+            joined = any(other.take_in(part) for other in self._cohorts)
+        except torch.OutOfMemoryError:
+            joined = False
+        if not joined:
+            self._cohorts.append(part)
 
     def _take(self, part: Cohort, logits: torch.Tensor) -> None:
         """Choose a token for each row, and send its text."""
