@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,8 +83,11 @@ def test_bars_stay_out_of_the_log(capfd: pytest.CaptureFixture[str]):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif("CUDA_VISIBLE_DEVICES" in os.environ, reason="the test says what is visible")
-def test_a_gpu_that_is_not_there_is_told_and_what_to_write():
+def test_a_gpu_that_is_not_there_is_told_and_what_to_write(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert "device cuda was asked for, and" in (message := refused(tiny.model("gpt2"), device="cuda"))
     assert "or leave `device` out" in message
 
