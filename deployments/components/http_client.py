@@ -208,11 +208,12 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         if completion.endpoint is not None and completion.path is None:
             url = _checked(completion.endpoint)
             own = place is not None and origin(place.base_url) == origin(url)
-            headers = place.headers if place is not None and own else self.config.headers
-            (request,) = await requests_for([(url, headers)], call)
             trusted = (
                 own or self._is_own(url, input.fixed("completion.endpoint", url)) or _same_host(url, started.route)
             )
+            # As with redirects: a host that only an upstream names is told no credentials.
+            headers = (place.headers if place is not None and own else self.config.headers) if trusted else {}
+            (request,) = await requests_for([(url, headers)], call)
             return Route(request, guarded=not trusted)
         if completion.path is not None and completion.endpoint is None and place is not None:
             (request,) = await requests_for([(join_url(place.base_url, completion.path), place.headers)], call)

@@ -113,6 +113,23 @@ async def test_a_url_that_an_upstream_gives_for_a_job_is_judged_too(client: Clie
         assert other.calls == []
 
 
+async def test_a_host_that_an_upstream_names_for_a_job_is_not_told_the_component_s_headers(
+    client: Client, upstream: Upstream
+):
+    async with Upstream() as other:
+        upstream.queue("/jobs", json_answer({}))
+        api = await client(headers={"Authorization": "Bearer ours"}, allow_hosts=["localhost"])
+        elsewhere = f"http://localhost:{other.authority.partition(':')[2]}/json"
+        completion = {"type": "polling", "endpoint": elsewhere, "headers": {"X-Own": "1"}, "interval": 0.001}
+        input = HttpClientInput.model_validate({"path": "/jobs", "completion": completion})
+        input.trace({"path": "/jobs"})
+        await everything(api.run(input))
+        assert upstream.calls[0].headers["Authorization"] == "Bearer ours"
+        (asked,) = other.calls
+        assert "Authorization" not in asked.headers
+        assert asked.headers["X-Own"] == "1"
+
+
 async def test_a_guarded_call_never_uses_a_connection_that_was_opened_unguarded(client: Client, upstream: Upstream):
     api = await client(base_url=f"http://localhost:{upstream.authority.partition(':')[2]}", allow_hosts=["10.0.0.0/8"])
     await one(api, path="/json")
