@@ -11,6 +11,7 @@ import pytest
 from deployments.components.http_client import HttpClient, HttpClientInput
 from graphs.component import Setup
 from tests.components.calls import Ask, Client
+from tests.components.http2_servers import Certificates, certificates
 from tests.upstream import Upstream
 
 
@@ -51,3 +52,14 @@ async def ask(client: Client) -> Ask:
         return component.run(HttpClientInput.model_validate(action))
 
     return call
+
+
+@pytest.fixture(scope="session")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def trusted(issued: Certificates, monkeypatch: pytest.MonkeyPatch) -> Certificates:
+    monkeypatch.setenv("SSL_CERT_FILE", str(issued.authority))
+    return issued

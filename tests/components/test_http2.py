@@ -14,20 +14,9 @@ from deployments.components.http_client import HttpClientInput
 from graphs.component import Stream
 from graphs.errors import InvalidInput, UpstreamFailed
 from tests.components.calls import Client, everything, failure, one
-from tests.components.http2_servers import Certificates, Heard, certificates, hypercorn
+from tests.components.http2_servers import Certificates, Heard, hypercorn
 
 EVENTS = {"path": "/events", "stream_format": "json"}
-
-
-@pytest.fixture(scope="session")
-def issued(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def trusted(issued: Certificates, monkeypatch: pytest.MonkeyPatch) -> Certificates:
-    monkeypatch.setenv("SSL_CERT_FILE", str(issued.authority))
-    return issued
 
 
 def application(heard: Heard) -> Any:

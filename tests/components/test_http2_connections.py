@@ -16,20 +16,9 @@ from deployments.upstream.http2 import connection, origins, unpacking
 from graphs.component import Stream, Whole
 from graphs.errors import TimedOut, UpstreamFailed
 from tests.components.calls import Client, failure, one
-from tests.components.http2_servers import Certificates, Talk, certificates, scripted
+from tests.components.http2_servers import Certificates, Talk, scripted
 
 EVENTS = {"path": "/events", "stream_format": "json"}
-
-
-@pytest.fixture(scope="session")
-def issued(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def trusted(issued: Certificates, monkeypatch: pytest.MonkeyPatch) -> Certificates:
-    monkeypatch.setenv("SSL_CERT_FILE", str(issued.authority))
-    return issued
 
 
 async def well(talk: Talk) -> None:
