@@ -43,6 +43,19 @@ async def asked(
         return response, await response.read()
 
 
+@pytest.mark.parametrize("path", ["/there/workflows/runs", "/there/api/workflows/runs", "/there/api/workflows"])
+async def test_a_prefix_that_serve_puts_before_all_paths_is_no_part_of_them(path: str) -> None:
+    api = app(answering(...))
+
+    async def prefixed(scope: Scope, receive: Receive, send: Send) -> None:
+        await api({**scope, "root_path": "/there"}, receive, send)
+
+    async with serving(prefixed) as address, ClientSession() as session:
+        body = {"json": {"input": 1, "output_only": True}} if path.endswith("runs") else {}
+        async with session.request("POST" if body else "GET", address + path, **body) as response:
+            assert (response.status, await response.json() if body else 1) == (200, 1)
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
