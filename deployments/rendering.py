@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import NoneType
 from typing import Any, cast, get_args
 
@@ -109,6 +110,7 @@ def _left_out(value: Value, field: FieldInfo | None) -> bool:
     )
 
 
+@cache
 def _by_written_name(model: type[ActionInput]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 

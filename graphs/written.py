@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, PrivateAttr, ValidatorFunctionWrapHandler, WrapValidator
@@ -43,6 +44,7 @@ else:
 """`then: Later[Then]`: a Then, or a Waiting that gives it once it knows the answer."""
 
 
+@cache
 def waiting_fields(model: type[BaseModel]) -> frozenset[str]:
     """Return the fields of an Input whose bindings may wait for the answer."""
     fields = model.model_fields.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from email.message import Message
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from deployments.upstream.request import Request
@@ -73,8 +74,11 @@ def open_transport(timeout: float, *, resolver: AbstractResolver | None = None, 
 def content_type(response: Response) -> tuple[str, str]:
     """Return the type and the charset that a Content-Type names; no type where it is missing or none."""
     header = response.headers.get("Content-Type")
-    if header is None:
-        return "", "utf-8"
+    return ("", "utf-8") if header is None else _content_type(header)
+
+
+@lru_cache(maxsize=256)
+def _content_type(header: str) -> tuple[str, str]:
     message = Message()
     message["Content-Type"] = header
     kind = header.partition(";")[0].strip().lower()
