@@ -16,7 +16,7 @@ from bench.systems import ROOT, Server
 PACED_STREAMS = 128
 UNPACED_STREAMS = 32
 UNPACED_RUNS = 3
-TOGETHER_RUNS = 5
+TOGETHER_RUNS = 15
 
 
 class LoadFailed(Exception):
@@ -67,14 +67,14 @@ class Sample:
 def first_together(server: Server, streams: int) -> float:
     """Return the median seconds to the first chunk when so many paced streams start in the same instant."""
     together = ("--together", str(streams))
-    _load(server, "first", "--requests", "1", *together)  # opens what stays open
+    _warm(server)
+    _load(server, "first", "--requests", "3", *together)  # opens what stays open
     return First(**_load(server, "first", "--requests", str(TOGETHER_RUNS), *together)).median
 
 
 def measure(server: Server, lengths: Lengths, streams: int = PACED_STREAMS) -> Sample:
     """Measure everything once, after a warm-up that isn't counted."""
-    _load(server, "first", "--requests", "10")
-    _load(server, "unpaced", "--streams", "8", "--chunks", "500")
+    _warm(server)
     first = First(**_load(server, "first", "--requests", str(lengths.requests)))
     idle = _idle(server, lengths.idle)
     unpaced = sorted(run.per_chunk for run in _unpaced(server, lengths.chunks))
@@ -90,6 +90,11 @@ def measure(server: Server, lengths: Lengths, streams: int = PACED_STREAMS) -> S
         load_cpu=paced.load_cpu,
         others=others,
     )
+
+
+def _warm(server: Server) -> None:
+    _load(server, "first", "--requests", "10")
+    _load(server, "unpaced", "--streams", "8", "--chunks", "500")
 
 
 def _idle(server: Server, seconds: float) -> float:

@@ -86,6 +86,7 @@ def _measure(upstream: Server, system: System, lengths: Lengths) -> Passed:
 
 
 def _measure_server(server: Server, lengths: Lengths) -> Passed:
+    # First, for model-compose goes on reading what was left, which is every paced stream at its window's end.
     together = first_together(server, STREAMS)
     return Passed(**measure(server, lengths, STREAMS).as_json(), first_together=together)
 
