@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -15,7 +16,7 @@ from deployments.upstream.hosts import host_pattern
 from deployments.upstream.request import join_url, merge_headers, origin, web_url
 from graphs.component import Chunk, Component, Whole
 from graphs.errors import InvalidInput
-from graphs.written import Later, Traced, Waiting
+from graphs.written import Later, Traced
 
 if TYPE_CHECKING:
     from deployments.upstream.exchange import Exchange, Fetched
@@ -113,11 +114,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             except ValueError as error:
                 yield "endpoint", str(error)
         yield from check_call(config, action)
-        completion = action.get("completion")
-        if isinstance(completion, Mapping):
-            yield from completion_mistakes(cast("Mapping[str, Any]", completion), has_base)
-            if action.get("stream_format") is not None:
-                yield "stream_format", "the answer of a job comes whole; leave stream_format out"
+        yield from completion_mistakes(action, has_base)
 
     async def setup(self) -> None:
         # The one heavy import, aiohttp, waits for the replica.
@@ -140,7 +137,10 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
     async def run(self, input: HttpClientInput) -> AsyncIterator[Chunk]:
         routes = await self._routes(input)
         if input.completion is not None:
-            yield Whole(await self._finished(routes, input, input.completion))
+            from deployments.upstream.polling import result_of_job
+
+            route_of = partial(self._route_of_job, input)
+            yield Whole(await result_of_job(self._exchange, routes, input.completion, route_of, self.id))
             return
         answer = self._exchange.answer_from(routes, input.stream_format, input.chunk_size)
         async with aclosing(answer) as batches:
@@ -179,32 +179,11 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             return True
         return any(origin(place.base_url)[1:] == origin(url)[1:] for place in self._places)
 
-    async def _finished(
-        self, routes: Sequence[Route], input: HttpClientInput, written: Completion | Waiting[Completion | None]
-    ) -> Any:
-        """Start a job, and return its result when it is done."""
-        from deployments.upstream.polling import Answer, until_done
-
-        started = await self._exchange.fetch(routes)
-        completion = await written.given(started.value) if isinstance(written, Waiting) else written
-        if completion is None:
-            return started.value
-        route = await self._route_of_job(completion, input, started)
-
-        async def ask() -> Answer:
-            told = await self._exchange.fetch([route])
-            return Answer(told.status, told.value, told.retry_after)
-
-        return await until_done(completion, ask, f"component {self.id!r}: {route.request.where}")
-
-    async def _route_of_job(self, completion: Completion, input: HttpClientInput, started: Fetched) -> Route:
+    async def _route_of_job(self, input: HttpClientInput, completion: Completion, started: Fetched) -> Route:
         """Return how to ask for a job: of the upstream that took it, or at a URL that it gave."""
         from deployments.upstream.upstreams import Route
 
-        place = started.route.place
-        call = CallInput(
-            method=completion.method, headers=completion.headers, params=completion.params, body=completion.body
-        )
+        place, call = started.route.place, completion.call()
         if completion.endpoint is not None and completion.path is None:
             url = _checked(completion.endpoint)
             own = place is not None and origin(place.base_url) == origin(url)

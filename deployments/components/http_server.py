@@ -6,20 +6,31 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import Field
+
 from deployments.owned.fields import HttpServerConfig
 from deployments.owned.filling import fill
+from deployments.upstream.completion import Polling, completion_mistakes
 from deployments.upstream.fields import CallInput, check_call, requests_for
 from deployments.upstream.request import Request, join_url
-from graphs.component import Chunk, Component, Setup, Unknown
+from graphs.component import Chunk, Component, Setup, Unknown, Whole
 from graphs.errors import AnabranchError, InvalidInput, TimedOut, Unavailable, UpstreamFailed
+from graphs.stream import Value
+from graphs.written import Later, Waiting
 
 if TYPE_CHECKING:
     from deployments.owned.output import Output
     from deployments.owned.server import Server
-    from deployments.upstream.exchange import Exchange
+    from deployments.upstream.exchange import Exchange, Fetched
 
 
-class HttpServer(Component[HttpServerConfig, CallInput]):
+class HttpServerInput(CallInput):
+    completion: Later[Polling | None] = Field(
+        default=None, description="For calls that only start a job: how to learn that it is done."
+    )
+
+
+class HttpServer(Component[HttpServerConfig, HttpServerInput]):
     """Starts an HTTP server of its own in each replica, and calls it as `http-client` does.
 
     The replica is ready when its server is. A server that dies is started again; calls wait for it meanwhile, for
@@ -28,7 +39,7 @@ class HttpServer(Component[HttpServerConfig, CallInput]):
 
     type = "http-server"
     Config = HttpServerConfig
-    Input = CallInput
+    Input = HttpServerInput
     config_names = frozenset({"port"})
 
     def __init__(self, config: HttpServerConfig, setup: Setup) -> None:
@@ -45,6 +56,7 @@ class HttpServer(Component[HttpServerConfig, CallInput]):
             hint = "write ${port} where `start` names it, or `port:` with the one it takes"
             yield "port" if "port" in config else "start", f"the server is not told which port to listen on; {hint}"
         yield from check_call(config, action)
+        yield from completion_mistakes(action, has_base=True)
 
     async def setup(self) -> None:
         # aiohttp, which these import, waits for the replica.
@@ -60,15 +72,19 @@ class HttpServer(Component[HttpServerConfig, CallInput]):
         policy = Policy(self.config.timeout, self.config.max_retries, self.config.retry_delay)
         self._exchange = Exchange(self.id, policy)
 
-    async def run(self, input: CallInput) -> AsyncIterator[Chunk]:
+    async def run(self, input: HttpServerInput) -> AsyncIterator[Chunk]:
         assert self._server is not None
         assert self._exchange is not None
         try:
             url = await self._server.url(self.config.timeout)
         except Unavailable as error:
             raise error.at(f"component {self.id!r}") from None
-        answer = self._exchange.answer(await self._request(url, input), input.stream_format, input.chunk_size)
+        request = await self._request(url, input.path, input)
         try:
+            if input.completion is not None:
+                yield Whole(await self._result_of_job(url, request, input.completion))
+                return
+            answer = self._exchange.answer(request, input.stream_format, input.chunk_size)
             async with aclosing(answer) as batches:
                 async for batch in batches:
                     for chunk in batch:
@@ -90,12 +106,23 @@ class HttpServer(Component[HttpServerConfig, CallInput]):
         assert self._server is not None
         await self._server.check()
 
-    async def _request(self, url: str, input: CallInput) -> Request:
-        if input.path is None:
+    async def _result_of_job(self, url: str, request: Request, written: Polling | Waiting[Polling | None]) -> Value:
+        from deployments.upstream.polling import result_of_job
+        from deployments.upstream.upstreams import Route
+
+        assert self._exchange is not None
+
+        async def route_of(completion: Polling, _: Fetched) -> Route:
+            return Route(await self._request(url, completion.path, completion.call()))
+
+        return await result_of_job(self._exchange, [Route(request)], written, route_of, self.id)
+
+    async def _request(self, url: str, path: str | None, input: CallInput) -> Request:
+        if path is None:
             raise InvalidInput("expected a path to call, got null", field="path")
         port = int(url.rpartition(":")[2])
         own = {name: value and fill(value, port) for name, value in self.config.headers.items()}
-        (request,) = await requests_for([(join_url(url, input.path), own)], input)
+        (request,) = await requests_for([(join_url(url, path), own)], input)
         return request
 
     async def _explained(self, error: AnabranchError, url: str) -> AnabranchError:

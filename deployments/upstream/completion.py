@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from deployments.upstream.fields import Headers, Method, Parameters, Patience
+from deployments.upstream.fields import CallInput, Headers, Method, Parameters, Patience
 from deployments.upstream.spelling import spell
 
 
@@ -19,7 +19,7 @@ State = str | bool | int
 States = Annotated[list[State], BeforeValidator(_states)]
 
 
-class Completion(BaseModel):
+class Polling(BaseModel):
     """How to learn that a job, which the call only started, is done."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -28,7 +28,6 @@ class Completion(BaseModel):
     path: str | None = Field(
         default=None, description="What to ask, under the base URL of the upstream that took the job."
     )
-    endpoint: str | None = Field(default=None, description="A full URL, instead of path.")
     method: Method = "GET"
     headers: Headers = Field(default={}, description="A null takes one of the component's headers away.")
     params: Parameters | None = Field(default=None, description="The query; null ones are left out.")
@@ -46,9 +45,25 @@ class Completion(BaseModel):
     interval: Patience = Field(default=2.0, description="The pause before each question; a longer Retry-After is kept.")
     timeout: Patience = Field(default=600.0, description="The longest wait for the job to be done.")
 
+    def call(self) -> CallInput:
+        """Return what asks for the job once."""
+        return CallInput(method=self.method, headers=self.headers, params=self.params, body=self.body)
 
-def completion_mistakes(written: Mapping[str, Any], has_base: bool) -> Iterator[tuple[str, str]]:
+
+class Completion(Polling):
+    """The same, where the job may be asked for somewhere else."""
+
+    endpoint: str | None = Field(default=None, description="A full URL, instead of path.")
+
+
+def completion_mistakes(action: Mapping[str, Any], has_base: bool) -> Iterator[tuple[str, str]]:
     """Yield (field, message) for what can't be asked."""
+    completion = action.get("completion")
+    if not isinstance(completion, Mapping):
+        return
+    written = cast("Mapping[str, Any]", completion)
+    if action.get("stream_format") is not None:
+        yield "stream_format", "the answer of a job comes whole; leave stream_format out"
     path, endpoint = written.get("path"), written.get("endpoint")
     if path is not None and endpoint is not None:
         yield "completion.endpoint", "'path' and 'endpoint' exclude each other; keep one of them"

@@ -1,4 +1,4 @@
-"""A Completion, and a way to ask for the job's state -> the answer that it has when it is done."""
+"""A call that starts a job, and how to ask for it -> the answer that the job has when it is done."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
-from deployments.upstream.completion import Completion, State, texts
+from deployments.upstream.completion import Polling, State, texts
+from deployments.upstream.exchange import Exchange, Fetched
 from deployments.upstream.refusals import reason_in, shown
 from deployments.upstream.spelling import spell
+from deployments.upstream.upstreams import Route
 from graphs.errors import TimedOut, UpstreamFailed
 from graphs.stream import Value
+from graphs.written import Waiting
 
 DONE = ("completed", "complete", "succeeded", "success", "successful", "finished", "done", "ready")
 FAILED = (
@@ -31,6 +34,9 @@ ACCEPTED = 202
 """The HTTP status that says: not yet."""
 
 
+P = TypeVar("P", bound=Polling)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What was told about a job."""
@@ -40,8 +46,29 @@ class Answer:
     retry_after: float | None = None
 
 
+async def result_of_job(
+    exchange: Exchange,
+    routes: Sequence[Route],
+    written: P | Waiting[P | None],
+    route_of: Callable[[P, Fetched], Awaitable[Route]],
+    component: str,
+) -> Value:
+    """Start a job, and return its result when it is done; `route_of` tells how to ask for what was started."""
+    started = await exchange.fetch(routes)
+    completion = await written.given(started.value) if isinstance(written, Waiting) else written
+    if completion is None:
+        return started.value
+    route = await route_of(completion, started)
+
+    async def ask() -> Answer:
+        told = await exchange.fetch([route])
+        return Answer(told.status, told.value, told.retry_after)
+
+    return await until_done(completion, ask, f"component {component!r}: {route.request.where}")
+
+
 async def until_done(
-    completion: Completion,
+    completion: Polling,
     ask: Callable[[], Awaitable[Answer]],
     where: str,
     clock: Callable[[], float] = time.monotonic,
@@ -67,7 +94,7 @@ async def until_done(
     raise TimedOut(late).at(where)
 
 
-def _state(completion: Completion, answer: Answer) -> str | None:
+def _state(completion: Polling, answer: Answer) -> str | None:
     if completion.status is None:
         return str(answer.status)
     value = answer.value
@@ -84,7 +111,7 @@ def _at(value: Value, key: str) -> Value:
     return None
 
 
-def _outcome(completion: Completion, answer: Answer, state: str) -> Literal["done", "failed", "running"]:
+def _outcome(completion: Polling, answer: Answer, state: str) -> Literal["done", "failed", "running"]:
     by_status = completion.status is None
     if _is_among(state, completion.success_when, () if by_status else DONE):
         return "done"
@@ -105,7 +132,7 @@ def _failed(answer: Answer, state: str) -> UpstreamFailed:
     return UpstreamFailed(f"the job ended as {state!r}{said}", upstream={"status": answer.status, "body": answer.value})
 
 
-def _stateless(completion: Completion, answer: Answer) -> UpstreamFailed:
+def _stateless(completion: Polling, answer: Answer) -> UpstreamFailed:
     return UpstreamFailed(
         f"expected the job's state under '{completion.status}', got {shown(str(answer.value))}",
         upstream={"status": answer.status, "body": answer.value},

@@ -20,7 +20,6 @@ from deployments.components.http_server import HttpServer
 from deployments.owned import server as servers
 from deployments.owned.output import Output
 from deployments.owned.server import Server
-from deployments.upstream.fields import CallInput
 from graphs.component import Setup, Whole
 from graphs.errors import AnabranchError, Unavailable, UpstreamFailed
 from tests.components.calls import everything
@@ -50,7 +49,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 async def call(component: HttpServer, path: str, method: str = "POST", **action: Any) -> list[Any]:
-    return await everything(component.run(CallInput.model_validate({"path": path, "method": method, **action})))
+    return await everything(component.run(HttpServer.Input.model_validate({"path": path, "method": method, **action})))
 
 
 async def who(component: HttpServer) -> dict[str, Any]:
@@ -84,6 +83,12 @@ async def test_its_answer_streams(serve: Serve):
     component = await serve()
     chunks = await call(component, "/v1/chat/completions", body={"stream": True}, stream_format="json")
     assert contents(chunks) == WORDS
+
+
+async def test_a_job_that_it_starts_is_asked_for_until_it_is_done(serve: Serve):
+    completion = {"type": "polling", "path": "/jobs/7", "status": "state", "interval": 0.01}
+    (whole,) = await call(await serve(), "/jobs", body={}, completion=completion)
+    assert whole == Whole({"state": "done", "text": "한국어"})
 
 
 async def test_an_answer_that_refuses_keeps_its_status(serve: Serve):
@@ -219,7 +224,7 @@ async def who_again(component: HttpServer, before: int) -> dict[str, Any]:
 async def test_a_stream_that_its_servers_death_cuts_says_so(serve: Serve):
     component = await serve()
     asked = {"path": "/v1/chat/completions", "body": {"dies": True}, "stream_format": "json"}
-    stream = component.run(CallInput.model_validate(asked))
+    stream = component.run(HttpServer.Input.model_validate(asked))
     assert contents([await anext(stream)]) == WORDS[:1]
     with pytest.raises(Unavailable) as cut:
         await anext(stream)

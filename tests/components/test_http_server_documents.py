@@ -52,6 +52,22 @@ def test_a_relative_folder_must_be_there(beside: Path, written: str):
         config(beside, written)
 
 
+@pytest.mark.parametrize(
+    ("completion", "message"),
+    [
+        ("{type: polling, endpoint: 'http://elsewhere/jobs'}", "unknown key .*endpoint"),
+        ("{type: polling}", "polling needs to know what to ask"),
+        ("{type: polling, paht: /jobs}", "did you mean 'path'"),
+    ],
+)
+def test_a_job_is_asked_for_at_the_server_itself(beside: Path, completion: str, message: str):
+    path = beside / "jobs.yaml"
+    document = DOCUMENT.format(folder=".", start="./serve ${port}")
+    path.write_text(document.replace("{path: /}", f"{{path: /jobs, completion: {completion}}}"))
+    with pytest.raises(DocumentError, match=message):
+        load([path], registry(), {})
+
+
 def test_no_folder_is_none(beside: Path):
     assert config(beside, "null")["working_dir"] is None
 

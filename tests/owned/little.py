@@ -24,6 +24,7 @@ parser.add_argument("--once", help="exits at its start where this file is")
 asked = parser.parse_args()
 
 brood = []
+jobs = []
 
 
 class Calls(BaseHTTPRequestHandler):
@@ -39,6 +40,10 @@ class Calls(BaseHTTPRequestHandler):
                 self._answer(
                     {"pid": os.getpid(), "port": asked.port, "brood": brood_pid, "cwd": str(Path.cwd()), **says}
                 )
+            case "/jobs/7":
+                jobs.append("asked")
+                done = len(jobs) > 2
+                self._answer({"state": "done", "text": "한국어"} if done else {"state": "running"})
             case _:
                 self._answer({"error": "no such path"}, 404)
 
@@ -47,6 +52,9 @@ class Calls(BaseHTTPRequestHandler):
         match self.path:
             case "/die":
                 os._exit(body["status"])
+            case "/jobs":
+                jobs.clear()
+                self._answer({"id": 7}, 202)
             case "/v1/chat/completions":
                 self._stream(dies=body.get("dies", False))
             case _:
