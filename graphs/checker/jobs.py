@@ -238,7 +238,7 @@ def _check_call(draft: Draft, node: MappingNode, action: str | None, around: Sur
     if component.plan.type != "workflow":
         draft.call = ComponentCall(id, chosen.id, given)
         return
-    workflow = component.plan.config.get("workflow", around.default_workflow)
+    workflow = component.plan.config.get("workflow") or around.default_workflow
     if isinstance(workflow, str) and workflow in around.workflows:
         inner = bindings.fields_of(chosen.input) or {}
         draft.call = WorkflowCall(id, workflow, given, inner.get("input", parse("${input}")), chosen.output)

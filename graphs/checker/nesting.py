@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from graphs.checker.routes import node_text
 from graphs.checker.workflows import CheckedWorkflow
 from graphs.source import Mapping as MappingNode
-from graphs.source import Mistakes
+from graphs.source import Mistakes, Node
 from graphs.suggest import closest
 
 
@@ -17,7 +17,7 @@ def tell_unknown_workflows(
     """Tell the components of type `workflow` that run one that isn't there; `nodes` are those components, by id."""
     listed = f"Workflows: {', '.join(workflows)}."
     for id, node in nodes.items():
-        given = node.get("workflow")
+        given = _written(node)
         name = _named(node, default)
         if given is not None and name is not None and name not in workflows:
             near = closest(name, workflows)
@@ -38,14 +38,20 @@ def tell_recursion(
         path = _path_back(name, workflows) if name is not None and name not in told else None
         if path:
             told |= set(path)
-            span = (node.get("workflow") or node).span
+            span = (_written(node) or node).span
             message = f"workflow '{name}' runs itself: {' -> '.join(path)}"
             mistakes.add(span, message, "remove one of these calls", node.path)
 
 
 def _named(node: MappingNode, default: str | None) -> str | None:
     """Return the workflow that a component runs."""
-    return node_text(node, "workflow") if "workflow" in node.entries else default
+    return default if _written(node) is None else node_text(node, "workflow")
+
+
+def _written(node: MappingNode) -> Node | None:
+    """Return what stands after `workflow:`; a null leaves it out."""
+    given = node.get("workflow")
+    return None if given is None or (given.kind == "scalar" and given.value is None) else given
 
 
 def _path_back(start: str, workflows: Mapping[str, CheckedWorkflow]) -> list[str] | None:
