@@ -39,6 +39,10 @@ RELAY = """
       - id: passer
         type: drill
         action: {do: "${input.do | pass}", text: "${input.text}"}
+      - id: sink
+        type: http-client
+        upstreams: ["http://127.0.0.1:1", "https://api.openai.com/v1"]
+        action: {path: "${input.to}", headers: {Content-Type: text/plain}, body: "${input.body}"}
     workflows:
       - id: source
         output: ${output as text;sse-text}
@@ -54,6 +58,13 @@ RELAY = """
           - id: pass
             component: passer
             input: {text: "${jobs.ask.output}"}
+      - id: upload
+        jobs:
+          - id: ask
+            component: source
+          - id: send
+            component: sink
+            input: {to: "${input.to}", body: "${jobs.ask.output}"}
       - id: where
         jobs:
           - id: look
@@ -108,8 +119,8 @@ async def test_every_component_is_a_deployment_under_its_id_beside_the_ingress(d
     assert {name: set(each.deployments) for name, each in applications.items()} == {
         "chat": {"component", "Ingress"},
         "several": {"openai-client", "claude-client", "Ingress"},
-        "channel": {"source", "passer", "Ingress"},
-        "handles": {"source", "passer", "Ingress"},
+        "channel": {"source", "passer", "sink", "Ingress"},
+        "handles": {"source", "passer", "sink", "Ingress"},
     }
 
 
@@ -184,6 +195,21 @@ async def test_a_long_stream_arrives_whole_and_in_order(apis, upstream, name, wo
     words = [f"{n} " for n in range(5000)]
     path = queued(upstream, *openai_events(words))
     assert (await apis[name].run(workflow, path=path)).body == data(*words) + END
+
+
+@pytest.mark.parametrize("name", ["channel", "handles"])
+async def test_a_stream_is_sent_on_to_the_upstream_that_answers(apis, upstream, name):
+    more, before = asyncio.Event(), len(upstream.begun)
+    steps = openai_events(WORDS)
+    path, to = queued(upstream, *steps[:2], Wait(more), *steps[2:]), queued(upstream, b"data: taken")
+    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(apis[name].run("upload", path=path, to=to))
+        if name == "channel":  # as it comes: the upload has begun, and the stream it sends waits
+            upload = await upstream.sending(before + 2)
+            assert (upload.path, upload.headers["Transfer-Encoding"]) == (f"/v1{to}", "chunked")
+        more.set()
+    assert run.result().body == b"data: taken"
+    assert upstream.begun[before + 1].body.decode() == "".join(WORDS)
 
 
 async def test_without_the_channel_a_stream_into_a_component_arrives_joined(apis, upstream):

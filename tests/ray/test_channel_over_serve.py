@@ -263,9 +263,8 @@ async def test_a_full_queue_is_overloaded_with_a_time_to_try_again(invoke):
 
 async def test_a_deadline_ends_the_call_and_the_component(invoke):
     event = uuid.uuid4().hex
-    answer = await invoke(asking("wait", event=event, remaining=1.5))
     with pytest.raises(TimedOut, match="component 'drill' did not finish before the run's deadline"):
-        await chunks_of(answer)
+        await chunks_of(await invoke(asking("wait", event=event, remaining=4.0)))
     async with asyncio.timeout(DEADLINE):
         assert await told(f"{event} stopped")
 

@@ -68,6 +68,11 @@ class Upstream:
         return self._log.calls
 
     @property
+    def begun(self) -> list[Call]:
+        """The requests so far whose headers have come."""
+        return self._log.begun
+
+    @property
     def connections(self) -> int:
         """How many TCP connections the calls so far came over."""
         return len({call.peer for call in self.calls})
