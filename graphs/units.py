@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite, nan
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -29,17 +30,21 @@ def size(value: Any) -> Any:
 
 
 def _amount(value: Any, units: dict[str, float] | dict[str, int], what: str, examples: str) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"expected {what}, got {str(value).lower()}; write {examples}")
-    if not isinstance(value, str):
-        return value
+    amount = _read(value, units) if isinstance(value, str) else value
+    if isinstance(value, bool) or (isinstance(amount, float) and not isfinite(amount)):
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise ValueError(f"expected {what}, got {shown}; write {examples}")
+    return amount
+
+
+def _read(text: str, units: dict[str, float] | dict[str, int]) -> float:
+    """Return the amount that a text tells; of one that tells none, a NaN."""
     try:
-        return float(value)
+        return float(text)
     except ValueError:
-        pass
-    match = _AMOUNT.fullmatch(value)
+        match = _AMOUNT.fullmatch(text)
     if match is None or match[2].lower() not in units:
-        raise ValueError(f"expected {what}, got {value!r}; write {examples}")
+        return nan
     return float(match[1]) * units[match[2].lower()]
 
 
