@@ -8,16 +8,16 @@ from importlib.metadata import version
 from inspect import signature
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.gateway import Gateway
 from deployments.http.client import STRAIGHT
 from deployments.http.compression import Compression
 from deployments.http.cors import Cors
+from deployments.http.docs import add_docs
 from deployments.http.errors import error_response, install_handlers
 from deployments.http.guards import AnswerHead, CatchFaults, LimitBody
 from deployments.transports import routers
@@ -61,6 +61,7 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         version=version("anabranch"),
         lifespan=lifespan,
         middleware=layers,
+        openapi_url=None,  # these pages are ours (deployments/http/docs.py)
     )
     install_handlers(app)
     straight: dict[str, ASGIApp] = {}
@@ -70,7 +71,8 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         for path, answer in _fixed_posts(router):
             straight[path] = straight[f"/api{path}"] = _under(layers, answer)
     app.straight = straight
-    _add_docs(app, "/api")
+    for prefix in ("", "/api"):
+        add_docs(app, prefix)
     return app
 
 
@@ -112,17 +114,3 @@ def _middleware(controller: Controller) -> list[Middleware]:
         Middleware(Compression),
         Middleware(LimitBody, controller.max_request_size),
     ]
-
-
-def _add_docs(app: FastAPI, prefix: str) -> None:
-    """Serve the documentation under a prefix as well."""
-
-    async def openapi(_: Request) -> Response:
-        return JSONResponse(app.openapi())
-
-    async def docs(request: Request) -> Response:
-        root = request.scope.get("root_path", "").rstrip("/")
-        return get_swagger_ui_html(openapi_url=f"{root}{prefix}/openapi.json", title=app.title)
-
-    app.add_route(f"{prefix}/openapi.json", openapi, include_in_schema=False)
-    app.add_route(f"{prefix}/docs", docs, include_in_schema=False)

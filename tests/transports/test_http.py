@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -370,3 +371,8 @@ async def test_the_docs_describe_every_answer_of_a_run(prefix: str) -> None:
     response, body = await asked("GET", f"{prefix}/docs", headers=PLAIN)
     assert f"{prefix}/openapi.json".encode() in body
     assert response.status == 200
+    loads = re.findall(r'(?:src|href)="([^"]+)"', body.decode())
+    assert loads
+    for each in loads:  # all of it from here: there may be no network
+        response, body = await asked("GET", each, headers=PLAIN)
+        assert (response.status, len(body) > 1000) == (200, True)
