@@ -64,6 +64,12 @@ async def test_a_story_is_about_what_was_asked_for(demo: Served) -> None:
     assert "bear" in str(told.output)
 
 
+async def test_the_story_that_nobody_asked_for_is_about_a_fox_and_a_kite(demo: Served) -> None:
+    story = str((await demo.run({"temperature": 0}, "story")).output)
+    assert "fox named" in story
+    assert story.count("kite") > 2
+
+
 async def test_the_answer_comes_whole_when_the_request_says_so(demo: Served) -> None:
     told = await demo.run({"prompt": "Hello!", "stream": False})
     assert not told.streamed

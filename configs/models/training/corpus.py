@@ -90,7 +90,7 @@ class Writer:
     def _exchange(self) -> list[Turn]:
         """Return a question with its answer, and what may follow on it."""
         share = self._random.random()
-        if share < 0.68:
+        if share < 0.6:
             turns = self._fact()
         elif share < 0.78:
             turns = self._story()

@@ -12,6 +12,7 @@ import copy
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ IGNORED = -100
 """The label of what isn't learned, as cross_entropy knows it."""
 FIRST, FIRST_WEIGHT = 8, 5.0
 """How many tokens of an answer count more, and how much: they decide what it is about, and the rest follows from them."""
+COPIED_WEIGHT, COMMON = 4.0, 1 / 400
+"""How much a word counts that is taken up again, and from which share of all tokens on a token is too common to count so:
+a story's kite must stay a kite."""
 SNAPSHOT = 500
 """Steps between two savings."""
 
@@ -143,14 +147,19 @@ class Rows:
         pieces = [piece for text in texts for piece in text]
         encoded = tokenizer.encode_batch([piece.text for piece in pieces])
         tokens, labels, weights, starts = list[int](), list[int](), list[float](), list[int]()
+        every = Counter(id for encoding in encoded for id in encoding.ids)
+        rare = {id for id, count in every.items() if count < COMMON * every.total()}
         following = iter(zip(pieces, encoded, strict=True))
         for text in texts:
             starts.append(len(tokens))
+            seen = set[int]()
             for _ in text:
                 piece, encoding = next(following)
                 tokens += encoding.ids
                 labels += encoding.ids if piece.learned else [IGNORED] * len(encoding.ids)
-                weights += (FIRST_WEIGHT if at < FIRST else 1.0 for at in range(len(encoding.ids)))
+                for at, id in enumerate(encoding.ids):
+                    weights.append(FIRST_WEIGHT if at < FIRST else COPIED_WEIGHT if id in seen and id in rare else 1.0)
+                    seen.add(id)
         return cls(torch.tensor(tokens), torch.tensor(labels), torch.tensor(weights), torch.tensor(starts))
 
     def batch(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
