@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from deployments.components.http_server import HttpServer
-from deployments.upstream.fields import CallInput
 from graphs.component import Setup
 from tests.components.calls import everything
 from tests.owned.waiting import gone, parent_of
@@ -44,7 +43,7 @@ async def server() -> AsyncIterator[HttpServer]:
 async def test_its_chat_streams(server: HttpServer) -> None:
     body = {"model": "tiny", "messages": MESSAGES, "stream": True, "temperature": 0, "max_tokens": LENGTH}
     asked = {"path": "/v1/chat/completions", "body": body, "stream_format": "json"}
-    chunks = await everything(server.run(CallInput.model_validate(asked)))
+    chunks = await everything(server.run(HttpServer.Input.model_validate(asked)))
     assert len(chunks) > 2
     said = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
     # What ends in the middle of a character, vLLM leaves without it.
