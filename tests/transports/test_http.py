@@ -44,17 +44,18 @@ async def asked(
         return response, await response.read()
 
 
-@pytest.mark.parametrize("path", ["/there/workflows/runs", "/there/api/workflows/runs", "/there/api/workflows"])
-async def test_a_prefix_that_serve_puts_before_all_paths_is_no_part_of_them(path: str) -> None:
+@pytest.mark.parametrize("prefix", ["", "/api"])
+async def test_a_prefix_that_serve_puts_before_all_paths_is_no_part_of_them(prefix: str) -> None:
     api = app(answering(...))
 
     async def prefixed(scope: Scope, receive: Receive, send: Send) -> None:
         await api({**scope, "root_path": "/there"}, receive, send)
 
-    async with serving(prefixed) as address, ClientSession() as session:
-        body = {"json": {"input": 1, "output_only": True}} if path.endswith("runs") else {}
-        async with session.request("POST" if body else "GET", address + path, **body) as response:
-            assert (response.status, await response.json() if body else 1) == (200, 1)
+    async with serving(prefixed) as address, ClientSession(f"{address}/there{prefix}/") as session:
+        async with session.post("workflows/runs", json={"input": 1, "output_only": True}) as response:
+            assert (response.status, await response.json()) == (200, 1)
+        async with session.get("workflows") as response:
+            assert response.status == 200
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
