@@ -22,12 +22,6 @@ collect_ignore_glob = [] if THERE else ["test_*.py"]
 OPTIONS: dict[str, Any] = {"kv_cache_memory_bytes": 64 * 2**20, "max_num_seqs": 16}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if THERE:
-        # Of vLLM's, which leaves its ZeroMQ context to the end of the process.
-        config.addinivalue_line("filterwarnings", "ignore:Unclosed context:ResourceWarning")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def quiet() -> Iterator[None]:
     """One thread for each engine's process, no network, and vLLM imported: its modules and torch's warn as they are."""
