@@ -35,13 +35,15 @@ from deployments.wire.connection import Connection
 from deployments.wire.flow import Left, Lost, Outlet
 from graphs.component import Component, Setup
 from graphs.errors import AnabranchError, Unavailable
-from graphs.plan import ComponentPlan
+from graphs.plan import ComponentPlan, Options
 from graphs.stream import Batch, Note, Stream
 
 logger = logging.getLogger("anabranch.worker")
 
 CHANNEL_FLAG = "ANABRANCH_CHANNEL"
 """Set to 0, chunks go through Ray's handles: slower, and for networks where replicas can't reach each other."""
+
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 ComponentClass = type[Component[Any, Any]]
 
@@ -58,6 +60,7 @@ class Worker:
     async def __init__(self, plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> None:
         redactor = Redactor(secrets)
         redact_logs(redactor)
+        _hide_gpus(plan.options)
         self._component = await _set_up(plan, component, redactor)
         self._answerer = Answerer(plan, self._component, redactor)
         self._dialer = Dialer()
@@ -139,6 +142,13 @@ class Inputs:
             inlet.close()
 
         return self._by_id.setdefault(ref.id, Stream(batches(), close))
+
+
+def _hide_gpus(options: Options) -> None:
+    """Leave a replica that asked for no GPU without one: Ray lets it see all of its node's, whoever they were given to."""
+    said = (options.runtime_env or {}).get("env_vars") or {}
+    if not options.num_gpus and GPUS not in said:
+        os.environ[GPUS] = ""
 
 
 def _open(connection: Connection, stream: int) -> Outlet:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from deployments.engines.devices import in_bytes
-from graphs.errors import Unavailable
+from graphs.component import truth
+from graphs.errors import InvalidInput, Unavailable
 
 logger = logging.getLogger("anabranch.model")
 
@@ -36,7 +37,7 @@ def fetch(name: str, options: Mapping[str, Any]) -> Path:
         return _folder(name)
     revision: str | None = options.get("revision")
     with told_plainly(name):
-        listed = _listed(name, revision, code=bool(options.get("trust_remote_code")))
+        listed = _listed(name, revision, code=trusts_code(options))
         return _cached(name, revision) if listed is None else _downloaded(name, revision, *listed)
 
 
@@ -48,6 +49,18 @@ def fetch_config(name: str, options: Mapping[str, Any]) -> Path:
 
     with told_plainly(name):
         return Path(hf_hub_download(name, CONFIG, revision=options.get("revision"))).parent
+
+
+def trusts_code(options: Mapping[str, Any]) -> bool:
+    """Tell whether code that a model brings may run; nothing but a clear yes is one."""
+    said = options.get("trust_remote_code")
+    if isinstance(said, str) and said.strip().casefold() in ("true", "false", "yes", "no", "on", "off"):
+        return truth(said)
+    if said is None or isinstance(said, bool):
+        return bool(said)
+    raise InvalidInput(
+        f"options: expected true or false for trust_remote_code, got {said!r}", field="options.trust_remote_code"
+    )
 
 
 def is_folder(name: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deployments.engines import devices
-from deployments.engines.fetching import fetch, fetch_config
+from deployments.engines.fetching import fetch, fetch_config, trusts_code
 from deployments.engines.prompts import context_length
 from graphs.errors import AnabranchError, InvalidInput, Unavailable
 from graphs.suggest import closest
@@ -75,11 +75,12 @@ def load(
 def read_config(name: str, options: Mapping[str, Any] | None = None) -> Any:
     """Return the model's configuration, without loading it."""
     options = options or {}
-    return _config(name, fetch_config(name, options), bool(options.get("trust_remote_code")))
+    return _config(name, fetch_config(name, options), trusts_code(options))
 
 
 def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse options that nobody reads."""
+    """Refuse options that nobody reads, and what can't be told from a yes."""
+    trusts_code(options)
     for option in options:
         if option not in known:
             near = closest(option, known)
@@ -88,7 +89,7 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 
 def _loaded(name: str, task: str, folder: Path, device: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Loaded:
-    trust = bool(options.get("trust_remote_code"))
+    trust = trusts_code(options)
     config = _config(name, folder, trust)
     kind = _kind(task, config)
     _refuse_unfit(name, task, kind, config)
@@ -186,9 +187,9 @@ def _tokenizer(name: str, folder: Path, trust: bool, options: Mapping[str, Any])
 def _model(
     name: str, task: str, kind: Kind, folder: Path, config: Any, dtype: torch.dtype, options: Mapping[str, Any]
 ) -> Any:
-    more = {key: options[key] for key in ("attn_implementation", "trust_remote_code") if key in options}
+    more = {key: options[key] for key in ("attn_implementation",) if key in options}
     model, report = _auto_class(kind, config).from_pretrained(
-        folder, config=config, dtype=dtype, output_loading_info=True, **more
+        folder, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=trusts_code(options), **more
     )
     missing = [key for key in sorted(report["missing_keys"]) if "pooler" not in key]
     if missing:

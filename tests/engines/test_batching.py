@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from deployments.engines.batching import caches
 from deployments.engines.engine import Ask, Sampling
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from tests.engines.asking import PROMPTS, answer, answers, ask, generated, loaded, serving
@@ -190,3 +192,23 @@ async def test_more_tokens_than_there_is_memory_for_stand_in_line():
     async with serving("llama", max_cache_tokens=40) as engine:
         got = await answers(engine, [greedy(text) for text in PROMPTS])
     assert got == expected("llama")
+
+
+async def test_a_container_has_no_more_memory_than_it_may_take(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    limit, unlimited = tmp_path / "memory.max", tmp_path / "none"
+    unlimited.write_text("max\n")
+    monkeypatch.setattr(caches, "CONTAINER", (str(unlimited), str(tmp_path / "missing")))
+    whole = caches.affordable(loaded("llama").model, torch.device("cpu"))
+    limit.write_text("8388608\n")
+    monkeypatch.setattr(caches, "CONTAINER", (str(limit), str(unlimited)))
+    part = caches.affordable(loaded("llama").model, torch.device("cpu"))
+    assert part is not None
+    assert whole is not None
+    assert 1 < part < whole
+
+
+async def test_a_model_without_an_end_can_be_asked_for_a_length(monkeypatch: pytest.MonkeyPatch):
+    async with serving("llama") as engine:
+        monkeypatch.setattr(engine, "_ends", frozenset())
+        got = await answer(engine, ask(PROMPTS[1], do_sample=False, min_output_length=4, max_output_length=LENGTH))
+    assert got == generated(loaded("llama"), PROMPTS[1], min_new_tokens=4, max_new_tokens=LENGTH, eos_token_id=None)

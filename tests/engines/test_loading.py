@@ -177,11 +177,18 @@ def test_a_configuration_that_is_no_json_is_refused(tmp_path: Path):
     assert "its config.json: " in refused(folder)
 
 
-def test_code_of_a_models_own_runs_only_when_it_is_trusted(tmp_path: Path):
+@pytest.mark.parametrize("options", [{}, *({"trust_remote_code": no} for no in (None, False, "no", "False", "off"))])
+def test_code_of_a_models_own_runs_only_when_it_is_trusted(tmp_path: Path, options: dict[str, Any]):
     auto = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}
     folder = changed("gpt2", tmp_path / "m", model_type="own", auto_map=auto)
     (folder / "own.py").write_text("raise SystemExit('run')")
-    assert "if you trust it write `options: {trust_remote_code: true}`" in refused(folder)
+    assert "if you trust it write `options: {trust_remote_code: true}`" in refused(folder, options=options)
+
+
+@pytest.mark.parametrize("said", ["maybe", 1, ["yes"]])
+def test_what_is_no_clear_yes_trusts_nobody(said: Any):
+    message = refused(tiny.model("gpt2"), options={"trust_remote_code": said})
+    assert message.startswith("options: expected true or false for trust_remote_code, got ")
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):

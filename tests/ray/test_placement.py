@@ -40,6 +40,13 @@ DOCUMENT = """
         max_concurrent_count: 7
         max_queued: 3
         action: {do: where}
+      - id: none
+        type: drill
+        action: {do: where}
+      - id: said
+        type: drill
+        runtime_env: {env_vars: {CUDA_VISIBLE_DEVICES: "2"}}
+        action: {do: where}
       - id: right
         type: drill
         resources: {num_gpus: 0.5, num_cpus: 0.25}
@@ -96,6 +103,11 @@ async def test_two_half_gpu_components_share_the_one_that_is_left(api):
     assert left["pid"] != right["pid"]
     assert left["gpus"] == right["gpus"]
     assert left["gpus"] not in {each["gpus"] for each in wholes.values()}
+
+
+async def test_a_replica_that_asks_for_no_gpu_sees_none_unless_its_document_says_so(api):
+    assert [each["gpus"] for each in (await seen(api, "none")).values()] == [""]
+    assert [each["gpus"] for each in (await seen(api, "said")).values()] == ["2"]
 
 
 async def test_environment_variables_reach_the_replicas_of_their_component_alone(api):

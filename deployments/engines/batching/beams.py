@@ -1,9 +1,11 @@
-"""Beam search for one answer, by transformers' `generate`; between its steps the other rows go on."""
+"""Beam search by transformers' `generate`, for several answers at once; between its steps the other rows go on."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -14,23 +16,50 @@ from deployments.engines.batching.network import Network
 from deployments.engines.batching.rows import Row
 
 
-def search(network: Network, row: Row, between: Callable[[], bool]) -> str:
-    """Return the whole text, and end the row; `between` is called after each step and says whether to give up."""
-    prompt = torch.tensor([row.prompt], device=network.device)
-    before = 1 if network.encodes else len(row.prompt)
+def alike(network: Network, rows: Sequence[Row], most: int) -> int:
+    """Return how many of the first rows may be searched for together: one at least, `most` rows in all with their beams."""
+    first = rows[0].settings
+    # Drawing takes from one generator for all; with a seed, each must have its own.
+    if not first.draw.greedy or not (network.encodes or network.joins):
+        return 1
+    same = takewhile(lambda row: replace(row.settings, stops=first.stops, seed=first.seed) == first, rows)
+    return max(1, min(len(list(same)), most // first.beams))
+
+
+def search(network: Network, rows: Sequence[Row], between: Callable[[], bool]) -> list[str]:
+    """Return each row's whole text, and end the row; `between` is called after each step and says whether to give up."""
+    prompts, mask = _padded(network, rows)
+    before = 1 if network.encodes else prompts.shape[1]
+    seed = rows[0].settings.seed
     devices = [network.device] if network.device.type == "cuda" else []
-    with torch.random.fork_rng(devices, enabled=row.settings.seed is not None):
-        if row.settings.seed is not None:
-            torch.manual_seed(row.settings.seed)
+    with torch.random.fork_rng(devices, enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
         found: Tensor = network.model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            generation_config=_configuration(network.own, row, before),
-            stopping_criteria=StoppingCriteriaList([_Between(between)]),
+            prompts,
+            attention_mask=mask,
+            generation_config=_configuration(network.own, rows[0], before),
+            stopping_criteria=StoppingCriteriaList([_Between(rows, between)]),
         )
-    if row.over:
-        return ""
-    return row.finish(found[0, before:].tolist())
+    return [_text(row, tokens) for row, tokens in zip(rows, found[:, before:].tolist(), strict=True)]
+
+
+def _text(row: Row, tokens: Sequence[int]) -> str:
+    """Return the row's text; what follows an end is padding, and ends the row no second time."""
+    return "" if row.over else row.finish(tokens)
+
+
+def _padded(network: Network, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """Return prompts and mask; a decoder goes on from the right, so its prompts are padded on the left."""
+    longest = max(len(row.prompt) for row in rows)
+    padding = network.model.config.pad_token_id or 0
+    prompts: list[list[int]] = []
+    mask: list[list[int]] = []
+    for row in rows:
+        gap, length = longest - len(row.prompt), len(row.prompt)
+        prompts.append([*row.prompt, *[padding] * gap] if network.encodes else [*[padding] * gap, *row.prompt])
+        mask.append([1] * length + [0] * gap if network.encodes else [0] * gap + [1] * length)
+    return torch.tensor(prompts, device=network.device), torch.tensor(mask, device=network.device)
 
 
 def _configuration(own: GenerationConfig, row: Row, before: int) -> GenerationConfig:
@@ -38,7 +67,11 @@ def _configuration(own: GenerationConfig, row: Row, before: int) -> GenerationCo
     settings, draw = row.settings, row.settings.draw
     said = copy.deepcopy(own)
     said.num_beams = settings.beams
-    said.min_new_tokens, said.min_length = settings.least, 0
+    # Whichever of the two the model's own configuration says, it would win over the other.
+    if own.min_new_tokens is None:
+        said.min_length = before + settings.least if settings.least else 0
+    else:
+        said.min_new_tokens = settings.least
     if own.max_new_tokens is None:
         said.max_length = before + settings.most
     else:
@@ -54,9 +87,12 @@ def _configuration(own: GenerationConfig, row: Row, before: int) -> GenerationCo
 
 
 class _Between(StoppingCriteria):
-    def __init__(self, between: Callable[[], bool]) -> None:
+    def __init__(self, rows: Sequence[Row], between: Callable[[], bool]) -> None:
+        self._rows = rows
         self._between = between
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
-        return torch.full((input_ids.shape[0],), self._between(), dtype=torch.bool, device=input_ids.device)
+        over = self._between()
+        ended = torch.tensor([over or row.over for row in self._rows], device=input_ids.device)
+        return ended.repeat_interleave(input_ids.shape[0] // len(self._rows))

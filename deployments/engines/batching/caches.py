@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,6 +18,9 @@ SHARE = 0.4
 
 OF_ALL = 0.25
 """Of a machine's memory, where what is free can't be told from what only caches files."""
+
+CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says what a container may take of the machine's, in cgroups' two versions."""
 
 SPARE = 64
 """Tokens of room that a layer takes ahead, at least; copying all keys for each token would cost more than the model."""
@@ -135,7 +140,14 @@ def affordable(model: Any, device: torch.device) -> int | None:
 def _memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * SHARE)
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * OF_ALL)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(min([machine, *_limits()]) * OF_ALL)
+
+
+def _limits() -> Iterator[int]:
+    for path in CONTAINER:
+        with suppress(OSError, ValueError):  # there is no such file, or it says `max`
+            yield int(Path(path).read_text())
 
 
 def _filled(cache: DynamicCache) -> list[Any]:

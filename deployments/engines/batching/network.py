@@ -30,6 +30,11 @@ class Network:
         """How the model's authors want it to generate."""
         return self.model.generation_config
 
+    def wait(self) -> None:
+        """Return once what was asked of it is done: a GPU takes orders ahead."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def logits(self, **inputs: Any) -> Tensor:
         """Return the scores of each row's next token; what the model doesn't take, it isn't given."""
         inputs["logits_to_keep"] = 1

@@ -75,7 +75,7 @@ class Row:
         """Change the scores of this row's next token, in place."""
         if self._early():
             if self._banned is None:
-                self._banned = torch.tensor(sorted(self.settings.ends), device=scores.device)
+                self._banned = torch.tensor(sorted(self.settings.ends), dtype=torch.long, device=scores.device)
             scores[self._banned] = -torch.inf
         # Afterwards, for a rule may force the very end that was banned.
         if self._shape is not None:

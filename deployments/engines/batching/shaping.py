@@ -54,11 +54,9 @@ def shape(
     if constrained:
         rules: list[Rule] = list(_penalised(settings))
         return Shape(rules, before, settings.most, device) if rules else None
-    encoded = torch.tensor([prompt], device=device) if encodes else None
-    ends = torch.tensor(sorted(settings.ends), device=device)
     rules = [
-        *_on_repetition(settings, own, encoded, ends),
-        *_on_ends(settings, own, len(before), ends),
+        *_on_repetition(settings, own, prompt if encodes else None, device),
+        *_on_ends(settings, own, len(before), device),
         *_on_tokens(own, len(before), device),
     ]
     if not settings.draw.greedy:
@@ -66,18 +64,21 @@ def shape(
     return Shape(rules, before, settings.most, device) if rules else None
 
 
-def _on_repetition(settings: Settings, own: Any, encoded: Any, ends: Tensor) -> Iterator[Rule]:
+def _on_repetition(settings: Settings, own: Any, encoded: Sequence[int] | None, device: Any) -> Iterator[Rule]:
+    """Tensors are made where a rule wants one: on a busy GPU each would have to wait for its turn, and the caller with it."""
     if own.sequence_bias is not None:
         yield process.SequenceBiasLogitsProcessor(own.sequence_bias)
     if encoded is not None and own.encoder_repetition_penalty not in (None, 1.0):
-        yield process.EncoderRepetitionPenaltyLogitsProcessor(own.encoder_repetition_penalty, encoded)
+        read: Any = torch.tensor([encoded], device=device)
+        yield process.EncoderRepetitionPenaltyLogitsProcessor(own.encoder_repetition_penalty, read)
     yield from _penalised(settings)
     if own.no_repeat_ngram_size:
         yield process.NoRepeatNGramLogitsProcessor(own.no_repeat_ngram_size)
     if encoded is not None and own.encoder_no_repeat_ngram_size:
-        yield process.EncoderNoRepeatNGramLogitsProcessor(own.encoder_no_repeat_ngram_size, encoded)
+        read: Any = torch.tensor([encoded], device=device)
+        yield process.EncoderNoRepeatNGramLogitsProcessor(own.encoder_no_repeat_ngram_size, read)
     if own.bad_words_ids is not None:
-        yield process.NoBadWordsLogitsProcessor(own.bad_words_ids, ends)
+        yield process.NoBadWordsLogitsProcessor(own.bad_words_ids, _ends(settings, device))
 
 
 def _penalised(settings: Settings) -> Iterator[Rule]:
@@ -85,14 +86,19 @@ def _penalised(settings: Settings) -> Iterator[Rule]:
         yield process.RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)
 
 
-def _on_ends(settings: Settings, own: Any, before: int, ends: Tensor) -> Iterator[Rule]:
+def _ends(settings: Settings, device: Any) -> Tensor:
+    return torch.tensor(sorted(settings.ends), dtype=torch.long, device=device)
+
+
+def _on_ends(settings: Settings, own: Any, before: int, device: Any) -> Iterator[Rule]:
     if own.forced_bos_token_id is not None:
         yield process.ForcedBOSTokenLogitsProcessor(own.forced_bos_token_id)
     if own.forced_eos_token_id is not None:
-        yield process.ForcedEOSTokenLogitsProcessor(before + settings.most, own.forced_eos_token_id, str(ends.device))
+        yield process.ForcedEOSTokenLogitsProcessor(before + settings.most, own.forced_eos_token_id, str(device))
     if own.remove_invalid_values:
         yield process.InfNanRemoveLogitsProcessor()
-    if own.exponential_decay_length_penalty is not None and len(ends):
+    if own.exponential_decay_length_penalty is not None and settings.ends:
+        ends = _ends(settings, device)
         yield process.ExponentialDecayLengthPenalty(own.exponential_decay_length_penalty, ends, before)
 
 

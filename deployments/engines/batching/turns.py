@@ -50,7 +50,7 @@ class Turns:
         self._pace = Pace()
         self._waiting: deque[Row] = deque()
         self._searches: deque[Row] = deque()
-        self._searching: Row | None = None
+        self._searching: list[Row] = []
         self._filling: Cohort | None = None
         self._cohorts: list[Cohort] = []
         self._parked: list[Cohort] = []
@@ -84,8 +84,9 @@ class Turns:
             self._read_prompts()
         for part in tuple(self._cohorts):
             self._step(part)
-        if self._searches and self._searching is None:
-            self._search(self._searches.popleft())
+        if self._searches and not self._searching:
+            count = beams.alike(self._network, self._searches, self._most_rows)
+            self._search([self._searches.popleft() for _ in range(count)])
         return True
 
     def clear(self) -> None:
@@ -154,6 +155,7 @@ class Turns:
         started, width = time.perf_counter(), part.width
         try:
             logits = part.fill(self._pace.budget)
+            self._network.wait()
         except Exception as error:  # noqa: BLE001 -- whoever is at fault fails alone
             self._filling = None
             failures.reraise_fatal(error)
@@ -272,20 +274,29 @@ class Turns:
         if row.ended is not None:
             self.post.write(row.outlet, row.ended)
 
-    def _search(self, row: Row) -> None:
-        self._searching = row
+    def _search(self, rows: list[Row]) -> None:
+        self._searching = rows
         try:
-            self._send(row, beams.search(self._network, row, self._between))
-        except Exception as error:  # noqa: BLE001 -- one row's
+            for row, text in zip(rows, beams.search(self._network, rows, self._between), strict=True):
+                self._send(row, text)
+        except Exception as error:  # noqa: BLE001 -- whoever is at fault fails alone
             failures.reraise_fatal(error)
-            self._fail([row], error)
+            self._search_singly(rows, error)
         finally:
-            self._searching = None
+            self._searching = []
         self.post.deliver()
+
+    def _search_singly(self, rows: list[Row], error: Exception) -> None:
+        left = [row for row in rows if not row.over]
+        if len(rows) == 1:
+            self._fail(left, error)
+            return
+        for row in left:
+            self._search([row])
 
     def _between(self) -> bool:
         """Let the others take a turn between two steps of a search; return whether it should end."""
-        return not self.run() or (self._searching is not None and self._searching.over)
+        return not self.run() or all(row.over for row in self._searching)
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         told = failures.told(error, self._name)
