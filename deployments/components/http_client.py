@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from deployments.upstream.completion import Completion, completion_mistakes
 from deployments.upstream.fields import CallerConfig, CallInput, Headers, Patience, Url, check_call, requests_for
 from deployments.upstream.hosts import host_pattern
-from deployments.upstream.request import join_url, merge_headers, origin, web_url
+from deployments.upstream.request import header_mistakes, join_url, merge_headers, origin, web_url
 from graphs.component import Chunk, Component, Whole
 from graphs.errors import InvalidInput
 from graphs.written import Later, Traced
@@ -102,6 +102,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         has_base = config.get("base_url") is not None or config.get("upstreams") is not None
         if config.get("base_url") is not None and config.get("upstreams") is not None:
             yield "upstreams", "'base_url' and 'upstreams' exclude each other; make the base_url one of the upstreams"
+        yield from _upstreams_mistakes(config.get("upstreams"))
         if path is not None and endpoint is not None:
             yield "endpoint", "'path' and 'endpoint' exclude each other; keep one of them"
         elif path is None and endpoint is None:
@@ -199,6 +200,14 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             return Route(request, place.health, place)
         expected = "expected either a path under base_url or an endpoint, got both or neither"
         raise InvalidInput(expected, field="completion.path")
+
+
+def _upstreams_mistakes(upstreams: Any) -> Iterator[tuple[str, str]]:
+    """Yield (field, message) for headers of an upstream that can't be sent."""
+    for at, upstream in enumerate(upstreams if isinstance(upstreams, list) else ()):
+        headers = upstream.get("headers") if isinstance(upstream, Mapping) else None
+        for name, message in header_mistakes(headers or {}):
+            yield f"upstreams.{at}.headers.{name}", message
 
 
 def _checked(endpoint: str) -> str:

@@ -85,7 +85,7 @@ def parse_json(body: bytes) -> Any:
     if not text.strip():
         raise BadRequest("expected JSON, got an empty body; write at least {}")
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise BadRequest(
             f"the body is not JSON: {_lowered(error.msg)} at line {error.lineno}, column {error.colno}",
@@ -119,7 +119,12 @@ _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON; write null")
+    raise BadRequest(f"the body is not JSON: {name} is no JSON; write null")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text if len(text) <= 20 else f"{text[:20]}…")
 
 
 def _is_deep(value: Any) -> bool:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from deployments.upstream.fields import CallInput, Headers, Method, Parameters, Patience
+from deployments.upstream.request import header_mistakes, path_mistake
 from deployments.upstream.spelling import spell
+from graphs.units import seconds
 
 
 def _states(value: Any) -> Any:
@@ -71,9 +73,28 @@ def completion_mistakes(action: Mapping[str, Any], has_base: bool) -> Iterator[t
         yield "completion.path", "polling needs to know what to ask; write `path: /jobs/${response.id}`"
     elif path is not None and not has_base:
         yield "completion.path", "a path needs a base_url to stand under; write `base_url: https://…` on the component"
+    if message := path_mistake(path):
+        yield "completion.path", message
+    headers = written.get("headers")
+    for name, message in header_mistakes(cast("Mapping[str, Any]", headers) if isinstance(headers, Mapping) else {}):
+        yield f"completion.headers.{name}", message
+    interval = _seconds(written.get("interval"))
+    timeout = _seconds(written.get("timeout", Polling.model_fields["timeout"].default))
+    if interval is not None and timeout is not None and interval > timeout:
+        late = f"the first question would come after {interval:g} s, when the timeout of {timeout:g} s is over"
+        yield "completion.interval", f"{late}; write a shorter interval or a longer timeout"
     done, failed = (texts(written.get(key)) for key in ("success_when", "fail_when"))
     for state in sorted(done & failed):
         yield "completion.fail_when", f"{state!r} can't mean both success and failure; keep it in one of the lists"
+
+
+def _seconds(written: Any) -> float | None:
+    """Return a duration as it was written; none where it is a binding, missing, or wrong."""
+    try:
+        amount = seconds(written)
+    except ValueError:
+        return None
+    return float(amount) if isinstance(amount, int | float) else None
 
 
 def texts(written: Any) -> set[str]:

@@ -22,6 +22,8 @@ JSON_LINES = frozenset(
 )  # fmt: skip
 
 _BOM = b"\xef\xbb\xbf"
+_UNFIT = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
+"""Encodings of Python's that are no charsets: they raise whatever is asked of them, or read halves of characters."""
 
 
 class Decoder(Protocol):
@@ -86,15 +88,28 @@ class PlainText:
     done = False
 
     def __init__(self, charset: str) -> None:
-        self._decoder = codecs.getincrementaldecoder(known_charset(charset))("replace")
+        self._charset = known_charset(charset)
+        self._decoder = codecs.getincrementaldecoder(self._charset)("replace")
+        self._at_start = True
 
     def feed(self, packet: bytes) -> Batch:
-        text = self._decoder.decode(packet)
-        return [text] if text else []
+        return self._decoded(packet, False)
 
     def end(self) -> Batch:
-        rest = self._decoder.decode(b"", final=True)
-        return [rest] if rest else []
+        return self._decoded(b"", True)
+
+    def _decoded(self, packet: bytes, final: bool) -> Batch:
+        try:
+            text = self._decoder.decode(packet, final)
+        except UnicodeError:
+            # Those of UTF-16 and of ISO-2022 give up all the same: without a byte order mark, at endless escapes.
+            raise UpstreamFailed(
+                f"expected text in {self._charset}, as its Content-Type says, got other bytes"
+            ) from None
+        if self._at_start and text:
+            self._at_start = False
+            text = text.removeprefix("\ufeff")
+        return [text] if text else []
 
 
 class Events:
@@ -216,7 +231,7 @@ class Body:
         self._size += len(packet)
         if self._size > MAX_WHOLE:
             raise UpstreamFailed(
-                f"the answer is larger than {MAX_WHOLE >> 20} MiB; write stream_format: json or text to stream it"
+                f"the answer is larger than {MAX_WHOLE >> 20} MiB; write stream_format: text to take it in pieces"
             )
         self._packets.append(packet)
 
@@ -225,18 +240,31 @@ class Body:
 
 
 def known_charset(name: str) -> str:
-    """Return the charset a Content-Type names, or UTF-8 where it is no charset that Python knows."""
+    """Return the charset a Content-Type names, or UTF-8 where it is none that Python can read without failing."""
     try:
         b" ".decode(name, "replace")
         codecs.getincrementaldecoder(name)
+        return "utf-8" if codecs.lookup(name).name in _UNFIT else name
     except (LookupError, ValueError):
         return "utf-8"
-    return name
 
 
 def add_text(chunks: Batch, data: str) -> None:
+    """Add the text of an event, unless it is the upstream's way to say that it failed."""
+    if '"error"' in data and data.lstrip().startswith("{"):
+        _raise_failure(chunks, data)
     if data:
         chunks.append(data)
+
+
+def _raise_failure(chunks: Batch, data: str) -> None:
+    """Raise where text is the JSON that upstreams fail with; text that only looks like it is text."""
+    try:
+        value = parse_json(data)
+    except UpstreamFailed:
+        return
+    if is_failure(value):
+        raise StreamFailed(chunks, stream_failure(value))
 
 
 def add_json(chunks: Batch, data: str) -> None:

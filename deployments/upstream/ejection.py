@@ -46,10 +46,11 @@ class Health:
         try:
             yield
         except Failed as failed:
-            # A refusal that is the caller's own fault is an answer all the same.
-            if failed.failure.transient:
+            failure = failed.failure
+            if failure.transient or failure.elsewhere:
                 self._failed()
-            else:
+            elif failure.answered:
+                # A refusal that is the caller's own fault is an answer all the same.
                 self.well()
             raise
         finally:

@@ -148,7 +148,8 @@ class Exchange:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise Failed(connection_failure(error, self._policy.timeout, response is not None)) from None
             except UpstreamFailed as error:
-                raise Failed(Failure(error, transient=False)) from None
+                # It is about what was answered: where a redirect leads, what a body holds.
+                raise Failed(Failure(error, transient=False, answered=True)) from None
             except InputFailed as failed:
                 # No fault of the upstream, which therefore isn't named.
                 raise failed.error from None
@@ -157,15 +158,20 @@ class Exchange:
                     response.close()
 
     async def _follow(self, request: Request, guarded: bool) -> Response:
-        for _ in range(MAX_REDIRECTS + 1):
-            response = await self._send(request, guarded)
+        for hop in range(MAX_REDIRECTS + 1):
+            try:
+                response = await self._send(request, guarded)
+            except aiohttp.InvalidURL:
+                if hop == 0:
+                    raise
+                raise UpstreamFailed("redirected to something that is not a URL") from None
             try:
                 if response.status in redirects.STATUSES and "Location" in response.headers:
                     before = request
                     request = redirects.redirected(request, response.status, response.headers["Location"])
                     guarded = guarded or _host(request) != _host(before)
                 elif response.status >= 400 or response.status in redirects.STATUSES:
-                    raise Failed(await refusal(response))
+                    raise Failed(await refusal(response, self._policy.timeout))
                 else:
                     return response
             except BaseException:
@@ -177,7 +183,10 @@ class Exchange:
     async def _send(self, request: Request, guarded: bool) -> Response:
         if not guarded:
             return await self._transport.send(request)
-        await self._guard.check(request.url)
+        try:
+            await self._guard.check(request.url)
+        except ValueError:
+            raise aiohttp.InvalidURL(request.url) from None
         if self._guarded is None:
             # Connections of its own: none that was opened unguarded can be used for a guarded call.
             self._guarded = open_transport(self._policy.timeout, resolver=self._guard.resolver(), http2=self._http2)
@@ -198,8 +207,9 @@ class _Tries:
     def round(self) -> Sequence[Route]:
         """Begin a round, and return the routes worth a try."""
         self._rounds += 1
-        self._failures = []
-        routes = in_turn(self._routes)
+        # What doesn't pass by itself is not tried again, and told at the end all the same.
+        self._failures = [each for each in self._failures if not each[1].transient]
+        routes = in_turn(self._hopeful() if self._failures else self._routes)
         self._left = len(routes)
         return routes
 
@@ -212,7 +222,7 @@ class _Tries:
         """Take a failure; raises it where no other try could help."""
         self._left -= 1
         self._failures.append((route, failure))
-        if started or not failure.transient or not route.request.repeatable:
+        if started or not (failure.transient or failure.elsewhere) or not route.request.repeatable:
             raise self._error()
         if self._left:
             logger.warning(
@@ -221,17 +231,23 @@ class _Tries:
 
     def wait(self) -> float:
         """Return how long to wait before another round; raises the last failure when there have been enough."""
-        asked = min((failure.retry_after or 0.0 for _, failure in self._failures), default=0.0)
-        if self._rounds > self._policy.max_retries or asked > MAX_RETRY_WAIT:
+        passing = [each for each in self._failures if each[1].transient]
+        asked = min((failure.retry_after or 0.0 for _, failure in passing), default=0.0)
+        if self._rounds > self._policy.max_retries or asked > MAX_RETRY_WAIT or not self._hopeful():
             raise self._error()
         grown = min(self._policy.retry_delay * 2 ** min(self._rounds - 1, 16), MAX_RETRY_WAIT)
         wait = max(grown * random.uniform(0.5, 1.0), asked)
-        route, failure = self._failures[-1]
+        route, failure = (passing or self._failures)[-1]
         logger.warning(
             "component %s: %s: %s; trying again in %.1f s (%d of %d)",
             self._id, route.request.where, failure.error.message, wait, self._rounds, self._policy.max_retries,
         )  # fmt: skip
         return wait
+
+    def _hopeful(self) -> Sequence[Route]:
+        """Return the routes that have not failed in a way that stays."""
+        lost = [route for route, failure in self._failures if not failure.transient]
+        return [route for route in self._routes if not any(route is each for each in lost)]
 
     def _error(self) -> AnabranchError:
         """Return the last failure, told with those of the upstreams before it."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import re
 from dataclasses import dataclass
 
 import aiohttp
@@ -13,14 +16,23 @@ from graphs.errors import AnabranchError, InvalidInput, TimedOut, UpstreamFailed
 RETRIED = frozenset({408, 429})
 """Error statuses worth another try, beside every 5xx."""
 
+_TELLING = (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
+"""What is told of several addresses that can't be connected to: the first of these."""
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error to tell, and whether it may pass by itself."""
+    """An error to tell, and what could help against it."""
 
     error: AnabranchError
     transient: bool
+    """Whether it may pass by itself, so that the same upstream is worth another try."""
     retry_after: float | None = None
+    elsewhere: bool = False
+    """Whether another upstream could help where this one can't: its TLS or its HTTP is broken."""
+    answered: bool = False
+    """Whether it is an answer with a status: who gives one is well."""
 
 
 class Failed(Exception):
@@ -29,6 +41,10 @@ class Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error.message)
         self.failure = failure
+
+
+class NotTaken(ConnectionError):
+    """The server takes no requests over this connection, or says that it has not looked at one."""
 
 
 def is_transient(status: int) -> bool:
@@ -43,19 +59,18 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
     match error:
         case Refused():
             return refused(error)
-        case aiohttp.ConnectionTimeoutError():
-            return Failure(TimedOut(f"no connection within {timeout:g} s (timeout: {timeout:g})"), True)
         case asyncio.TimeoutError():
-            silent = "went silent" if answered else "sent no answer"
-            return Failure(TimedOut(f"{silent} for {timeout:g} s (timeout: {timeout:g})"), True)
+            return _late(error, timeout, answered)
         case aiohttp.ClientConnectorError():
             return _not_connected(error)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return Failure(InvalidInput("expected a valid http(s) URL", field="endpoint"), False)
         case aiohttp.ClientHttpProxyError():
-            return Failure(UpstreamFailed("the proxy named by the environment refused to connect"), False)
+            return _broken("the proxy named by the environment refused to connect")
         case aiohttp.ClientResponseError():
-            return Failure(UpstreamFailed("the answer is not valid HTTP"), False)
+            return not_http()
+        case NotTaken():
+            return Failure(UpstreamFailed("the server takes no requests now"), True)
         case aiohttp.ClientPayloadError():
             return Failure(UpstreamFailed("the answer broke off in the middle"), True)
         case _ if answered:
@@ -71,13 +86,30 @@ def refused(error: Refused) -> Failure:
     return Failure(InvalidInput(words, field="endpoint"), False)
 
 
+def not_http() -> Failure:
+    """Say that what came is no answer."""
+    return _broken("the answer is not valid HTTP")
+
+
+def _late(error: TimeoutError, timeout: float, answered: bool) -> Failure:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        words = "no connection within"
+    else:
+        words = "went silent for" if answered else "sent no answer for"
+    return Failure(TimedOut(f"{words} {timeout:g} s (timeout: {timeout:g})"), True)
+
+
+def _broken(words: str) -> Failure:
+    return Failure(UpstreamFailed(words), transient=False, elsewhere=True)
+
+
 def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
-            return Failure(UpstreamFailed(f"its TLS certificate is not trusted: {reason}"), False)
+            return _broken(f"its TLS certificate is not trusted: {reason}")
         case aiohttp.ClientSSLError():
-            return Failure(UpstreamFailed("the TLS handshake failed; does it speak https on this port?"), False)
+            return _broken("the TLS handshake failed; does it speak https on this port?")
         case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, Refused):
             return refused(error.os_error)
         case aiohttp.ClientConnectorDNSError():
@@ -85,5 +117,11 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
         case aiohttp.ClientProxyConnectionError():
             return Failure(UpstreamFailed("the proxy named by the environment can't be reached"), True)
         case _:
-            words = (error.os_error.strerror or type(error.os_error).__name__).lower()
-            return Failure(UpstreamFailed(f"can't connect: {words}"), True)
+            return Failure(UpstreamFailed(f"can't connect: {_why(error.os_error)}"), True)
+
+
+def _why(error: OSError) -> str:
+    """Say it in the system's words: asyncio's hold addresses, and those of several attempts are strung together."""
+    numbers = [error.errno] if error.errno else [int(number) for number in _ERRNO.findall(str(error))]
+    number = next((each for each in _TELLING if each in numbers), numbers[0] if numbers else None)
+    return "it failed" if number is None else os.strerror(number).lower()

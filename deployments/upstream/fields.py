@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from deployments.upstream.bodies import body_mistake
 from deployments.upstream.decoding import StreamFormat
-from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, web_url
+from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, path_mistake, web_url
 from deployments.upstream.spelling import Scalar, content_type_of, spell
-from deployments.upstream.uploads import sendable
+from deployments.upstream.uploads import Upload, sendable
 from graphs.component import ActionInput, ComponentConfig, Streamable
 from graphs.units import Duration, Size
 
@@ -93,14 +93,21 @@ async def requests_for(places: Sequence[tuple[str, Mapping[str, Scalar]]], input
     """
     headers = [merge_headers(of_place, input.headers) for _, of_place in places]
     body = await sendable(input.body, content_type_of(headers[0]))
-    return [
-        build_request(input.method, url, merged, input.params, body)
-        for (url, _), merged in zip(places, headers, strict=True)
-    ]
+    try:
+        return [
+            build_request(input.method, url, merged, input.params, body)
+            for (url, _), merged in zip(places, headers, strict=True)
+        ]
+    except BaseException:
+        if isinstance(body, Upload):
+            await body.aclose()
+        raise
 
 
 def check_call(config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (field, message) for what could never be sent."""
+    if message := path_mistake(action.get("path")):
+        yield "path", message
     written = [each for each in (config.get("headers"), action.get("headers")) if isinstance(each, Mapping)]
     headers = [cast("Mapping[str, Any]", each) for each in written]
     for each in headers:

@@ -13,8 +13,15 @@ PUBLIC = "*"
 """Stands for every public address in a list of hosts."""
 
 _NAT64 = ip_network("64:ff9b::/96")
-_SPECIAL = (ip_network("192.0.0.0/24"), ip_network("64:ff9b:1::/48"))
-"""Not public, though older releases of Python take them for it; clouds put their metadata there."""
+_UNICAST = ip_network("2000::/3")
+"""The only IPv6 addresses that are given out: the rest is local, retired, or not in use."""
+_SPECIAL = (
+    ip_network("192.0.0.0/24"),  # IETF protocols; clouds put their metadata there
+    ip_network("192.88.99.0/24"),  # 6to4 relays, retired
+    ip_network("168.63.129.16"),  # Azure's own: DNS, keys and state of its machines
+    ip_network("3fff::/20"),  # examples in documents
+)
+"""Not public, though Python (some releases of it) takes them for it."""
 
 
 class Hosts:
@@ -26,7 +33,8 @@ class Hosts:
         self.is_list = listed is not None
         self._public = PUBLIC in entries
         self._networks = tuple(found for found in map(_network, entries) if found is not None)
-        self._names = frozenset(name.lower().rstrip(".") for name in entries if _network(name) is None) - {PUBLIC}
+        names = (name for name in entries if name != PUBLIC and _network(name) is None)
+        self._names = frozenset(_in_urls(name).lower().rstrip(".") for name in names)
 
     def name(self, host: str) -> bool:
         """Whether a name is listed: then it may lead wherever it does."""
@@ -40,14 +48,15 @@ class Hosts:
         if any(address in network for network in self._networks):
             return True
         special = address.is_multicast or any(address in network for network in _SPECIAL)
-        return self._public and address.is_global and not special
+        unicast = isinstance(address, IPv4Address) or address in _UNICAST
+        return self._public and address.is_global and unicast and not special
 
 
 def host_pattern(text: str) -> str:
     """Return what can stand in a list of hosts, or raise a ValueError that says what to write."""
     name = text.removeprefix("*.")
     odd = not name or any(char in "/:@*?#" or char.isspace() for char in name) or is_numeric(name)
-    if odd and text != PUBLIC and _network(text) is None:
+    if text != PUBLIC and _network(text) is None and (odd or not _in_urls(name)):
         raise ValueError(f"expected a host, got {text!r}; write api.example.com, *.example.com, 10.0.0.0/8 or *")
     return text
 
@@ -69,6 +78,19 @@ def written_address(host: str) -> Address | None:
         return IPv4Address(socket.inet_aton(host))
     except (OSError, ValueError):
         return None
+
+
+def _in_urls(name: str) -> str:
+    """Return a name as URLs are resolved, in ASCII (`xn--…`); nothing for one that has no such spelling."""
+    if name.isascii():
+        return name
+    # As the client that calls them spells it; few documents need it, and it isn't light.
+    from yarl import URL
+
+    try:
+        return URL.build(scheme="http", host=name).raw_host or ""
+    except ValueError:
+        return ""
 
 
 def _network(text: str) -> Network | None:

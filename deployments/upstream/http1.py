@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from functools import lru_cache
 from typing import NoReturn
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,21 +15,32 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from yarl import URL
 
+from deployments.upstream.failures import Failed, Failure
 from deployments.upstream.request import Request
+from deployments.upstream.unpacking import ASKED_FOR, unpacked, unpacker
 from deployments.upstream.uploads import InputFailed, Upload
+from graphs.errors import UpstreamFailed
+
+WITH_HEADERS = 32 * 1024
+"""A body of so many bytes is written in one with the headers: asyncio takes both without waiting."""
+PIECE = 64 * 1024
+"""A larger one goes in pieces, each of which the server must take in time."""
 
 
 class Http1:
     """One session, its connections shared by every call."""
 
     def __init__(self, timeout: float, resolver: AbstractResolver | None = None) -> None:
-        self._proxies = getproxies()
+        self._proxies = {scheme: _proxy(text) for scheme, text in getproxies().items() if scheme in ("http", "https")}
         self._timeout = timeout
         self._session = aiohttp.ClientSession(
             # How many calls run at once is the replica's max_concurrent_count; a second limit would only hide it.
             connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=tls_context("http/1.1")),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "anabranch"},
+            headers={"User-Agent": "anabranch", "Accept-Encoding": ASKED_FOR},
+            request_class=_Request,
+            # It would fail where it knows no encoding, and forget the status.
+            auto_decompress=False,
             skip_auto_headers=["Content-Type"],
             timeout=aiohttp.ClientTimeout(total=None, connect=timeout, sock_connect=timeout, sock_read=timeout),
             max_field_size=65536,
@@ -37,43 +49,52 @@ class Http1:
 
     async def send(self, request: Request) -> Answered:
         """Send a request, and return when the headers of its answer have come."""
-        upload = request.body if isinstance(request.body, Upload) else None
-        url = parsed(request.url)
+        url, body, sent = parsed(request.url), request.body, None
+        if body is not None and (isinstance(body, Upload) or len(body) > WITH_HEADERS):
+            body = sent = _Sent(body, self._timeout)
         try:
             # The session's own `trust_env` would look into ~/.netrc and into the environment on a thread, for every call.
             response = await self._session.request(
                 request.method,
                 url,
                 headers=request.headers,
-                data=request.body if upload is None else _Sent(upload, self._timeout),
+                data=body,
                 proxy=self.proxy(url),
                 allow_redirects=False,
             )
-        except (aiohttp.ClientError, OSError):
-            raise_failed_input(upload)
+        except BaseException as error:
+            if sent is not None:
+                sent.cut()
+                if isinstance(error, aiohttp.ClientError | OSError):
+                    raise_failed_input(sent.upload)
             raise
-        return Answered(response, upload)
+        return Answered(response, sent)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
 
-    def proxy(self, url: URL) -> str | None:
+    def proxy(self, url: URL) -> URL | None:
         """Return the proxy that the environment names for a URL; none leads back to this machine."""
-        proxy = self._proxies.get(url.scheme)
-        if proxy is None or _is_loopback(url.host or "") or proxy_bypass(url.authority):
+        if url.scheme not in self._proxies or _is_loopback(url.host or "") or proxy_bypass(f"{url.host}:{url.port}"):
             return None
+        proxy = self._proxies[url.scheme]
+        if proxy is None:
+            name = f"{url.scheme.upper()}_PROXY"
+            words = f"expected the environment's {name} to be the URL of an HTTP proxy; write {name}=http://host:port"
+            raise Failed(Failure(UpstreamFailed(words), transient=False))
         return proxy
 
 
 class Answered:
     """A Response of aiohttp's."""
 
-    __slots__ = ("_response", "read")
+    __slots__ = ("_response", "_sent", "_unpacker")
 
-    def __init__(self, response: aiohttp.ClientResponse, upload: Upload | None) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, sent: _Sent | None) -> None:
         self._response = response
-        self.read = response.content.readany if upload is None else partial(_read, response, upload)
+        self._sent = sent
+        self._unpacker = unpacker(response.headers.get("Content-Encoding", ""))
 
     @property
     def status(self) -> int:
@@ -91,40 +112,99 @@ class Answered:
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
+    async def read(self) -> bytes:
+        """Return the next bytes of the body, unpacked; none at its end."""
+        if self._unpacker is None:
+            return await self._read()
+        return await unpacked(self._unpacker, self._read)
+
     def close(self) -> None:
         """Let go of the connection."""
+        if self._sent is not None and self._response.connection is not None:
+            self._sent.cut()
         self._response.close()
+
+    async def _read(self) -> bytes:
+        content = self._response.content
+        try:
+            return await content.readany()
+        except (aiohttp.ClientError, OSError):
+            # aiohttp raises before it gives what came earlier, and takes it out no other way.
+            if came := content._read_nowait(-1):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                return came
+            if self._sent is not None:
+                raise_failed_input(self._sent.upload)
+            raise
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request of aiohttp's that doesn't wait for a `100 Continue`: no server has to send one."""
+
+    def update_expect_continue(self, expect: bool = False) -> None:
+        """Leave the header, if there is one, to the server."""
 
 
 class _Sent(aiohttp.payload.Payload):
-    """An Upload, as aiohttp writes it: chunked, each packet when the connection has room."""
+    """A body, as aiohttp writes it: each piece when the connection has room, which must be in time."""
 
     _autoclose = True
 
-    def __init__(self, upload: Upload, timeout: float) -> None:
-        super().__init__(upload)
-        self._upload = upload
+    def __init__(self, body: Upload | bytes, timeout: float) -> None:
+        super().__init__(body)
+        self.upload = body if isinstance(body, Upload) else None
+        self._body = body
+        self._size = None if isinstance(body, Upload) else len(body)
         self._timeout = timeout
+        self._transport: asyncio.Transport | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        packets = self._upload.packets()
-        try:
+        # aiohttp may send again what an idle connection didn't take.
+        self._consumed = self.upload is not None
+        self._transport = getattr(writer, "transport", None)
+        packets = _pieces(self._body) if isinstance(self._body, bytes) else self._body.packets()
+        async with aclosing(packets):
             async for packet in packets:
                 async with asyncio.timeout(self._timeout):
                     await writer.write(packet)
-        finally:
-            await packets.aclose()
+
+    def cut(self) -> None:
+        """Close the connection at once: to send what the server doesn't take, it would stay open."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:  # noqa: ARG002
-        raise TypeError("an upload is read only as it is sent")
+        raise TypeError("a body is read only as it is sent")
+
+
+async def _pieces(body: bytes) -> AsyncGenerator[memoryview]:
+    view = memoryview(body)
+    for at in range(0, len(body), PIECE):
+        yield view[at : at + PIECE]
 
 
 def parsed(url: str) -> URL:
-    """Return the URL, encoded as it is sent."""
+    """Return the URL, encoded as it is sent; a host with an empty label, or one too long, can't be."""
     try:
-        return URL(url)
+        found = URL(url)
+        _resolvable(found.raw_host or "")
     except ValueError:
         raise aiohttp.InvalidURL(url) from None
+    return found
+
+
+@lru_cache(maxsize=256)
+def _resolvable(host: str) -> None:
+    """Raise what any resolver would."""
+    host.encode("idna")
+
+
+def _proxy(text: str) -> URL | None:
+    """Return the URL of a proxy, as curl takes it also without a scheme; None where it is none."""
+    try:
+        url = parsed(text if "://" in text else f"http://{text}")
+    except aiohttp.InvalidURL:
+        return None
+    return url if url.scheme in ("http", "https") and url.host else None
 
 
 def _is_loopback(host: str) -> bool:
@@ -132,15 +212,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-async def _read(response: aiohttp.ClientResponse, upload: Upload) -> bytes:
-    """Read an answer that may have begun while its request was still being sent."""
-    try:
-        return await response.content.readany()
-    except (aiohttp.ClientError, OSError):
-        raise_failed_input(upload)
-        raise
 
 
 def raise_failed_input(upload: Upload | None) -> None:

@@ -33,6 +33,9 @@ FAILED = (
 ACCEPTED = 202
 """The HTTP status that says: not yet."""
 
+LAST_WORD = 1.0
+"""How long a question that is asked when the time is nearly up may take, in seconds."""
+
 
 P = TypeVar("P", bound=Polling)
 
@@ -64,7 +67,8 @@ async def result_of_job(
         told = await exchange.fetch([route])
         return Answer(told.status, told.value, told.retry_after)
 
-    return await until_done(completion, ask, f"component {component!r}: {route.request.where}")
+    where = f"component {component!r}: {route.request.where}"
+    return await until_done(completion, ask, where, first_wait=started.retry_after)
 
 
 async def until_done(
@@ -73,13 +77,20 @@ async def until_done(
     where: str,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    first_wait: float | None = None,
 ) -> Value:
-    """Ask until the job is done, and return that answer; a job that failed, or takes too long, is an error `where`."""
+    """Ask until the job is done, and return that answer; a job that failed, or takes too long, is an error `where`.
+
+    However long the pauses are, the last question comes when the time is up.
+    """
     end = clock() + completion.timeout
-    wait, state = completion.interval, "unknown"
-    while clock() + wait <= end:
-        await sleep(wait)
-        answer = await ask()
+    wait, state, last = max(completion.interval, first_wait or 0), None, False
+    while not last and (left := end - clock()) > 0:
+        last = wait >= left
+        await sleep(min(wait, left))
+        answer = await _in_time(ask, max(end - clock(), LAST_WORD))
+        if answer is None:
+            break
         state = _state(completion, answer)
         if state is None:
             raise _stateless(completion, answer).at(where)
@@ -90,8 +101,20 @@ async def until_done(
                 raise _failed(answer, state).at(where)
             case "running":
                 wait = max(completion.interval, answer.retry_after or 0)
-    late = f"the job was not done within {completion.timeout:g} s (completion.timeout); its state was {state!r}"
-    raise TimedOut(late).at(where)
+    said = "no question about it was answered" if state is None else f"its state was {state!r}"
+    raise TimedOut(f"the job was not done within {completion.timeout:g} s (completion.timeout); {said}").at(where)
+
+
+async def _in_time(ask: Callable[[], Awaitable[Answer]], seconds: float) -> Answer | None:
+    """Return what is told within so many seconds, or nothing."""
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            return await ask()
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        return None
 
 
 def _state(completion: Polling, answer: Answer) -> str | None:

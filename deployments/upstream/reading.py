@@ -61,11 +61,11 @@ async def whole(response: Response) -> Value:
     return parse_json(text) if text.strip() else None
 
 
-async def refusal(response: Response) -> Failure:
-    """Read an answer whose status is an error, as much of its body as is worth carrying."""
+async def refusal(response: Response, timeout: float) -> Failure:
+    """Read an answer whose status is an error, as much of its body as is worth carrying, for no longer than `timeout`."""
     after = retry_after(response.headers.get("Retry-After"))
-    error = status_failure(response.status, await _error_body(response), after)
-    return Failure(error, is_transient(response.status), after)
+    error = status_failure(response.status, await _error_body(response, timeout), after)
+    return Failure(error, is_transient(response.status), after, answered=True)
 
 
 def retry_after(value: str | None) -> float | None:
@@ -90,13 +90,14 @@ async def _linger(response: Response) -> None:
         return
 
 
-async def _error_body(response: Response) -> Value:
+async def _error_body(response: Response, timeout: float) -> Value:
     content = b""
     try:
-        while len(content) < MAX_ERROR_BODY and (packet := await response.read()):
-            content += packet
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        # The status is known and says more than a body that broke off.
+        async with asyncio.timeout(timeout):
+            while len(content) < MAX_ERROR_BODY and (packet := await response.read()):
+                content += packet
+    except (aiohttp.ClientError, TimeoutError, OSError, UpstreamFailed):
+        # The status is known and says more than a body that broke off, or that can't be unpacked.
         pass
     text = content[:MAX_ERROR_BODY].decode(errors="replace")
     try:

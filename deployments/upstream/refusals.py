@@ -84,7 +84,7 @@ def status_failure(status: int, body: Value, retry_after: float | None) -> Upstr
 def reason_in(body: Value) -> str:
     """Find the words in an error body, in the places where APIs put them."""
     if isinstance(body, str):
-        return " ".join(body[:_SHOWN].split())
+        return " ".join(body[:_SHOWN].split()) + ("…" if len(body) > _SHOWN else "")
     if isinstance(body, Mapping):
         fields = cast("Mapping[str, Any]", body)
         for key in ("error", "message", "detail", "error_description", "title"):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urldefrag, urlencode, urlsplit, urlunsplit
 
 from deployments.upstream.bodies import encode_body
 from deployments.upstream.spelling import Scalar, content_type_of, pairs, spell
@@ -17,8 +17,15 @@ from graphs.stream import Value
 PORTS = {"http": 80, "https": 443}
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_UNSAFE = re.compile(r"[\r\n\0\ud800-\udfff]")
-_CLIMBS = re.compile(r"(?:^|[/\\])(?:\.|%2e){2}(?:$|[/\\#])", re.IGNORECASE)
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f#]")
+"""What a parser of URLs would drop from a path: line breaks, tabs, and all that follows a `#`."""
+_DOT = r"(?:\.|%(?:25)*2e)"
+_BREAK = r"(?:[/\\;]|%(?:25)*(?:2f|5c|3b|00))"
+_DROPPED = r"(?:%(?:25)*0[9ad])*"
+_CLIMBS = re.compile(rf"(?:^|{_BREAK}){_DROPPED}(?:{_DOT}{_DROPPED}){{2}}(?:$|{_BREAK})", re.IGNORECASE)
+"""`..` as any server might read it: one decodes before it splits, another splits at `\\`, or drops line breaks and tabs,
+or what follows a `;`."""
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
 """Written by the HTTP client itself; another's would let a caller smuggle a second request."""
 
@@ -68,19 +75,32 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def join_url(base: str, path: str) -> str:
-    """Put a path under a base URL: always on its host, both queries kept."""
-    if _CLIMBS.search(path.partition("?")[0]):
-        raise InvalidInput("expected a path that stays under base_url, got one with '..' in it", field="path")
+    """Put a path under a base URL: always on its host, both queries kept, a `#` as part of the path."""
     root = urlsplit(base)
-    rest = urlsplit(f"http://host/{path.lstrip('/')}")
-    query = "&".join(part for part in (root.query, rest.query) if part)
-    return urlunsplit((root.scheme, root.netloc, root.path.rstrip("/") + rest.path, query, ""))
+    above = f"{root.path.rstrip('/')}/"
+    below, _, query = _UNWRITABLE.sub(_escaped, path).partition("?")
+    queries = "&".join(part for part in (root.query, query) if part)
+    url = urlunsplit((root.scheme, root.netloc, above + below.lstrip("/"), queries, ""))
+    # Judged as it was joined, not as it was written.
+    if _CLIMBS.search(urlsplit(url).path[len(above) :]):
+        raise InvalidInput("expected a path that stays under base_url, got one with '..' in it", field="path")
+    return url
+
+
+def path_mistake(path: Any) -> str | None:
+    """Say what is wrong with a path that can't stand under any base URL; what isn't text yet is left alone."""
+    try:
+        if isinstance(path, str):
+            join_url("http://host", path)
+    except InvalidInput as error:
+        return error.message
+    return None
 
 
 def web_url(text: str) -> str:
     """Return an absolute http(s) URL, or raise a ValueError that says what to write."""
     if _UNSAFE.search(text) or any(char.isspace() for char in text):
-        raise ValueError("expected a URL without spaces or line breaks; write https://api.example.com")
+        raise ValueError("expected a URL without spaces or control characters; write https://api.example.com")
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018  (reading it is what checks it)
@@ -108,11 +128,16 @@ def header_mistakes(headers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def with_params(url: str, params: Mapping[str, Value] | None) -> str:
-    """Add query parameters: lists repeat their name, null ones are left out."""
+    """Add query parameters: lists repeat their name, null ones are left out. A fragment, which nobody sends, is cut."""
+    url = urldefrag(url).url
     query = urlencode(list(pairs(params or {}, "params")), quote_via=quote)
     if not query:
         return url
     return f"{url}&{query}" if urlsplit(url).query else f"{url.rstrip('?')}?{query}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
 
 
 def _content(body: Value | Upload, headers: Mapping[str, str]) -> tuple[bytes | Upload | None, Mapping[str, str]]:
@@ -137,5 +162,5 @@ def _header_mistake(name: str, value: str) -> str | None:
     if name.lower() in _OWN_HEADERS:
         return "this header is written by the HTTP client itself; leave it out"
     if _UNSAFE.search(value):
-        return "expected a value on one line, got one with a line break, a NUL or half a character in it"
+        return "expected a value on one line, got one with a control character or half a character in it"
     return None

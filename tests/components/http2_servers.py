@@ -93,6 +93,8 @@ class Talk:
         self.h2.initiate_connection()
         self.flush()
         self.bodies: dict[int, bytes] = {}
+        self.left = asyncio.Event()
+        """Set when the connection has ended."""
 
     async def event(self, *types: type[Any]) -> Any:
         """Return the next event of these types."""
@@ -120,9 +122,17 @@ class Talk:
     async def request_end(self) -> StreamEnded:
         return await self.event(StreamEnded)
 
-    def answer(self, id: int, *data: bytes, end: bool = True, kind: str = "text/event-stream", **headers: str) -> None:
+    def answer(
+        self,
+        id: int,
+        *data: bytes,
+        end: bool = True,
+        status: str = "200",
+        kind: str = "text/event-stream",
+        **headers: str,
+    ) -> None:
         named = [(name.replace("_", "-"), value) for name, value in headers.items()]
-        self.h2.send_headers(id, [(":status", "200"), ("content-type", kind), *named])
+        self.h2.send_headers(id, [(":status", status), ("content-type", kind), *named])
         for piece in data:
             self.h2.send_data(id, piece)
         if end:
@@ -138,6 +148,9 @@ class Talk:
 
     def flush(self) -> None:
         self._writer.write(self.h2.data_to_send())
+
+    def close(self) -> None:
+        self._writer.close()
 
     def cut(self) -> None:
         self._writer.transport.abort()
@@ -159,14 +172,16 @@ async def scripted(certificates: Certificates, *talks: Callable[[Talk], Awaitabl
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nby 1.1 !")
             writer.close()
             return
-        talk = left.pop(0) if len(left) > 1 else left[0]
+        script = left.pop(0) if len(left) > 1 else left[0]
+        talk = Talk(reader, writer)
         try:
-            await talk(Talk(reader, writer))
+            await script(talk)
             while await reader.read(65536):
                 pass
         except ConnectionError:
             pass
         finally:
+            talk.left.set()
             writer.transport.abort()
 
     server = await asyncio.start_server(connected, HOST, 0, ssl=certificates.context("h2", "http/1.1"))

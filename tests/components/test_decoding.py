@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import encodings
 import itertools
 import json
+import pkgutil
 
 import pytest
 from hypothesis import given
@@ -158,8 +160,28 @@ def test_without_a_label_the_first_letter_tells_events_from_lines(kind: str):
 
 def test_text_from_events_is_their_data():
     assert as_text(b"data: Once\n\ndata:  upon\n\ndata:\n\ndata: [DONE]\n\n", kind=SSE) == ["Once", " upon"]
-    with pytest.raises(StreamFailed, match="ended with an error: out of memory"):
-        as_text(b"event: error\ndata: out of memory\n\n", kind=SSE)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        b"event: error\ndata: out of memory\n\n",
+        b'data: {"error": {"message": "out of memory"}}\n\n',
+        b'data:  {"type": "error", "error": "out of memory"}\n\n',
+        b'data: {"object": "chat.completion.chunk", "error": {"message": "out of memory"}}\n\n',
+    ],
+)
+def test_an_error_inside_a_stream_fails_it_as_text_too(failure: bytes):
+    with pytest.raises(StreamFailed, match="ended with an error: out of memory") as failed:
+        as_text(b"data: hi\n\n" + failure, kind=SSE)
+    assert failed.value.before == ["hi"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"error": null}', '{"error": {}, "row": 3}', '{"error": ', 'an "error"', '["error"]']
+)
+def test_text_that_only_speaks_of_errors_is_text(text: str):
+    assert as_text(f"data: {text}\n\n".encode(), kind=SSE) == [text]
 
 
 def test_a_character_cut_across_packets_arrives_whole():
@@ -176,17 +198,43 @@ def test_the_charset_of_the_answer_counts():
     assert as_text("한".encode("euc-kr"), charset="euc-kr") == ["한"]
 
 
-@pytest.mark.parametrize("name", ["no-such-charset", "base64", "idna", "rot13"])
+def test_a_byte_order_mark_is_no_text():
+    assert as_text(b"\xef", b"\xbb\xbf", b"hi \xef\xbb\xbf") == ["hi \ufeff"]
+    assert as_text("hi".encode("utf-16"), charset="utf-16") == ["hi"]
+
+
+@pytest.mark.parametrize(
+    "name", ["no-such-charset", "base64", "idna", "rot13", "Punycode", "unicode_escape", "U7", "a\0b"]
+)
 def test_what_is_no_charset_is_read_as_utf8(name: str):
     assert known_charset(name) == "utf-8"
+
+
+CHARSETS = sorted(module.name for module in pkgutil.iter_modules(encodings.__path__))
+
+
+@pytest.mark.parametrize("body", [bytes(range(256)), b'"\xff..', b"\\ud800+2AA-\\x", b"\xed\xa0\x80\xf8", b"a\0"])
+def test_whatever_charset_is_named_a_whole_answer_is_text(body: bytes):
+    for name in CHARSETS:
+        whole = Body()
+        whole.add(body)
+        assert whole.text(name).encode()
+
+
+def test_text_whose_charset_gives_up_in_the_middle_fails_the_call():
+    with pytest.raises(UpstreamFailed, match="expected text in utf-16, as its Content-Type says, got other bytes"):
+        as_text(b"h\0i\0", charset="utf-16")
+    with pytest.raises(UpstreamFailed, match="expected text in iso2022_kr"):
+        as_text(b"\x1b(ad\xed~\xa0}", b'"\x80\xed\\', charset="iso2022_kr")
 
 
 def test_a_whole_body_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(decoding, "MAX_WHOLE", 10)
     body = Body()
     body.add(b"x" * 10)
-    with pytest.raises(UpstreamFailed, match="write stream_format"):
+    with pytest.raises(UpstreamFailed, match="write stream_format: text to take it in pieces"):
         body.add(b"x")
+    assert as_text(b"x" * 10, b"x", kind="application/json") == ["x" * 10, "x"]
 
 
 def test_a_line_of_json_is_bounded(monkeypatch: pytest.MonkeyPatch):

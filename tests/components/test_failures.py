@@ -11,7 +11,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from deployments.upstream.failures import connection_failure, is_transient
+from deployments.upstream.failures import NotTaken, connection_failure, is_transient
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 
 KEY = ConnectionKey("api.example.com", 443, True, True, None, None, None)
@@ -29,8 +29,13 @@ def told(error: Exception, answered: bool = False):
         (aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(-2, "?")), UpstreamFailed, "'api.example.com' can't be", True),
         (aiohttp.ClientProxyConnectionError(KEY, OSError(1, "no")), UpstreamFailed, "the proxy named by", True),
         (aiohttp.ClientConnectorError(KEY, OSError(101, "Network is unreachable")), UpstreamFailed, "network is", True),
+        (aiohttp.ClientConnectorError(KEY, OSError(111, "Connect call failed ('::1', 1)")), UpstreamFailed, "ion refused", True),
+        (aiohttp.ClientConnectorError(KEY, OSError("Multiple exceptions: [Errno 99] no, [Errno 111] no")),
+         UpstreamFailed, "can't connect: connection refused", True),
+        (aiohttp.ClientConnectorError(KEY, OSError("?key=secret")), UpstreamFailed, "can't connect: it failed", True),
         (aiohttp.ClientConnectorSSLError(KEY, OSError(1, "no")), UpstreamFailed, "the TLS handshake failed", False),
         (aiohttp.InvalidURL("http://x?key=secret"), InvalidInput, "a valid http(s) URL", False),
+        (NotTaken(), UpstreamFailed, "takes no requests now", True),
         (aiohttp.ServerDisconnectedError(), UpstreamFailed, "closed before an answer came", True),
         (ConnectionResetError(104, "reset"), UpstreamFailed, "closed before an answer came", True),
         (aiohttp.ClientPayloadError("?key=secret"), UpstreamFailed, "broke off in the middle", True),
@@ -50,12 +55,14 @@ def test_a_certificate_that_is_not_trusted_says_why_and_is_not_tried_again():
     failure = told(aiohttp.ClientConnectorCertificateError(KEY, cause))
     assert failure.error.message == "its TLS certificate is not trusted: self-signed certificate"
     assert not failure.transient
+    assert failure.elsewhere
 
 
 def test_an_answer_that_is_not_http_is_told_without_the_url():
     info: Any = aiohttp.RequestInfo(URL("http://x?key=secret"), "GET", {}, URL("http://x"))  # pyright: ignore[reportArgumentType]
     failure = told(aiohttp.ClientResponseError(info, (), message="bad"))
     assert failure.error.message == "the answer is not valid HTTP"
+    assert failure.elsewhere
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from yarl import URL
 
 from deployments.upstream.hosts import Hosts, host_pattern, is_numeric, written_address
 
@@ -12,8 +13,13 @@ PRIVATE = [
     "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
     "192.0.0.192", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0",
     "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
+    "168.63.129.16", "192.88.99.1", "fec0::1", "5f00::1", "100::1", "100:0:0:1::1", "::7f00:1", "::ffff:0:7f00:1", "3fff::1",
+    "2001::1", "2001:0:7f00:1::", "2001:2::1", "2001:db8::1", "64:ff9b:1::808:808", "64:ff9b::a83f:8110", "2002:a83f:8110::",
 ]  # fmt: skip
-EVERYWHERE = ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+EVERYWHERE = [
+    "8.8.8.8", "1.1.1.1", "168.63.129.17", "2606:4700::1111", "2a00:1450:4001::1", "2400:cb00::1", "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -42,6 +48,21 @@ def test_names_may_be_listed_with_all_below_them():
 
 
 @pytest.mark.parametrize(
+    ("listed", "called"),
+    [
+        ("münchen.de", "xn--mnchen-3ya.de"),
+        ("*.MÜNCHEN.de.", "api.xn--mnchen-3ya.de"),
+        ("straße.de", "xn--strae-oqa.de"),
+    ],
+)
+def test_a_name_beyond_ascii_is_listed_as_it_is_read(listed: str, called: str):
+    assert host_pattern(listed) == listed
+    assert URL(f"http://{called}").raw_host == called
+    assert Hosts([listed]).name(called)
+    assert not Hosts([listed]).name("munchen.de")
+
+
+@pytest.mark.parametrize(
     "host", ["2130706433", "127.1", "017700000001", "0177.0.0.1", "127.0.0.1", "::1", "::ffff:7f00:1"]
 )
 def test_every_spelling_of_an_address_that_a_system_takes_is_seen_through(host: str):
@@ -63,7 +84,7 @@ def test_hosts_are_written_without_scheme_port_or_path(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "*.", "https://a.com", "a.com:80", "a.com/x", "a*.com", "a b", "10.0.0", "10.0.0.0/99"]
+    "text", ["", "*.", "https://a.com", "a.com:80", "a.com/x", "a*.com", "a b", "10.0.0", "10.0.0.0/99", "ü" * 64]
 )
 def test_what_is_no_host_says_what_to_write(text: str):
     with pytest.raises(ValueError, match="write api"):

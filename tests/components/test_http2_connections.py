@@ -10,9 +10,13 @@ from contextlib import AsyncExitStack, aclosing
 import pytest
 from h2.errors import ErrorCodes
 from h2.events import WindowUpdated
+from h2.settings import SettingCodes
+from yarl import URL
 
 from deployments.components.http_client import HttpClientInput
-from deployments.upstream.http2 import connection, origins, unpacking
+from deployments.upstream import unpacking
+from deployments.upstream.http1 import Http1
+from deployments.upstream.http2 import connection, origins
 from graphs.component import Stream, Whole
 from graphs.errors import TimedOut, UpstreamFailed
 from tests.components.calls import Client, failure, one
@@ -54,6 +58,60 @@ async def test_a_request_that_was_not_looked_at_is_sent_again(client: Client, tr
 
     async with scripted(trusted, refusing, well) as url:
         assert await one(await client(base_url=url), **EVENTS) == [1]
+
+
+@pytest.mark.parametrize("refusal", ["go away", "no streams", "close"])
+async def test_a_server_that_takes_no_requests_is_asked_only_so_often(
+    client: Client, trusted: Certificates, refusal: str
+):
+    talks: list[Talk] = []
+
+    async def refusing(talk: Talk) -> None:
+        talks.append(talk)
+        match refusal:
+            case "go away":
+                talk.go_away(0)
+            case "no streams":
+                talk.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 0})
+                talk.flush()
+            case _:
+                talk.close()
+
+    async with scripted(trusted, refusing) as url:
+        api = await client(base_url=url)
+        async with asyncio.timeout(5):
+            error = await failure(api.run(HttpClientInput.model_validate(EVENTS)))
+        assert isinstance(error, UpstreamFailed)
+        assert "takes no requests now" in error.message or "closed before an answer" in error.message
+        assert len(talks) <= origins.TRIES
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(talk.left.wait() for talk in talks))
+
+
+async def test_a_call_that_one_connection_refuses_goes_over_the_next(client: Client, trusted: Certificates):
+    async def leaving(talk: Talk) -> None:
+        talk.go_away(0)
+
+    async with scripted(trusted, leaving, leaving, well) as url:
+        assert await one(await client(base_url=url), **EVENTS) == [1]
+
+
+async def test_a_connection_that_nobody_came_for_is_closed(
+    client: Client, trusted: Certificates, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection, "IDLE", 0.01)
+    opened = asyncio.get_running_loop().create_future()
+
+    async def unused(talk: Talk) -> None:
+        opened.set_result(talk)
+
+    async with scripted(trusted, unused) as url:
+        transport = origins.Negotiating(Http1(5), 5, None)
+        connected = asyncio.create_task(transport._dial(URL(url)))
+        async with asyncio.timeout(5):
+            await connected
+            await (await opened).left.wait()
+        await transport.close()
 
 
 async def test_a_stream_that_is_reset_in_the_middle_is_an_error_not_an_end(client: Client, trusted: Certificates):
@@ -288,7 +346,32 @@ async def test_only_so_many_origins_are_remembered(
             assert await one(api, endpoint=f"{url}/events", stream_format="json") == [1]
 
 
+async def test_a_status_that_is_none_is_not_http(client: Client, trusted: Certificates):
+    async def odd(talk: Talk) -> None:
+        request = await talk.request()
+        talk.h2.config.validate_outbound_headers = False
+        talk.h2.send_headers(request.stream_id, [(":status", "abc")], end_stream=True)
+        talk.flush()
+
+    async with scripted(trusted, odd) as url:
+        error = await failure((await client(base_url=url)).run(HttpClientInput(path="/")))
+    assert "the answer is not valid HTTP" in error.message
+
+
 # Packed answers
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+async def test_the_status_wins_over_a_body_that_cannot_be_unpacked(
+    client: Client, trusted: Certificates, encoding: str
+):
+    async def down(talk: Talk) -> None:
+        request = await talk.request()
+        talk.answer(request.stream_id, b"xx", status="503", content_encoding=encoding)
+        await well(talk)
+
+    async with scripted(trusted, down) as url:
+        assert await one(await client(base_url=url, max_retries=1, retry_delay=0), **EVENTS) == [1]
 
 
 @pytest.mark.parametrize("members", [1, 2])

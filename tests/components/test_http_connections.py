@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import os
+import socket
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +17,9 @@ from deployments.components.http_client import HttpClientInput
 from deployments.upstream import exchange
 from deployments.upstream.request import build_request
 from graphs.component import Whole
-from graphs.errors import TimedOut
+from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 from tests.components.calls import Ask, Client, everything, failure, one
-from tests.upstream import Answer, Hang, Reset, Upstream, Wait, events, json_lines
+from tests.upstream import Answer, Hang, Pause, Reset, Upstream, Wait, events, json_lines
 from tests.upstream.answers import NDJSON, SSE, json_answer
 
 CHAT = {"path": "/v1/chat/completions", "body": {"stream": True}, "stream_format": "json"}
@@ -29,6 +33,44 @@ async def test_silence_before_the_answer_times_out(client: Client):
     error = await failure(api.run(HttpClientInput(path="/hang")))
     assert isinstance(error, TimedOut)
     assert "sent no answer for 0.05 s" in error.message
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_an_upstream_that_takes_no_body_times_out_and_is_let_go(client: Client):
+    """Nobody accepts: what the kernel has no room for stays here, and would keep the connection open."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        api = await client(base_url=f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.2)
+        before = open_files()
+        error = await failure(api.run(HttpClientInput(path="/", body=b"x" * 50_000_000)))
+        assert isinstance(error, TimedOut)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert open_files() <= before
+
+
+async def test_a_large_body_arrives_whole_and_with_its_length(ask: Ask, upstream: Upstream):
+    body = os.urandom(3_000_001)
+    await everything(ask(path="/json", body=body))
+    assert upstream.calls[0].body == body
+    assert upstream.calls[0].headers["Content-Length"] == "3000001"
+
+
+async def test_a_continue_that_nobody_says_is_not_waited_for(ask: Ask, upstream: Upstream):
+    async with asyncio.timeout(5):
+        await everything(ask(path="/json", body={"a": 1}, headers={"Expect": "100-continue"}))
+    assert upstream.calls[0].json() == {"a": 1}
+    assert upstream.calls[0].headers["Expect"] == "100-continue"
+
+
+async def test_an_error_that_never_ends_is_told_when_its_time_is_over(client: Client, upstream: Upstream):
+    upstream.queue("/drips", Answer(itertools.cycle([b"x", Pause(0.01)]), "text/plain", 500))
+    async with asyncio.timeout(5):
+        error = await failure((await client(timeout=0.3)).run(HttpClientInput(path="/drips")))
+    assert error.details["upstream"]["status"] == 500
+    assert set(error.details["upstream"]["body"]) == {"x"}
 
 
 async def test_silence_inside_a_stream_times_out_and_is_told_apart(client: Client, upstream: Upstream):
@@ -199,6 +241,21 @@ async def test_connections_are_used_again(ask: Ask, upstream: Upstream):
     assert upstream.connections == 1
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_what_may_be_sent_twice_is_where_a_kept_connection_was_closed(ask: Ask, upstream: Upstream, method: str):
+    await everything(ask(path="/json"))
+    upstream.queue("/flaky", Answer(first=[Reset()]), json_answer("well"))
+    assert await everything(ask(path="/flaky", method=method, body=b"x" * 100_000)) == [Whole("well")]
+    assert upstream.calls[-1].body == b"x" * 100_000
+
+
+async def test_a_post_is_sent_once_though_a_kept_connection_was_closed(ask: Ask, upstream: Upstream):
+    await everything(ask(path="/json"))
+    upstream.queue("/flaky", Answer(first=[Reset()]), json_answer("well"))
+    assert "closed before an answer came" in (await failure(ask(path="/flaky"))).message
+    assert len(upstream.calls) == 2
+
+
 async def test_many_calls_run_side_by_side(ask: Ask, upstream: Upstream):
     start = asyncio.Event()
     upstream.queue("/together", Answer([Wait(start), *json_lines([1])], NDJSON))
@@ -224,6 +281,47 @@ async def test_a_proxy_of_the_environment_is_used(client: Client, upstream: Upst
     assert upstream.calls[0].headers["Host"] == "api.example.test"
     assert await one(api, endpoint=f"{upstream.base_url}/text") == [Whole("Once upon a time")]
     assert upstream.calls[1].headers["Host"] == upstream.authority
+
+
+@pytest.mark.parametrize("listed", ["api.example.test", "api.example.test:80"])
+async def test_no_proxy_holds_for_a_url_with_credentials(client: Client, monkeypatch: pytest.MonkeyPatch, listed: str):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", listed)
+    api = await client(base_url="http://ann:secret@api.example.test")
+    assert (
+        "the name 'api.example.test' can't be resolved" in (await failure(api.run(HttpClientInput(path="/")))).message
+    )
+
+
+async def test_a_proxy_may_be_written_without_a_scheme(
+    client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", upstream.authority)
+    assert await one(await client(base_url="http://api.example.test"), path="/text") == [Whole("Once upon a time")]
+
+
+@pytest.mark.parametrize("proxy", ["http://", "http://[::1", "http://a..b", "socks5://127.0.0.1:1080", "ann:secret@:1"])
+async def test_a_proxy_that_is_none_is_not_the_callers_fault(
+    client: Client, monkeypatch: pytest.MonkeyPatch, proxy: str
+):
+    monkeypatch.setenv("http_proxy", proxy)
+    error = await failure((await client(base_url="http://api.example.test")).run(HttpClientInput(path="/")))
+    assert isinstance(error, UpstreamFailed)
+    assert "write HTTP_PROXY=http://host:port" in error.message
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize("host", ["a..b", ".com", "a" * 64 + ".com"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_host_that_cannot_be_a_name_is_no_url(client: Client, scheme: str, host: str):
+    error = await failure((await client()).run(HttpClientInput(endpoint=f"{scheme}://{host}/")))
+    assert isinstance(error, InvalidInput)
+    assert "expected a valid http(s) URL" in error.message
+
+
+async def test_a_refused_connection_is_told_so(client: Client):
+    api = await client(base_url="http://localhost:1")
+    assert (await failure(api.run(HttpClientInput(path="/")))).message.endswith("can't connect: connection refused")
 
 
 # Redirects
@@ -257,7 +355,11 @@ async def test_a_post_that_is_sent_elsewhere_becomes_a_get(ask: Ask, upstream: U
 
 @pytest.mark.parametrize(
     ("location", "message"),
-    [("/old", "redirected more than 10 times"), ("ftp://127.0.0.1/", "expected http or https")],
+    [
+        ("/old", "redirected more than 10 times"),
+        ("ftp://127.0.0.1/", "expected http or https"),
+        ("http://a..b/", "redirected to something that is not a URL"),
+    ],
 )
 async def test_a_redirect_that_leads_nowhere_is_an_error(ask: Ask, upstream: Upstream, location: str, message: str):
     upstream.queue("/old", Answer(status=302, headers={"Location": location}))

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import tracemalloc
+import zlib
 from collections.abc import Awaitable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import StreamReader
 
 from deployments.upstream.exchange import Exchange, Policy
+from deployments.upstream.http1 import Answered
 from deployments.upstream.request import build_request
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from tests.components.calls import Ask, Client, everything, failure, one
-from tests.upstream import Answer, HalfClose, Hang, Raw, Reset, Step, Upstream, events, json_lines
-from tests.upstream.answers import NDJSON, SSE
+from tests.upstream import Answer, HalfClose, Hang, Raw, Reset, Step, Upstream, Wait, events, json_lines
+from tests.upstream.answers import NDJSON, SSE, json_answer
 from tests.upstream.demand import WORDS
 
 STREAMS = {
@@ -122,6 +129,31 @@ async def test_a_stream_that_breaks_off_is_an_error_that_names_component_and_ups
     assert "in the middle" in error.message
 
 
+async def test_what_came_before_the_connection_broke_is_given_to_a_slow_reader_too(ask: Ask, upstream: Upstream):
+    read = asyncio.Event()
+    upstream.queue("/cut", Answer([*events("1"), Wait(read), *events("2", "3"), Reset()], SSE))
+    chunks = ask(path="/cut", stream_format="json")
+    assert await anext(chunks) == 1
+    read.set()
+    await upstream.calls[0].left.wait()
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert [await anext(chunks), await anext(chunks)] == [2, 3]
+    assert "in the middle" in (await failure(chunks)).message
+
+
+@pytest.mark.parametrize("error", [aiohttp.SocketTimeoutError(), aiohttp.ClientPayloadError(), ConnectionResetError()])
+async def test_what_came_before_a_failure_is_read_first(error: Exception):
+    content = StreamReader(BaseProtocol(asyncio.get_running_loop()), 65536)
+    content.feed_data(b"1")
+    content.feed_data(b"2")
+    content.set_exception(error)
+    response = Answered(SimpleNamespace(content=content, headers={}), None)  # type: ignore[arg-type]
+    assert await response.read() == b"12"
+    with pytest.raises(type(error)):
+        await response.read()
+
+
 @pytest.mark.parametrize("end", [Reset(), HalfClose()])
 @pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
 async def test_a_whole_answer_that_breaks_off_is_an_error(ask: Ask, upstream: Upstream, end: Step, length: str):
@@ -182,6 +214,36 @@ async def test_a_body_said_to_be_packed_that_is_not_is_an_error(ask: Ask, upstre
     assert isinstance(await failure(ask(path="/json")), UpstreamFailed)
 
 
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "gzip"])
+async def test_the_status_wins_over_a_body_that_cannot_be_unpacked(client: Client, upstream: Upstream, encoding: str):
+    upstream.queue("/down", Answer([b"xx"], status=503, headers={"Content-Encoding": encoding}), json_answer("well"))
+    assert await one(await client(max_retries=1, retry_delay=0), path="/down") == [Whole("well")]
+
+
+async def test_an_encoding_that_was_not_asked_for_is_named(ask: Ask, upstream: Upstream):
+    upstream.queue("/json", Answer([b"xx"], headers={"Content-Encoding": "br"}))
+    assert "the encoding 'br', which was not asked for" in (await failure(ask(path="/json"))).message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("deflate", zlib.compress(b'"well"')), ("GZIP", gzip.compress(b'"we') + gzip.compress(b'll"')),
+        ("gzip", gzip.compress(b'"well"') + bytes(8)), ("identity", b'"well"'), ("utf-8", b'"well"'),
+    ],
+)  # fmt: skip
+async def test_a_packed_body_is_unpacked_and_any_other_left_as_it_is(
+    ask: Ask, upstream: Upstream, encoding: str, body: bytes
+):
+    upstream.queue("/json", Answer([body], headers={"Content-Encoding": encoding}))
+    assert await everything(ask(path="/json")) == [Whole("well")]
+
+
+async def test_a_packed_body_that_breaks_off_is_an_error(ask: Ask, upstream: Upstream):
+    upstream.queue("/json", Answer([gzip.compress(b'"well"')[:-4]], headers={"Content-Encoding": "gzip"}))
+    assert "broke off in the middle" in (await failure(ask(path="/json"))).message
+
+
 # Sizes
 
 
@@ -229,7 +291,7 @@ async def test_a_stream_may_be_larger_than_any_whole_answer(ask: Ask, monkeypatc
 
 async def test_a_refusal_without_an_end_is_carried_in_part(ask: Ask, upstream: Upstream):
     upstream.queue("/down", Answer(itertools.repeat(b"x" * 65536), "text/plain", 400))
-    assert (await failure(ask(path="/down"))).message.endswith("answered 400: " + "x" * 200)
+    assert (await failure(ask(path="/down"))).message.endswith("answered 400: " + "x" * 200 + "…")
     await upstream.calls[0].left.wait()
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from deployments.components.http_client import HttpClient, HttpClientInput
+from deployments.upstream import polling
 from deployments.upstream.completion import Completion
 from deployments.upstream.polling import Answer as Told
 from deployments.upstream.polling import until_done
-from graphs.component import Whole
+from graphs.component import Unknown, Whole
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 from graphs.written import Waiting
 from tests.components.calls import Client, failure, one
@@ -137,6 +138,38 @@ async def test_who_leaves_ends_the_asking(client: Client, upstream: Upstream):
     assert len(upstream.calls) == 3
 
 
+async def test_a_question_that_hangs_is_given_up_with_the_job(
+    client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(polling, "LAST_WORD", 0.01)
+    upstream.queue("/jobs", json_answer({}))
+    upstream.queue("/jobs/7", Answer(first=[Hang()]))
+    api = await client(timeout=30)
+    async with asyncio.timeout(10):
+        error = await failure(api.run(HttpClientInput(path="/jobs", completion=Completion(**job(timeout=0.05)))))
+        await upstream.calls[1].left.wait()
+    assert isinstance(error, TimedOut)
+    assert error.message.endswith(
+        "the job was not done within 0.05 s (completion.timeout); no question about it was answered"
+    )
+
+
+async def test_a_pause_that_the_start_asks_for_is_kept(
+    client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    queue(upstream, "done")
+    upstream.queue("/late", json_answer({}, 202, **{"Retry-After": "4"}))
+    waits: list[float | None] = []
+
+    async def told(*_: Any, first_wait: float | None) -> None:
+        waits.append(first_wait)
+
+    monkeypatch.setattr(polling, "until_done", told)
+    for path in ("/jobs", "/late"):
+        await one(await client(), path=path, completion=job())
+    assert waits == [None, 4]
+
+
 # The loop itself, on a clock of its own
 
 
@@ -153,13 +186,13 @@ class Clock:
         self.now += seconds
 
 
-async def ask_until_done(completion: Completion, clock: Clock, *told: Told) -> None:
+async def ask_until_done(completion: Completion, clock: Clock, *told: Told, first_wait: float | None = None) -> None:
     left = list(told)
 
     async def ask() -> Told:
         return left.pop(0) if len(left) > 1 else left[0]
 
-    await until_done(completion, ask, "here", clock, clock.sleep)
+    await until_done(completion, ask, "here", clock, clock.sleep, first_wait)
 
 
 async def test_a_job_that_is_never_done_is_given_up_in_time():
@@ -167,7 +200,25 @@ async def test_a_job_that_is_never_done_is_given_up_in_time():
     completion = Completion(type="polling", path="/", status="status", interval=2, timeout=7)
     with pytest.raises(TimedOut, match=r"here: the job was not done within 7 s .* its state was 'running'"):
         await ask_until_done(completion, clock, Told(200, {"status": "running"}))
-    assert clock.slept == [2, 2, 2]
+    assert clock.slept == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("interval", "first", "told", "slept"),
+    [
+        (5, None, [], [2]),
+        (0.5, 3, [], [2]),
+        (0.5, None, [Told(202, None, 3)], [0.5, 1.5]),
+        (0.5, 1, [Told(202, None, float("inf"))], [1, 1]),
+    ],
+)
+async def test_the_last_question_comes_when_the_time_is_up(
+    interval: float, first: float | None, told: list[Told], slept: list[float]
+):
+    clock = Clock()
+    completion = Completion(type="polling", path="/", interval=interval, timeout=2)
+    await ask_until_done(completion, clock, *told, Told(200, "done"), first_wait=first)
+    assert clock.slept == slept
 
 
 async def test_a_longer_pause_that_the_upstream_asks_for_is_kept():
@@ -203,6 +254,19 @@ def test_polling_needs_to_know_what_to_ask():
 def test_a_state_means_one_thing():
     asked = {"type": "polling", "path": "/a", "success_when": ["Done", "ok"], "fail_when": "done"}
     assert "'done' can't mean both" in mistakes(asked)["completion.fail_when"]
+
+
+def test_a_pause_is_no_longer_than_all_the_time_there_is():
+    late = mistakes({"type": "polling", "path": "/a", "interval": "5s", "timeout": 2})["completion.interval"]
+    assert late.startswith("the first question would come after 5 s, when the timeout of 2 s is over; write a shorter")
+    assert "completion.interval" in mistakes({"type": "polling", "path": "/a", "interval": "1h"})
+    for fits in ({"interval": 5, "timeout": "5s"}, {"timeout": 1}, {"interval": "soon", "timeout": 1}):
+        assert not mistakes({"type": "polling", "path": "/a", **fits})
+    assert not mistakes({"type": "polling", "path": "/a", "interval": Unknown(), "timeout": 1})
+
+
+def test_a_job_is_asked_for_under_the_base_url():
+    assert "stays under base_url" in mistakes({"type": "polling", "path": "/../a"})["completion.path"]
 
 
 def test_a_job_has_no_stream():

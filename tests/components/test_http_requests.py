@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
-from deployments.components.http_client import HttpClientInput
-from graphs.component import Whole
+from deployments.components.http_client import HttpClient, HttpClientInput
+from graphs.component import Stream, Whole
 from graphs.errors import InvalidInput
 from tests.components.calls import Ask, Client, everything, failure, one
 from tests.upstream import Answer, Upstream
@@ -61,6 +63,52 @@ async def test_a_path_cannot_climb_out_of_its_base_url(client: Client, upstream:
     assert isinstance(error, InvalidInput)
     assert error.details["field"] == "path"
     assert upstream.calls == []
+
+
+async def test_nor_can_it_by_what_a_parser_of_urls_drops(client: Client, upstream: Upstream):
+    api = await client(base_url=f"{upstream.base_url}/v1/public")
+    assert isinstance(await failure(api.run(HttpClientInput(path="/.\t./.\n./admin"))), InvalidInput)
+    assert upstream.calls == []
+
+
+@pytest.mark.parametrize("http2", [True, False])
+async def test_a_header_with_a_control_character_is_wrong_input(client: Client, upstream: Upstream, http2: bool):
+    api = await client(http2=http2)
+    error = await failure(api.run(HttpClientInput(path="/echo", headers={"X-Key": "a\x01b"})))
+    assert isinstance(error, InvalidInput)
+    assert error.details["field"] == "headers.X-Key"
+    assert upstream.calls == []
+
+
+async def test_a_hash_is_part_of_a_path_and_the_end_of_an_endpoint(client: Client, upstream: Upstream):
+    await failure((await client()).run(HttpClientInput(path="/languages/C#", params={"q": 1})))
+    await one(await client(base_url=None), endpoint=f"{upstream.base_url}/echo#top", params={"q": 2})
+    assert [(call.path, call.query) for call in upstream.calls] == [
+        ("/languages/C#", {"q": ["1"]}),
+        ("/echo", {"q": ["2"]}),
+    ]
+
+
+async def test_a_stream_is_closed_when_what_stands_beside_it_cannot_be_sent(client: Client):
+    closed: list[bool] = []
+
+    async def batches() -> AsyncIterator[list[str]]:
+        yield ["a"]
+        yield ["b"]
+
+    async def close() -> None:
+        closed.append(True)
+
+    input = HttpClientInput(path="/echo", body=Stream(batches(), close), params={"filter": [{"a": 1}]})
+    assert isinstance(await failure((await client()).run(input)), InvalidInput)
+    assert closed == [True]
+
+
+def test_headers_that_cannot_be_sent_are_found_wherever_they_stand():
+    upstreams = ["https://a.com", {"base_url": "https://b.com", "headers": {"X Key": "1"}}]
+    completion = {"type": "polling", "path": "/", "headers": {"X-Key": "a\x01b"}}
+    found = dict(HttpClient.check({"upstreams": upstreams}, {"path": "/", "completion": completion}))
+    assert found.keys() == {"upstreams.1.headers.X Key", "completion.headers.X-Key"}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -15,7 +15,8 @@ from deployments.upstream.failures import Failed, Failure
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from tests.components.calls import Client, everything, failure, one
-from tests.upstream import Answer, Reset, Upstream, events
+from tests.components.http2_servers import Certificates, Talk, scripted
+from tests.upstream import Answer, Hang, Raw, Reset, Upstream, events
 from tests.upstream.answers import SSE, json_answer
 
 
@@ -52,6 +53,54 @@ async def test_the_next_is_asked_where_a_failure_may_pass(
 async def test_the_next_is_asked_where_the_first_cannot_be_reached(client: Client, other: Upstream):
     api = await client(**places("http://127.0.0.1:1", other))
     assert await one(api, path="/text") == [Whole("Once upon a time")]
+
+
+GARBAGE = Answer(first=[Raw(b"garbage\r\n\r\n"), Hang()])
+
+
+async def test_the_next_is_asked_where_the_first_speaks_no_http(client: Client, upstream: Upstream, other: Upstream):
+    upstream.queue("/text", GARBAGE)
+    assert await one(await client(**places(upstream, other)), path="/text") == [Whole("Once upon a time")]
+
+
+async def test_the_next_is_asked_where_nobody_vouches_for_the_first(
+    client: Client, issued: Certificates, other: Upstream
+):
+    async def never(_: Talk) -> None:
+        raise AssertionError
+
+    async with scripted(issued, never) as url:
+        api = await client(**places(url, other))
+        for _ in range(ejection.IN_A_ROW):
+            assert await one(api, path="/text") == [Whole("Once upon a time")]
+    assert api._places[0].health.ejected
+
+
+async def test_what_is_broken_is_not_asked_again_and_told_at_the_end(
+    client: Client, upstream: Upstream, other: Upstream
+):
+    upstream.queue("/a", GARBAGE)
+    other.queue("/a", json_answer({}, 503))
+    api = await client(**places(upstream, other), max_retries=2, retry_delay=0)
+    error = await failure(api.run(HttpClientInput(path="/a")))
+    assert (len(upstream.calls), len(other.calls)) == (1, 3)
+    assert "answered 503 (before it, POST" in error.message
+    assert f"{upstream.authority}/a: the answer is not valid HTTP)" in error.message
+
+
+async def test_when_all_are_broken_there_is_no_other_round(client: Client, upstream: Upstream, other: Upstream):
+    upstream.queue("/a", GARBAGE)
+    other.queue("/a", GARBAGE)
+    error = await failure((await client(**places(upstream, other), max_retries=5)).run(HttpClientInput(path="/a")))
+    assert error.message.count("is not valid HTTP") == 2
+    assert (len(upstream.calls), len(other.calls)) == (1, 1)
+
+
+async def test_one_alone_that_is_broken_is_asked_once(client: Client, upstream: Upstream):
+    upstream.queue("/a", GARBAGE)
+    error = await failure((await client(max_retries=5)).run(HttpClientInput(path="/a")))
+    assert error.message == f"component 'api': POST {upstream.authority}/a: the answer is not valid HTTP"
+    assert len(upstream.calls) == 1
 
 
 async def test_the_next_is_asked_where_a_stream_breaks_before_its_first_chunk(
@@ -165,7 +214,9 @@ class Clock:
 
 
 FAILURE = Failed(Failure(UpstreamFailed("down"), transient=True))
-REFUSAL = Failed(Failure(UpstreamFailed("no"), transient=False))
+REFUSAL = Failed(Failure(UpstreamFailed("no"), transient=False, answered=True))
+BROKEN = Failed(Failure(UpstreamFailed("not trusted"), transient=False, elsewhere=True))
+NEVER_SENT = Failed(Failure(UpstreamFailed("no URL"), transient=False))
 
 
 def fail(health: Health, times: int = 1, error: BaseException = FAILURE) -> None:
@@ -228,6 +279,19 @@ def test_a_trial_whose_caller_left_leaves_room_for_the_next():
     clock.now += ejection.FIRST_REST
     fail(health, 1, GeneratorExit())
     assert health.ready
+
+
+@pytest.mark.parametrize("error", [FAILURE, BROKEN, NEVER_SENT])
+def test_only_an_answer_with_a_status_brings_it_back(error: Failed):
+    clock = Clock()
+    health = Health(clock)
+    fail(health, 5)
+    clock.now += ejection.FIRST_REST
+    fail(health, 1, error)
+    assert health.ejected
+    clock.now += ejection.FIRST_REST * 2
+    fail(health, 1, REFUSAL)
+    assert not health.ejected
 
 
 def test_each_trial_that_fails_doubles_the_rest_up_to_a_limit():

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL as Sent
 
 from deployments.upstream.fields import check_call
 from deployments.upstream.request import build_request, describe, join_url, merge_headers, web_url
@@ -30,6 +34,9 @@ def build(body: Any = None, params: Any = None, url: str = URL, **headers: Any):
         ("https://a.com", "//evil.com/x", "https://a.com/evil.com/x"),
         ("https://a.com", "@evil.com/x", "https://a.com/@evil.com/x"),
         ("http://a.com:81/v1", "http://evil.com", "http://a.com:81/v1/http://evil.com"),
+        ("https://a.com/v1#old", "/x", "https://a.com/v1/x"),
+        ("https://a.com", "/languages/C#?q=F#", "https://a.com/languages/C%23?q=F%23"),
+        ("https://a.com", "/a\tb\r\nc\x7f?q=\n", "https://a.com/a%09b%0D%0Ac%7F?q=%0A"),
     ],
 )
 def test_a_path_always_stands_under_its_base_url(base: str, path: str, url: str):
@@ -38,7 +45,16 @@ def test_a_path_always_stands_under_its_base_url(base: str, path: str, url: str)
 
 @pytest.mark.parametrize(
     "text",
-    ["api.example.com", "ftp://a.com", "http://", "https://a.com:x", "https://a b.com", "http://a.com\r\n", "//a"],
+    [
+        "api.example.com",
+        "ftp://a.com",
+        "http://",
+        "https://a.com:x",
+        "https://a b.com",
+        "http://a.com\r\n",
+        "//a",
+        "http://a.com/\x01",
+    ],
 )
 def test_a_url_that_is_not_http_says_what_to_write(text: str):
     with pytest.raises(ValueError, match="write https://api"):
@@ -58,12 +74,17 @@ def test_a_null_header_is_left_out_and_takes_away_the_components():
     assert merge_headers({"X-One": "1", "X-Two": None}, {"x-one": None}) == {}
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "a\ud800"])
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "a\ud800", "a\x01b", "\x0ba", "a\x7fb", "a\x1fb"])
 def test_a_header_value_cannot_smuggle_a_line(value: str):
     with pytest.raises(InvalidInput, match=r"header 'X-Key': expected a value on one line") as failed:
         merge_headers({"X-Key": value})
     assert failed.value.details["field"] == "headers.X-Key"
     assert "Evil" not in failed.value.message
+
+
+def test_a_header_value_that_no_version_of_http_would_send_is_found_before_anything_runs():
+    ((field, said),) = check_call({}, {"headers": {"X-Key": "a\x01b", "X-Tab": "a\tb", "X-Name": "한"}})
+    assert (field, "control character" in said) == ("headers.X-Key", True)
 
 
 @pytest.mark.parametrize("name", ["X Key", "", "X:Key", "X\r\nKey", "키"])
@@ -86,6 +107,12 @@ def test_params_keep_lists_and_leave_nulls_out():
 def test_params_are_added_to_a_query_that_is_there():
     assert build(params={"b": 2}, url=f"{URL}?a=1").url == f"{URL}?a=1&b=2"
     assert build(params={"b": None}).url == URL
+
+
+def test_params_come_before_a_fragment_which_is_not_sent():
+    assert build(params={"q": 1}, url=f"{URL}#top").url == f"{URL}?q=1"
+    assert build(params={"q": 1}, url=f"{URL}?a=1#top").url == f"{URL}?a=1&q=1"
+    assert build(url=f"{URL}#top").url == URL
 
 
 def test_a_param_that_is_a_mapping_is_refused_by_name():
@@ -186,16 +213,50 @@ def test_a_body_that_does_not_fit_its_type_is_found_before_anything_runs(kind: s
     assert not list(check_call({}, {"body": body}))
 
 
-@pytest.mark.parametrize("path", ["/../admin", "a/..", "..", "/a/%2e%2E/b", "a\\..\\b", "/a/../b?x=1"])
+CLIMBING = [
+    "/../admin", "a/..", "..", "/a/%2e%2E/b", "a\\..\\b", "/a/../b?x=1", "/..%2fadmin", "/a%5C..%5Cb", "/..;/admin",
+    "/..;x=1/admin", "/.%2e%3b/admin", "/%252e%252e/admin", "/..%252Fadmin", "/..\0/admin", "/..%00",
+    "/.\t./admin", "/\n.\r./admin", "/..\t", "/.%09./admin", "/%2e\t%2e/x", "/x/.\r./.\r./admin",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CLIMBING)
 def test_a_path_that_climbs_out_of_its_base_url_is_refused(path: str):
     with pytest.raises(InvalidInput, match="stays under base_url") as failed:
         join_url("https://a.com/v1", path)
     assert failed.value.details["field"] == "path"
 
 
-@pytest.mark.parametrize("path", ["/a..b", "/...", "/a?up=../b", "/.well-known"])
+@pytest.mark.parametrize("path", CLIMBING)
+def test_a_path_that_climbs_is_found_before_anything_runs(path: str):
+    assert [field for field, _ in check_call({}, {"path": path})] == ["path"]
+    assert not list(check_call({}, {"path": Unknown()}))
+
+
+@pytest.mark.parametrize("path", ["/a..b", "/...", "/a?up=../b", "/.well-known", "/a;b=..x", "/a%20..%20b", "/..a/b.."])
 def test_dots_in_names_are_no_climbing(path: str):
     assert join_url("https://a.com/v1", path) == f"https://a.com/v1{path}"
+
+
+PIECES = ["..", ".", "%2e", "%2E", "/", "%2f", "\\", "%5c", ";", "\t", "\r", "\n", "\0", "#", "?", "%", "25", "a", " "]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=10))
+def test_no_path_leaves_its_base_url_once_it_is_sent(pieces: list[str]):
+    try:
+        url = Sent(join_url("https://a.com/v1/mine", "".join(pieces)))
+    except InvalidInput:
+        return
+    assert url.host == "a.com"
+    assert url.raw_path.startswith("/v1/mine/")
+    # And so it is for a server that decodes first, splits at a backslash, and forgets what follows a semicolon.
+    path = unquote(url.raw_path).replace("\\", "/").translate(dict.fromkeys(map(ord, "\t\r\n")))
+    places = [place.partition(";")[0] for place in path.split("/")]
+    assert ".." not in places
+
+
+def test_a_base_url_may_hold_dots():
+    assert join_url("https://a.com/v1/../v2", "/x") == "https://a.com/v1/../v2/x"
 
 
 def test_half_a_character_anywhere_is_refused():

@@ -14,7 +14,7 @@ from deployments.upstream.uploads import Upload, sendable
 from graphs.component import Note, Stream, Whole
 from graphs.errors import AnabranchError, ComponentFailed, InvalidInput, UpstreamFailed
 from tests.components.calls import Ask, Client, everything, failure, one
-from tests.upstream import Answer, Hang, Upstream
+from tests.upstream import Answer, Hang, Reset, Upstream
 from tests.upstream.answers import json_answer
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -158,6 +158,12 @@ async def test_what_was_begun_is_not_tried_again(client: Client, upstream: Upstr
     api = await client(max_retries=3, retry_delay=0)
     error = await failure(api.run(HttpClientInput(path="/flaky", body=Source(["a"]).stream)))
     assert isinstance(error, UpstreamFailed)
+    assert len(upstream.calls) == 1
+
+
+async def test_what_may_be_sent_twice_is_not_where_it_streams(ask: Ask, upstream: Upstream):
+    upstream.queue("/flaky", Answer(first=[Reset()]), json_answer("well"))
+    await failure(ask(path="/flaky", method="PUT", body=Source(["a"]).stream))
     assert len(upstream.calls) == 1
 
 

@@ -38,7 +38,7 @@ def test_an_input_may_be_any_json() -> None:
         (b"null", "expected a JSON object, got null; write {…}"),
         (b'"{}"', "expected a JSON object, got text; write {…}"),
         (b'{"a": "\xff"}', "the body is not UTF-8 (byte 7 is 0xff); send JSON in UTF-8"),
-        (b'{"input": NaN}', "the body is not JSON: naN is no JSON; write null"),
+        (b'{"input": NaN}', "the body is not JSON: NaN is no JSON; write null"),
         (b'{"input": %b}' % (b"9" * 5000), "the body is not JSON: exceeds the limit"),
         (b"[" * 100_000, "the body is nested deeper than 100 levels; send flatter data"),
         (

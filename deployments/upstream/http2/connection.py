@@ -23,9 +23,11 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 from yarl import URL
 
+from deployments.upstream.failures import NotTaken
 from deployments.upstream.http2.frames import MAX_FRAME, Frames
 from deployments.upstream.http2.stream import GIVE_BACK, Http2Response, Http2Stream
 from deployments.upstream.request import Request
+from deployments.upstream.unpacking import ASKED_FOR
 
 STREAM_WINDOW = 2 * GIVE_BACK
 """What a server may send of one answer before it is read."""
@@ -36,10 +38,6 @@ IDLE = 60.0
 """How long a connection without calls is kept, in seconds."""
 
 _NOT_IN_HTTP2 = frozenset({"host", "keep-alive", "proxy-connection", "te", "upgrade"})
-
-
-class NotTaken(ConnectionError):
-    """The server closes this connection, and says that it has not looked at the request."""
 
 
 class NeedsHttp1(ConnectionError):
@@ -81,6 +79,11 @@ class Http2Connection(asyncio.Protocol):
         """Whether one more request may be sent on it."""
         most = self._h2.remote_settings.max_concurrent_streams
         return not (self.closed or self._leaving) and self._h2.open_outbound_streams < most
+
+    @property
+    def refuses(self) -> bool:
+        """Whether there is no room on it, though nobody uses it: the server leaves, or takes no requests."""
+        return not (self.has_room or self.streams)
 
     async def ready(self) -> None:
         """Return once the server has told its settings: before, the number of streams it takes isn't known."""
@@ -159,6 +162,7 @@ class Http2Connection(asyncio.Protocol):
             self._h2.initiate_connection()
             self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65535)
             self._flush()
+            self._idle = self._loop.call_later(IDLE, self.leave)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -252,7 +256,7 @@ class Http2Connection(asyncio.Protocol):
 def _headers(request: Request) -> list[tuple[str, str]]:
     url = URL(request.url)
     given = {name.lower(): value for name, value in request.headers.items()}
-    headers = {"user-agent": "anabranch", "accept": "*/*", "accept-encoding": "gzip", **given}
+    headers = {"user-agent": "anabranch", "accept": "*/*", "accept-encoding": ASKED_FOR, **given}
     if url.user is not None and "authorization" not in headers:
         credentials = f"{url.user}:{url.password or ''}".encode()
         headers["authorization"] = f"Basic {base64.b64encode(credentials).decode()}"

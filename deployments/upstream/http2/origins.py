@@ -14,15 +14,16 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from deployments.upstream.failures import NotTaken
 from deployments.upstream.http1 import Http1, parsed, tls_context
-from deployments.upstream.http2.connection import Http2Connection, NeedsHttp1, NotTaken
+from deployments.upstream.http2.connection import Http2Connection, NeedsHttp1
 from deployments.upstream.request import Request
 from deployments.upstream.transport import Response
 
 MAX_ORIGINS = 1024
 """How many origins are remembered; URLs may come from requests."""
 TRIES = 3
-"""How often a request that a closing connection didn't take is sent again, on another."""
+"""How often a request that a closing connection didn't take is sent again, on another; how many may refuse one call."""
 
 
 @dataclass(slots=True)
@@ -106,7 +107,26 @@ class Negotiating:
         return origin
 
     async def _connection(self, origin: _Origin, url: URL) -> Http2Connection | None:
-        """Return a connection with room for one call more, or None if the server offers no HTTP/2."""
+        """Return a connection with room for one call more, or None if only HTTP/1.1 will do."""
+        if origin.offers is False:
+            return None
+        free = origin.free()
+        if free is not None:
+            return free
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._new_connection(origin, url)
+        except NotTaken:
+            raise
+        except TimeoutError:
+            raise aiohttp.ConnectionTimeoutError from None
+        except OSError:
+            # HTTP/1.1 will meet the same obstacle, and there aiohttp says what it is.
+            return None
+
+    async def _new_connection(self, origin: _Origin, url: URL) -> Http2Connection | None:
+        """Dial until there is room: others who wait may have taken that of the last connection."""
+        refused = 0
         while origin.offers is not False:
             free = origin.free()
             if free is not None:
@@ -114,14 +134,14 @@ class Negotiating:
             if origin.dialing is None:
                 origin.dialing = asyncio.create_task(self._dialed(origin, url))
                 origin.dialing.add_done_callback(_seen)
-            try:
-                if await asyncio.shield(origin.dialing) is None:
-                    return None
-            except TimeoutError:
-                raise aiohttp.ConnectionTimeoutError from None
-            except OSError:
-                # HTTP/1.1 will meet the same obstacle, and there aiohttp says what it is.
+            dialed = await asyncio.shield(origin.dialing)
+            if dialed is None:
                 return None
+            if dialed.refuses:
+                dialed.leave()
+                refused += 1
+                if refused == TRIES:
+                    raise NotTaken
         return None
 
     async def _dialed(self, origin: _Origin, url: URL) -> Http2Connection | None:

@@ -11,9 +11,10 @@ from h2.exceptions import H2Error
 from multidict import CIMultiDict
 from yarl import URL
 
+from deployments.upstream.failures import Failed, not_http
 from deployments.upstream.http1 import raise_failed_input
-from deployments.upstream.http2.unpacking import Gzip, unpacking
 from deployments.upstream.request import Request
+from deployments.upstream.unpacking import unpacked, unpacker
 from deployments.upstream.uploads import Upload
 from graphs.errors import AnabranchError
 
@@ -166,8 +167,8 @@ class Http2Response:
     def __init__(self, stream: Http2Stream, headers: CIMultiDict[str], request: Request) -> None:
         self._stream = stream
         self._headers = headers
-        self._gzip: Gzip | None = unpacking(headers.get("Content-Encoding"))
-        self.status = int(headers[":status"])
+        self._unpacker = unpacker(headers.get("Content-Encoding", ""))
+        self.status = _status(headers.get(":status", ""))
         self.method = request.method
         self.url = str(URL(request.url).with_user(None))
 
@@ -177,16 +178,16 @@ class Http2Response:
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, unpacked; none at its end."""
-        if self._gzip is None:
+        if self._unpacker is None:
             return await self._stream.read()
-        while not (data := self._gzip.next()):
-            packed = await self._stream.read()
-            if not packed:
-                self._gzip.end()
-                return b""
-            self._gzip.feed(packed)
-        return data
+        return await unpacked(self._unpacker, self._stream.read)
 
     def close(self) -> None:
         """Let go: a body not read to its end is cut, and the connection kept for other calls."""
         self._stream.close()
+
+
+def _status(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) == 3):
+        raise Failed(not_http())
+    return int(text)
