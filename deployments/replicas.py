@@ -10,6 +10,8 @@ from graphs.plan import Options
 HEALTH_CHECK_PERIOD = 5.0
 HEALTH_CHECK_TIMEOUT = 30.0
 GRACEFUL_SHUTDOWN_TIMEOUT = 30.0
+DRAINING_TIME = 10.0
+"""What of it is at least left for calls to end in, before the component is closed."""
 
 ACCELERATOR_SHARE = 0.001
 """What Ray itself asks of a node's accelerator type, so that everyone gets some."""
@@ -32,7 +34,7 @@ def serve_options(options: Options) -> dict[str, Any]:
         "max_queued_requests": max(1, options.max_queued),
         "health_check_period_s": HEALTH_CHECK_PERIOD,
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT,
-        "graceful_shutdown_timeout_s": GRACEFUL_SHUTDOWN_TIMEOUT,
+        "graceful_shutdown_timeout_s": max(GRACEFUL_SHUTDOWN_TIMEOUT, DRAINING_TIME + options.closing_time),
         "graceful_shutdown_wait_loop_s": 0.5,
     }
     if options.spread and options.num_gpus:

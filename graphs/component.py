@@ -137,6 +137,12 @@ class Component(ABC, Generic[C, I]):
         del config
         return False
 
+    @classmethod
+    def closing_time(cls, config: Mapping[str, Any]) -> float:
+        """Return how many seconds `close` may take: a replica that must go is given them, and killed after that."""
+        del config
+        return 0.0
+
     async def setup(self) -> None:
         """Make ready: load, connect, import what is heavy. The replica reports ready when it returns."""
 

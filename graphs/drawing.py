@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 
-from graphs.plan import CallJob, ForEachJob, Job, Plan, WorkflowPlan
+from graphs.plan import CallJob, ForEachJob, Job, Plan, Router, WorkflowPlan
 
 
 def text(plan: Plan) -> str:
@@ -58,8 +58,7 @@ def _does(job: Job) -> str:
 def _mermaid_jobs(workflow: WorkflowPlan, ids: Mapping[str, str]) -> Iterator[str]:
     for id, job in workflow.jobs.items():
         label = _escaped(f"{id}: {_does(job)}" if _does(job) != id else id)
-        router = job.kind in ("if", "switch", "random-router")
-        yield f'{ids[id]}{{"{label}"}}' if router else f'{ids[id]}["{label}"]'
+        yield f'{ids[id]}{{"{label}"}}' if isinstance(job, Router) else f'{ids[id]}["{label}"]'
     for id, job in workflow.jobs.items():
         for need in sorted(job.feeds_from - job.flows):
             yield f"{ids[need]} --> {ids[id]}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from graphs.checker import check
 from graphs.component import Registry
-from graphs.errors import BadRequest, NotFound
+from graphs.errors import BadRequest, DocumentError, NotFound
 from graphs.plan import Plan
-from graphs.source import Source
+from graphs.source import Mistakes, Source
 
 INLINE = "<document>"
 
@@ -50,18 +52,19 @@ def _date(value: object) -> str:
 
 
 def read(path: Path) -> Source:
-    """Read one file; every reason that can't be done is told plainly."""
+    """Read one file; every reason that can't be done is told plainly, with the file in its details."""
+    name = str(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise NotFound(f"there is no document {path}") from None
+        raise NotFound(f"there is no document {path}", file=name) from None
     except IsADirectoryError:
-        raise BadRequest(f"{path} is a folder; write the path of a YAML file in it") from None
+        raise BadRequest(f"{path} is a folder; write the path of a YAML file in it", file=name) from None
     except UnicodeDecodeError as error:
-        raise BadRequest(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        raise BadRequest(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8", file=name) from None
     except OSError as error:
-        raise BadRequest(f"{path} can't be read: {error.strerror}") from None
-    return Source(str(path), _lines(text))
+        raise BadRequest(f"{path} can't be read: {error.strerror}", file=name) from None
+    return Source(name, _lines(text))
 
 
 def _lines(text: str) -> str:
@@ -80,10 +83,26 @@ def _environment(folders: Sequence[Path], environ: Mapping[str, str] | None) -> 
 
 
 def _dotenv(path: Path) -> Mapping[str, str]:
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
-    try:
-        values = dotenv_values(path, interpolate=False)
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return {name: value for name, value in values.items() if value is not None}
+    source = read(path)
+    shown = Source(source.name, "\n".join(map(_without_value, source.lines)))
+    mistakes, known = Mistakes(), dict[str, str]()
+    for statement in parse_stream(StringIO(source.text)):
+        text = statement.original.string
+        if statement.error:
+            line = statement.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+            start = sum(len(each) + 1 for each in shown.lines[: line - 1])
+            hint = "close what is quoted; a comment begins with #"
+            mistakes.add(shown.span(start, start + len(shown.lines[line - 1])), "expected NAME=value", hint)
+        elif statement.key is not None and statement.value is not None:
+            known[statement.key] = statement.value
+    if mistakes:
+        raise DocumentError(mistakes.sorted())
+    return known
+
+
+def _without_value(line: str) -> str:
+    """Return what a message may show of a line that may hold a secret."""
+    name = re.match(r"\s*(export\s+)?\w+\s*=", line)
+    return f"{name[0]}…" if name else "…" if line.strip() else ""

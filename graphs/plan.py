@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from graphs.language import references
 from graphs.language.nodes import Template
 from graphs.stream import Value
 
@@ -61,6 +62,8 @@ class Options:
     runtime_env: Mapping[str, Any] | None = None
     spread: bool = False
     """A replica's GPUs may lie on several nodes: the component starts a worker at each."""
+    closing_time: float = 0.0
+    """How many seconds a component needs to close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,11 @@ class WorkflowPlan:
     """Jobs whose output the workflow's own `output` names as `jobs.ID.output`."""
     output_kind: OutputKind
     inputs: tuple[InputField, ...]
+    wiring: Wiring = field(init=False, repr=False, compare=False)
+    """Made of the rest once, for every run reads it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wiring", _wired(self.jobs, self.output, self.reads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,4 +256,65 @@ class DelayJob(JobBase):
     kind: Literal["delay"] = "delay"
 
 
-Job = CallJob | ForEachJob | IfJob | SwitchJob | RandomJob | DelayJob
+Router = IfJob | SwitchJob | RandomJob
+"""Chooses, and gives no output."""
+
+Job = CallJob | ForEachJob | DelayJob | Router
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a job waits for: where it takes a stream as it flows, where it needs the whole, where only the end counts."""
+
+    flowing: frozenset[str]
+    whole: frozenset[str]
+    ended: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Who reads a job's output."""
+
+    flowing: tuple[str, ...]
+    whole: bool
+    """Some job needs it whole."""
+    ended: bool
+    """Some job waits for its end."""
+    result: bool
+    """The workflow's result may be made of it."""
+
+    @property
+    def only_whole(self) -> bool:
+        """Whether nobody could take it as a stream."""
+        return self.whole and not self.flowing and not self.result
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Who reads whose output, and how."""
+
+    inputs: Mapping[str, Inputs]
+    readers: Mapping[str, Readers]
+    finals: tuple[str, ...]
+    """Jobs whose output is the workflow's `output` if they run and no later one does: the last first."""
+    needs_final: bool
+    """Whether the workflow's result reads `output`."""
+
+
+def _wired(jobs: Mapping[str, Job], output: Template | None, reads: frozenset[str]) -> Wiring:
+    inputs = {id: Inputs(job.flows, job.whole, job.feeds_from - job.flows - job.whole) for id, job in jobs.items()}
+    whole = frozenset[str]().union(*(each.whole for each in inputs.values()))
+    ended = frozenset[str]().union(*(each.ended for each in inputs.values()))
+    flowing: dict[str, list[str]] = {id: [] for id in jobs}
+    for reader, each in inputs.items():
+        for id in each.flowing:
+            flowing[id].append(reader)
+    fed = frozenset[str]().union(*(job.feeds_from for job in jobs.values()))
+    finals = [id for id, job in jobs.items() if id not in fed and not isinstance(job, Router)]
+    result = reads.union(finals)
+    return Wiring(
+        inputs=inputs,
+        readers={id: Readers(tuple(flowing[id]), id in whole, id in ended, id in result) for id in jobs},
+        finals=tuple(reversed(finals)),
+        needs_final=output is None or any(each.name == "output" for each in references(output)),
+    )

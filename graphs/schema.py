@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,13 +10,25 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import PydanticOmit, core_schema
 
 from graphs import spec
-from graphs.component import Component, Registry
+from graphs.component import Component, Registry, truth
 from graphs.plan import InputField, WorkflowPlan
 
 Schema = dict[str, Any]
 
 BINDING: Schema = {"type": "string", "pattern": r"\$\{", "description": "a binding, evaluated for every call"}
 ENVIRONMENT: Schema = {"type": "string", "pattern": r"\$\{", "description": "a value from the environment"}
+
+
+def _in_any_case(words: Iterable[str]) -> Schema:
+    """Return the schema of these words, whichever of their letters are capitals."""
+    spelt = ("".join(f"[{each.upper()}{each.lower()}]" for each in word) for word in words)
+    return {"type": "string", "pattern": f"^({'|'.join(spelt)})$"}
+
+
+INTEGER = r"^\s*[+-]?\d+(_\d+)*(\.0+)?\s*$"
+NUMBER = r"^\s*[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+"""Numbers that stand in quotes."""
+SWITCHES = ("true", "false", "yes", "no", "on", "off", "y", "n", "t", "f")
 
 TYPES: Mapping[str, Schema] = {
     "text": {"type": "string"},
@@ -43,27 +55,53 @@ class Written(GenerateJsonSchema):
         raise PydanticOmit
 
 
+class Accepted(Written):
+    """What the checker takes, which is more: numbers and switches in quotes, words in any case, one item for a list."""
+
+    def int_schema(self, schema: core_schema.IntSchema) -> Any:
+        return {"anyOf": [super().int_schema(schema), {"type": "string", "pattern": INTEGER}]}
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> Any:
+        return {"anyOf": [super().float_schema(schema), {"type": "string", "pattern": NUMBER}]}
+
+    def bool_schema(self, schema: core_schema.BoolSchema) -> Any:
+        return {"anyOf": [super().bool_schema(schema), {"enum": [0, 1, "0", "1"]}, _in_any_case(SWITCHES)]}
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> Any:
+        change: Any = schema["function"]["function"]
+        if change is truth:
+            return {"type": ["boolean", "string", "number", "null"]}
+        given = super().function_before_schema(schema)
+        words = given.get("enum", ())
+        if words and all(isinstance(word, str) and _changed(change, word.lower()) == word for word in words):
+            return {"anyOf": [given, _in_any_case(words)]}
+        if given.get("type") == "array" and _changed(change, "one") == ["one"]:
+            return {"anyOf": [given["items"], given]}
+        return given
+
+
+def _changed(change: Callable[[Any], Any], value: str) -> Any:
+    """Return what the function of a field makes of a value; None where it takes none like this."""
+    try:
+        return change(value)
+    except (TypeError, ValueError):
+        return None
+
+
 def document_schema(registry: Registry) -> Schema:
     """Return the JSON Schema of a document, for the component types there are."""
     definitions: dict[str, Schema] = {}
     controller = _object(spec.Controller, definitions, ENVIRONMENT)
     types = [_component(registry[name], definitions) for name in sorted(registry)]
-    jobs = [_job(name, model, definitions) for name, model in spec.JOBS.items()]
+    jobs = {name: _job(name, model, definitions) for name, model in spec.JOBS.items()}
     definitions["component"] = {
         "type": "object",
         "required": ["type"],
-        "properties": {"type": {"enum": sorted(registry)}},
+        "properties": {"type": _or_binding({"enum": sorted(registry)}, ENVIRONMENT)},
         "allOf": [{"if": _is("type", name), "then": each} for name, each in zip(sorted(registry), types, strict=True)],
     }
-    definitions["job"] = {
-        "type": "object",
-        "properties": {"type": {"enum": list(spec.JOBS)}},
-        "allOf": [
-            {"if": _is("type", name, required=name != "component"), "then": each}
-            for name, each in zip(spec.JOBS, jobs, strict=True)
-        ],
-    }
-    definitions["workflow"] = _workflow(definitions)
+    definitions["job"] = _by_type(jobs)
+    definitions["workflow"] = _workflow(jobs, definitions)
     component, workflow = {"$ref": "#/$defs/component"}, {"$ref": "#/$defs/workflow"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -130,25 +168,31 @@ def _job(name: str, model: type[BaseModel], definitions: dict[str, Schema]) -> S
     schema = _object(model, definitions, BINDING)
     schema["properties"]["type"] = {"const": name}
     if name == "component":
-        schema["properties"]["component"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/component"}]}
+        schema["properties"]["component"] = {"anyOf": [{"type": ["string", "null"]}, {"$ref": "#/$defs/component"}]}
     return schema
 
 
-def _workflow(definitions: dict[str, Schema]) -> Schema:
-    own = _object(spec.Workflow, definitions, BINDING)["properties"]
-    flat = _object(spec.CallJob, definitions, BINDING)["properties"]
-    job = {"$ref": "#/$defs/job"}
+def _by_type(jobs: Mapping[str, Schema]) -> Schema:
+    """Return the schema of what is one of these, as its `type` says."""
     return {
         "type": "object",
-        "additionalProperties": False,
-        "properties": {**flat, **own, "job": job, "jobs": {"type": "array", "items": job}},
+        "properties": {"type": _or_binding({"enum": list(jobs)}, ENVIRONMENT)},
+        "allOf": [{"if": _is("type", name, required=name != "component"), "then": job} for name, job in jobs.items()],
     }
+
+
+def _workflow(jobs: Mapping[str, Schema], definitions: dict[str, Schema]) -> Schema:
+    """Return the schema of a workflow: its own keys, and `job`, `jobs` or the keys of the one job that it is."""
+    own = _object(spec.Workflow, definitions, BINDING)["properties"]
+    job = {"$ref": "#/$defs/job"}
+    own |= {"job": job, "jobs": {"type": "array", "items": job}}
+    return _by_type({name: {**each, "properties": {**each["properties"], **own}} for name, each in jobs.items()})
 
 
 def _object(model: type[BaseModel], definitions: dict[str, Schema], binding: Schema) -> Schema:
     """Return a model's schema, in which every scalar may also be a binding."""
     mode: JsonSchemaMode = "validation"
-    schema = model.model_json_schema(schema_generator=Written, ref_template="#/$defs/{model}", mode=mode)
+    schema = model.model_json_schema(schema_generator=Accepted, ref_template="#/$defs/{model}", mode=mode)
     for name, inner in schema.pop("$defs", {}).items():
         definitions[name] = _bindable(inner, binding)
     schema = _bindable(schema, binding)
@@ -164,6 +208,7 @@ def _bindable(schema: Schema, binding: Schema) -> Schema:
 
 
 def _or_binding(schema: Schema, binding: Schema) -> Schema:
+    schema = _with_parts(schema, binding)
     if schema.get("type") == "string" and not {"enum", "pattern", "const"} & schema.keys():
         return schema
     if not {"type", "anyOf", "$ref", "enum", "const"} & schema.keys():
@@ -171,6 +216,19 @@ def _or_binding(schema: Schema, binding: Schema) -> Schema:
     notes = {key: schema[key] for key in ("title", "description", "default") if key in schema}
     rest = {key: value for key, value in schema.items() if key not in notes}
     return {**notes, "anyOf": [rest, binding]}
+
+
+def _with_parts(schema: Schema, binding: Schema) -> Schema:
+    """Return the schema of a list or of a free mapping whose parts may be bindings, too."""
+    parts = {
+        key: _or_binding(schema[key], binding) for key in ("items", "additionalProperties") if _is_schema(schema, key)
+    }
+    each = {"anyOf": [_with_parts(one, binding) for one in schema["anyOf"]]} if "anyOf" in schema else {}
+    return {**schema, **parts, **each}
+
+
+def _is_schema(schema: Schema, key: str) -> bool:
+    return isinstance(schema.get(key), dict)
 
 
 def _is(key: str, value: str, *, required: bool = True) -> Schema:

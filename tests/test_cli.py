@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from graphs.cli import main
+from graphs.cli import main, ports
+from graphs.cli.failures import causes
+from graphs.cli.ports import free_port, require_free
+from graphs.errors import Unavailable
 
 GOOD = "component: {type: echo, text: '${input.text}'}\n"
 WRONG = "component:\n  type: echo\n  txt: hi\nworkflow:\n  titel: Hi\n"
@@ -64,7 +69,23 @@ class TestCheck:
         assert capsys.readouterr().err == "there is no document none.yaml\n"
         assert main(["check", "--format", "json", "none.yaml"]) == 1
         told = json.loads(capsys.readouterr().out)
-        assert told == {"ok": False, "mistakes": [{"message": "there is no document none.yaml"}]}
+        nowhere = {"line": None, "column": None, "end_column": None, "path": "", "hint": None}
+        message = "there is no document none.yaml"
+        assert told == {"ok": False, "mistakes": [{"file": "none.yaml", "message": message, **nowhere}]}
+
+    def test_a_broken_dotenv_is_a_mistake_with_its_file_and_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path(".env").write_text("A=1\nB='hunter2\n", encoding="utf-8")
+        assert main(["check", "good.yaml"]) == 1
+        assert capsys.readouterr().err.endswith(
+            "/.env:2:1: expected NAME=value\n"
+            "    2 | B=…\n"
+            "        ^^^\n"
+            "   close what is quoted; a comment begins with #\n"
+            "\n1 mistake\n"
+        )
+        assert main(["check", "--format", "json", "good.yaml"]) == 1
+        [told] = json.loads(capsys.readouterr().out)["mistakes"]
+        assert (Path(told["file"]).name, told["line"], told["message"]) == (".env", 2, "expected NAME=value")
 
     def test_several_files_are_merged(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("more.yaml").write_text("workflows: [{id: a}, {id: b}]\n", encoding="utf-8")
@@ -98,6 +119,102 @@ def test_a_wrong_command_line_is_another_status(line: list[str], capsys: pytest.
         main(line)
     assert left.value.code == 2
     assert "usage: anabranch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "eighty", "8080.0", "1" * 5000])
+def test_a_port_that_is_none_is_told_with_what_is_one(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "any.yaml", f"--port={port}"])
+    assert left.value.code == 2
+    assert "argument --port: expected a port from 1 to 65535, or 0 for any that is free, got" in capsys.readouterr().err
+
+
+class TestPorts:
+    def test_a_port_that_is_taken_is_told(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            with pytest.raises(Unavailable, match=f"port {port} on 127.0.0.1 is taken by another program"):
+                require_free("127.0.0.1", port)
+
+    def test_a_free_port_is_free(self) -> None:
+        require_free("127.0.0.1", free_port())
+
+    @pytest.mark.parametrize("host", ["203.0.113.7", "2001:db8::7"])
+    def test_an_address_of_another_machine_is_told(self, host: str) -> None:
+        with pytest.raises(Unavailable, match=rf"^{host} is not an address of this machine; write --host"):
+            require_free(host, 8080)
+
+    def test_a_host_that_no_name_can_be_is_told(self) -> None:
+        with pytest.raises(Unavailable, match=r"^there is no host a\.\.b; write --host"):
+            require_free("a..b", 8080)
+
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            (socket.gaierror(socket.EAI_NONAME, "unknown"), "there is no host server; "),
+            (PermissionError(errno.EACCES, "denied"), "this user may not listen on port 80; "),
+            (OSError(errno.ENETDOWN, "Network is down"), "nobody can listen on port 80 of server: Network is down"),
+        ],
+    )
+    def test_whatever_else_keeps_from_listening_is_said(
+        self, error: OSError, said: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(host: str, port: int) -> int:
+            raise error
+
+        monkeypatch.setattr(ports, "_bound", refused)
+        with pytest.raises(Unavailable, match=f"^{said}"):
+            require_free("server", 80)
+
+
+RAY_SAYS = (
+    "The deployment failed to start 3 times in a row. This may be due to a problem with its constructor or initial "
+    "health check failing. See controller logs for details. Error:\n"
+)
+FRAME = '  File "/ray/replica.py", line 3521, in initialize\n    await self.initialize(\n          ^^^^^^^^^^\n'
+
+
+class TestCauses:
+    """What `anabranch serve` says of Ray's messages; these are Ray's own, with fewer frames."""
+
+    def test_a_component_that_says_itself_why(self) -> None:
+        message = (
+            f"{RAY_SAYS}\x1b[36mray::ServeReplica:anabranch:c.initialize()\x1b[39m (pid=2, repr=<c object>)\n{FRAME}"
+            f"RuntimeError: Traceback (most recent call last):\n{FRAME}    raise Unavailable(\n"
+            "graphs.errors.Unavailable: d.yaml:4:5: component 'c' could not be set up: its server ended with status 3 "
+            f"before it was ready; it said last:\nTraceback (most recent call last):\n{FRAME}ImportError: no numpy"
+        )
+        [told] = causes({"c": message})
+        assert told == (
+            "d.yaml:4:5: component 'c' could not be set up: its server ended with status 3 before it was ready; "
+            "it said last: ImportError: no numpy"
+        )
+
+    def test_a_runtime_environment_that_could_not_be_made(self) -> None:
+        message = (
+            f"{RAY_SAYS}Exception when allocating Replica(id='q', deployment='d', app='anabranch'): "
+            "Failed to set up runtime environment.\nCould not create the actor because its associated runtime env failed "
+            f"to be created.\n[Node 10.0.0.2] Traceback (most recent call last):\n{FRAME}OSError: [Errno 111]\n\n"
+            f"During handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n{FRAME}"
+            "ValueError: working_dir local:///code points to '/code', which must already exist on every node.\n"
+        )
+        [told] = causes({"d": message})
+        assert told == (
+            "the runtime_env of component 'd' could not be set up: ValueError: working_dir local:///code points to "
+            "'/code', which must already exist on every node."
+        )
+
+    def test_what_ray_says_without_a_traceback_is_told_as_it_is(self) -> None:
+        messages = {"a": "", "b": f"{RAY_SAYS}Replica scheduling failed.\n", "Ingress": f"{RAY_SAYS}{'x' * 5000}"}
+        first, second = causes(messages)
+        assert first == "component 'b' could not be started: Replica scheduling failed."
+        assert second.startswith("the ingress could not be started: xxx")
+        assert len(second) < 1000
+
+    def test_a_deployment_that_tells_no_error_is_left_out(self) -> None:
+        assert causes({"a": "", "b": "Updating the deployment."}) == []
 
 
 def test_checking_imports_nothing_heavy(documents: Path) -> None:

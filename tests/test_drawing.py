@@ -77,6 +77,17 @@ def test_a_plan_as_mermaid() -> None:
     )
 
 
+def test_what_a_job_that_is_tried_again_reads_is_drawn_as_waited_for() -> None:
+    plan = compiled(
+        """
+        component: {type: echo, text: "${input.text}"}
+        workflow: {jobs: [{id: a}, {id: b, retry: 3, input: {text: "${jobs.a.output}"}}]}
+        """
+    )
+    assert "b -> component, after a" in drawing.text(plan)
+    assert "w0_0 --> w0_1" in drawing.mermaid(plan)
+
+
 def test_a_title_cant_break_out_of_its_label() -> None:
     plan = compiled("component: {type: echo, text: hi}\nworkflow: {title: 'a \"] #b <c>\n\n  d'}\n")
     assert 'subgraph w0["a #quot;] #35;b #lt;c> d"]' in drawing.mermaid(plan)

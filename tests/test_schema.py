@@ -14,14 +14,17 @@ from jsonschema import Draft202012Validator
 
 from deployments.components import registry
 from graphs.schema import document_schema, input_schema
-from tests.checker.compiling import workflow
+from graphs.source import Mistakes, Source, parse
+from graphs.validation import to_data
+from tests.checker.compiling import compiled, messages, workflow
+from tests.docs.pages import Block, blocks
 
 HERE = Path(__file__).parent
 GOOD = sorted(
     [*HERE.glob("seeds/*/[0-9]*.yaml"), *HERE.glob("documents/*.yaml"), *HERE.parent.glob("configs/**/*.yaml")]
 )
 EVERYTHING: dict[str, Any] = yaml.safe_load((HERE / "documents" / "everything.yaml").read_text(encoding="utf-8"))
-FREE = ("runtime_env", "headers", "body", "params", "env", "input", "output", "text")
+FREE = ("env_vars", "headers", "body", "params", "env", "input", "output", "text")
 """Keys whose values may hold keys of any name."""
 
 
@@ -38,6 +41,80 @@ def test_the_schema_is_a_schema() -> None:
 def test_every_good_document_is_valid(path: Path) -> None:
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert [error.message for error in validator().iter_errors(document)] == []
+
+
+PAGES = [block for block in blocks("yaml") if not block.mark or block.named("over")]
+
+
+@pytest.mark.parametrize("block", PAGES, ids=str)
+def test_every_document_of_the_pages_is_valid(block: Block) -> None:
+    assert [error.message for error in validator().iter_errors(read(block.text))] == []
+
+
+def read(text: str) -> Any:
+    """Return a document as the checker reads it: YAML 1.2."""
+    mistakes = Mistakes()
+    root = parse(Source("document.yaml", text), mistakes)
+    assert root is not None
+    assert not mistakes
+    return to_data(root)
+
+
+CALL = "component: {type: http-client, base_url: http://localhost, path: /, "
+ECHO = "component: {type: echo, text: hi}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CALL + "method: get}",
+        CALL + "method: Patch}",
+        CALL + "max_retries: '3'}",
+        CALL + "timeout: '30'}",
+        CALL + "completion: {type: polling, path: /jobs, success_when: done, fail_when: [failed, '${input.state}']}}",
+        "component: {type: echo, text: hi, streaming: 'no'}",
+        "component: {type: echo, text: hi, streaming: 0}",
+        "component: {type: echo, text: hi, streaming: }",
+        "component: {type: echo, text: hi, repeat: '2'}",
+        "component: {type: echo, text: hi, replicas: '2'}",
+        "component: {type: echo, text: hi, resources: {num_gpus: '1', num_cpus: ' .5'}}",
+        "component: {type: '${env.TYPE | echo}', text: hi}",
+        "component: {type: model, task: chat-completion, model: gpt2, messages: ['${input.first}', {role: user, content: hi}]}",
+        "component: {type: model, task: text-generation, model: gpt2, text: hi, params: {do_sample: 'Off', seed: '1'}}",
+        ECHO + "controller: {port: '8080', compression: 'yes'}",
+        ECHO + "controller: {type: '${env.KIND | http-server}'}",
+        ECHO + "workflow: {type: delay, duration: 1}",
+        ECHO + "workflow: {title: Each, type: for-each, input: [1], do: {input: {text: '${item}'}}}",
+        ECHO + "workflow: {type: '${env.TYPE | delay}', duration: 1}",
+        ECHO + "workflow: {job: {component: }}",
+        ECHO + "workflow: {job: {type: '${env.TYPE | delay}', duration: 1}}",
+        ECHO + "workflow: {job: {type: delay, time: 2030-01-01, timezone: Europe/Berlin}}",
+    ],
+)
+def test_what_the_checker_takes_is_valid(text: str) -> None:
+    compiled(text)
+    assert [error.message for error in validator().iter_errors(read(text))] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CALL + "method: fetch}",
+        CALL + "method: ge}",
+        CALL + "max_retries: '3.5'}",
+        "component: {type: echo, text: hi, replicas: two}",
+        "component: {type: echo, text: hi, resources: {num_gpus: 1GB}}",
+        "component: {type: model, task: text-generation, model: gpt2, text: hi, params: {do_sample: maybe}}",
+        "component: {type: model, task: chat-completion, model: gpt2, messages: [5]}",
+        ECHO + "workflow: {type: delay, durration: 1}",
+        ECHO + "workflow: {type: for-each, input: [1]}",
+        ECHO + "workflow: {duration: 1}",
+        ECHO + "workflow: {type: dealy, duration: 1}",
+    ],
+)
+def test_what_the_checker_refuses_is_not_valid(text: str) -> None:
+    messages(text)
+    assert not validator().is_valid(read(text))
 
 
 def keys(value: Any, *above: str | int) -> Iterator[tuple[str | int, ...]]:
@@ -74,6 +151,7 @@ def test_a_misspelt_key_is_not_valid(path: tuple[str | int, ...]) -> None:
         (("components", 0, "task"), "text-genration"),
         (("components", 0, "replicas"), 0),
         (("components", 1, "actions", 0, "stream_format"), "jsn"),
+        (("components", 0, "runtime_env", "pip"), 5),
         (("components", 1, "timeout"), [1]),
         (("controller", "port"), 99999),
         (("controller", "port"), "eighty"),

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
-from deployments.owned.fields import HttpServerConfig
+from deployments.owned.fields import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig
 from deployments.owned.filling import fill
 from deployments.upstream.completion import Polling, completion_mistakes
 from deployments.upstream.fields import CallInput, check_call, requests_for
@@ -16,12 +16,14 @@ from deployments.upstream.request import Request, join_url
 from graphs.component import Chunk, Component, Setup, Unknown, Whole
 from graphs.errors import AnabranchError, InvalidInput, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Value
+from graphs.units import Duration
 from graphs.written import Later, Waiting
 
 if TYPE_CHECKING:
     from deployments.owned.output import Output
     from deployments.owned.server import Server
-    from deployments.upstream.exchange import Exchange, Fetched
+    from deployments.owned.transport import Call, ServerExchange
+    from deployments.upstream.exchange import Fetched
 
 
 class HttpServerInput(CallInput):
@@ -46,7 +48,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         super().__init__(config, setup)
         self._output: Output | None = None
         self._server: Server | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: ServerExchange | None = None
 
     @classmethod
     def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -58,31 +60,33 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         yield from check_call(config, action)
         yield from completion_mistakes(action, has_base=True)
 
+    @classmethod
+    def closing_time(cls, config: Mapping[str, Any]) -> float:
+        stop_timeout = TypeAdapter(Duration).validate_python(config.get("stop_timeout", STOP_TIMEOUT))
+        return stop_timeout + (0.0 if config.get("clean") is None else CLEAN_LIMIT)
+
     async def setup(self) -> None:
         # aiohttp, which these import, waits for the replica.
         from deployments.owned.output import Output
         from deployments.owned.scripts import prepare
         from deployments.owned.server import Server
-        from deployments.upstream.exchange import Exchange, Policy
+        from deployments.owned.transport import ServerExchange
+        from deployments.upstream.exchange import Policy
 
         self._output = Output(self.id)
         await prepare(self.config, self._output)
         self._server = Server(self.id, self.config, self._output)
         await self._server.start()
         policy = Policy(self.config.timeout, self.config.max_retries, self.config.retry_delay)
-        self._exchange = Exchange(self.id, policy)
+        self._exchange = ServerExchange(self.id, policy, self._server)
 
     async def run(self, input: HttpServerInput) -> AsyncIterator[Chunk]:
-        assert self._server is not None
         assert self._exchange is not None
-        try:
-            url = await self._server.url(self.config.timeout)
-        except Unavailable as error:
-            raise error.at(f"component {self.id!r}") from None
-        request = await self._request(url, input.path, input)
+        call = await self._exchange.call()
+        request = await self._request(call, input.path, input)
         try:
             if input.completion is not None:
-                yield Whole(await self._result_of_job(url, request, input.completion))
+                yield Whole(await self._result_of_job(call, request, input.completion))
                 return
             answer = self._exchange.answer(request, input.stream_format, input.chunk_size)
             async with aclosing(answer) as batches:
@@ -90,7 +94,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
                     for chunk in batch:
                         yield chunk
         except (UpstreamFailed, TimedOut) as error:
-            raise await self._explained(error, url) from None
+            raise await self._explained(error, call) from None
 
     async def close(self) -> None:
         if self._exchange is not None:
@@ -106,32 +110,31 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         assert self._server is not None
         await self._server.check()
 
-    async def _result_of_job(self, url: str, request: Request, written: Polling | Waiting[Polling | None]) -> Value:
+    async def _result_of_job(self, call: Call, request: Request, written: Polling | Waiting[Polling | None]) -> Value:
         from deployments.upstream.polling import result_of_job
         from deployments.upstream.upstreams import Route
 
         assert self._exchange is not None
 
         async def route_of(completion: Polling, _: Fetched) -> Route:
-            return Route(await self._request(url, completion.path, completion.call()))
+            return Route(await self._request(call, completion.path, completion.call()))
 
         return await result_of_job(self._exchange, [Route(request)], written, route_of, self.id)
 
-    async def _request(self, url: str, path: str | None, input: CallInput) -> Request:
+    async def _request(self, call: Call, path: str | None, input: CallInput) -> Request:
         if path is None:
             raise InvalidInput("expected a path to call, got null", field="path")
-        port = int(url.rpartition(":")[2])
-        own = {name: value and fill(value, port) for name, value in self.config.headers.items()}
-        (request,) = await requests_for([(join_url(url, path), own)], input)
-        return request
+        own = {name: value and fill(value, call.up.port) for name, value in self.config.headers.items()}
+        (request,) = await requests_for([(join_url(call.url, path), own)], input)
+        return call.request(request)
 
-    async def _explained(self, error: AnabranchError, url: str) -> AnabranchError:
+    async def _explained(self, error: AnabranchError, call: Call) -> AnabranchError:
         """Return the error of a call that failed; where the server has died, that is what there is to tell."""
         assert self._server is not None
         upstream = error.details.get("upstream")
         if isinstance(upstream, Mapping) and "body" in upstream:
             return error  # it answered, and so it lives
-        trouble = await self._server.gone(url)
+        trouble = await self._server.gone(call.up)
         return error if trouble is None else Unavailable(f"{error.message}: its server {trouble}")
 
 

@@ -10,6 +10,10 @@ from deployments.upstream.fields import CallerConfig, Patience, Written
 from graphs.component import LocalFolder
 from graphs.units import Duration
 
+STOP_TIMEOUT = 10.0
+CLEAN_LIMIT = 10.0
+"""The longest that clean may take: a replica that must go is waited for."""
+
 
 def _command(value: Any) -> Any:
     """Take a command as a list of its words, or as text for the shell, each line of which must succeed."""
@@ -58,4 +62,6 @@ class HttpServerConfig(CallerConfig):
     )
     build: Command | None = Field(default=None, description="Run after install, before every start of a replica.")
     clean: Command | None = Field(default=None, description="Run when the replica has stopped.")
-    stop_timeout: Duration = Field(default=10.0, description="How long it may take to stop before it is killed.")
+    stop_timeout: Duration = Field(
+        default=STOP_TIMEOUT, description="How long it may take to stop before it is killed."
+    )

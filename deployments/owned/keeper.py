@@ -86,10 +86,12 @@ class Keeper:
 
     def _listen(self) -> None:
         """Wait for news: from the owner, of its death, or of a child's."""
-        sources = [self._bell, *([] if self._owner is None else [self._owner])]
-        if self._control.fileno() != -1:
-            sources.append(self._control.fileno())
-        ready, _, _ = select.select(sources, [], [], None if self._patience is None else LOOK)
+        # Not select: the owner may have thousands of files open, and the number of our end of its socket is one of theirs.
+        sources = select.poll()
+        for source in (self._bell, self._owner, self._control.fileno()):
+            if source is not None and source != -1:
+                sources.register(source, select.POLLIN)
+        ready = {source for source, _ in sources.poll(None if self._patience is None else 1000 * LOOK)}
         if self._bell in ready:
             os.read(self._bell, 4096)
         if self._owner in ready:

@@ -11,6 +11,8 @@ logger = logging.getLogger("anabranch.owned")
 
 LONGEST = 4000
 """Characters of a line; what is longer is logged in pieces."""
+MORE = "…"
+"""Stands where a line was cut: at the end of a piece, and before the next. The redactor looks there for parts of secrets."""
 KEPT = 10
 SHOWN = 400
 """How many lines an error shows, and how much of each."""
@@ -30,6 +32,7 @@ class Output:
         self._id = id
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._line = ""
+        self._before = ""
         self._last: deque[str] = deque(maxlen=KEPT)
 
     def begin(self) -> None:
@@ -42,7 +45,7 @@ class Output:
         for line in lines:
             self._log(line)
         while len(self._line) >= LONGEST:
-            self._log(self._line[:LONGEST])
+            self._log(self._line[:LONGEST], MORE)
             self._line = self._line[LONGEST:]
 
     def end(self) -> None:
@@ -54,15 +57,19 @@ class Output:
 
     def quoted(self, what: str) -> str:
         """Return what happened, for an error, with the last lines of the latest process."""
-        lines = [line if len(line) <= SHOWN else f"{line[:SHOWN]}…" for line in self._last]
+        lines = [line if len(line) <= SHOWN else f"{line[:SHOWN]}{MORE}" for line in self._last]
         return "\n".join([f"{what}{QUOTE}last:", *lines]) if lines else f"{what}{QUOTE}nothing"
 
-    def _log(self, line: str) -> None:
+    def _log(self, line: str, after: str = "") -> None:
+        """Log a line, or a piece of one; `after` stands for what of it is still to come."""
         clean = _CONTROLS.sub("", _ESCAPES.sub("", line)).rstrip()
         for start in range(0, len(clean), LONGEST):
-            piece = clean[start : start + LONGEST]
+            more = MORE if start + LONGEST < len(clean) else after
+            piece = f"{self._before}{clean[start : start + LONGEST]}{more}"
+            self._before = more
             self._last.append(piece)
             logger.info("%s | %s", self._id, piece)
+        self._before = after
 
 
 def unquoted(what: str) -> str:

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ SLACK = 5.0
 """Seconds beyond the grace in which a killed group must be gone; only the kernel can take longer."""
 LAST_WORDS = 1.0
 """How long the rest of the output is awaited once its writers have ended."""
+PF_EXITING = 0x4
+"""Linux's mark of a process that is ending: set before its files and sockets are closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class Process:
         """Whether it has."""
         return self._ended.done()
 
+    @property
+    def dying(self) -> bool:
+        """Whether it, or a process that it has started, is ending, or has ended and isn't buried yet, where that can be seen."""
+        return any(map(_dies, _family(self.pid)))
+
     async def stop(self, grace: float) -> None:
         """Ask it to end, and kill what is left of its group after `grace` seconds."""
         if self.ended:
@@ -120,6 +127,23 @@ class Process:
         await asyncio.wait([output], timeout=LAST_WORDS)
         output.cancel()
         return Ending(status)
+
+
+def _family(pid: int) -> Iterator[int]:
+    """Yield a process, and those that came of it and have not left it."""
+    yield pid
+    with suppress(OSError):  # one may end meanwhile
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                yield from _family(int(child))
+
+
+def _dies(pid: int) -> bool:
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return sys.platform == "linux"  # it has died
+    return state in (b"Z", b"X") or bool(int(fields[5]) & PF_EXITING)
 
 
 class _Line:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from deployments.owned.commands import command
-from deployments.owned.fields import HttpServerConfig
+from deployments.owned.fields import CLEAN_LIMIT, HttpServerConfig
 from deployments.owned.output import Output
 from deployments.owned.process import Command, Process
 from graphs.errors import AnabranchError, Unavailable
@@ -24,8 +24,6 @@ logger = logging.getLogger("anabranch.owned")
 
 LIMIT = 3600.0
 """The longest that install or build may take: they download and compile."""
-CLEAN_LIMIT = 10.0
-"""Ray Serve gives a replica 30 s to go, and the server's own end is part of them."""
 LOOK = 0.2
 """Seconds between two looks at a lock that another replica holds."""
 

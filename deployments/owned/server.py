@@ -29,12 +29,16 @@ STEADY = 60.0
 """Who has been up for so many seconds is not one that keeps dying."""
 NEWS = 0.5
 """How long after a lost connection the news of its server's death may take."""
+SURE_NEWS = 5.0
+"""The same where nothing listens any more: then it has died, or is about to end."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Up:
+class Up:
+    """One life of a server."""
+
     process: Process
     port: int
     url: str
@@ -52,7 +56,7 @@ class Server:
         self._doctor = Doctor(config.healthcheck)
         self._tells_port = tells_port(config)
         self._port: int | None = None
-        self._up: _Up | None = None
+        self._up: Up | None = None
         self._trouble = "has not been started"
         self._changed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
@@ -72,23 +76,33 @@ class Server:
             await self._up.process.stop(self._config.stop_timeout)
             self._fall("has been stopped")
 
-    async def url(self, within: float) -> str:
-        """Return where it answers; while it is down, wait for it."""
+    async def up(self, within: float, until: float | None = None) -> Up:
+        """Return it as it runs; while it is down, wait for it, `within` seconds from now or `until` they are over."""
+        end = asyncio.get_running_loop().time() + within if until is None else until
         with suppress(TimeoutError):
-            async with asyncio.timeout(within):
+            async with asyncio.timeout_at(end):
                 while self._up is None:
                     await self._changed.wait()
         if self._up is None:
-            raise Unavailable(f"its server was not back within {within:g} s (timeout: {within:g}): it {self._trouble}")
-        return self._up.url
+            raise Unavailable(
+                f"component {self._id!r}: its server was not back within {within:g} s (timeout: {within:g}): it {self._trouble}"
+            )
+        return self._up
 
-    async def gone(self, url: str) -> str | None:
-        """Return how the server that answered at this URL ended, None if it lives: asked when a connection was lost."""
-        if self._up is not None and self._up.url == url:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(NEWS):
-                    await self._changed.wait()
-        return self._trouble if self._up is None else None
+    async def gone(self, up: Up) -> str | None:
+        """Return how the server of a lost connection ended, None if it lives."""
+        for patience in (NEWS, SURE_NEWS):
+            if self._up is up and (patience == NEWS or is_free(up.port)):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(patience):
+                        await self._changed.wait()
+        return None if self._up is up else self._trouble
+
+    async def cut(self, up: Up) -> bool:
+        """Tell whether its death may have closed a connection: asked where a server that lives closes its own as well."""
+        # Those who are killed show it before their connections are closed, and when they are buried, their port is free.
+        lives = self._up is up and not up.process.dying and not is_free(up.port)
+        return not lives and await self.gone(up) is not None
 
     async def check(self) -> None:
         """Raise Unavailable unless it runs and is well."""
@@ -129,7 +143,7 @@ class Server:
             else:
                 return falls
 
-    def _rise(self, up: _Up) -> None:
+    def _rise(self, up: Up) -> None:
         self._up = up
         self._port = up.port
         self._well_at = up.since
@@ -146,14 +160,14 @@ class Server:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _start(self) -> _Up:
+    async def _start(self) -> Up:
         """Start it, on another port if the chosen one turns out to be taken."""
         for left in reversed(range(COLLISIONS)):
             port = await self._free_port()
             process = await Process.start(command(self._config, self._config.start, port), self._output)
             try:
                 url = await self._ready(process, port)
-                return _Up(process, port, url, asyncio.get_running_loop().time())
+                return Up(process, port, url, asyncio.get_running_loop().time())
             except BaseException as error:
                 collided = process.ended and not is_free(port)
                 await process.stop(self._config.stop_timeout)

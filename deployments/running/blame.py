@@ -8,7 +8,9 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, InvalidInput
+from graphs.language import print_reference
+from graphs.language.nodes import Binding, Reference, Template
 from graphs.plan import CallJob, ForEachJob, Job
 
 T = TypeVar("T")
@@ -94,6 +96,16 @@ def located(error: AnabranchError, workflow: str, job: Job | None = None) -> Ana
         if not error.message.startswith(component):  # a component's own failures say so themselves
             where = f"{where}, {component}"
     return error.at(where, **details)
+
+
+def unfit(template: Template, key: str, said: str) -> InvalidInput:
+    """Return the error of a job's value that its key can't take, under the name by which the caller knows it."""
+    if isinstance(template, Binding) and isinstance(template.expr, Reference):
+        reference = template.expr
+        if reference.name == "input" and reference.path:
+            name = print_reference(reference)
+            return InvalidInput(f"{name}: {said}", field=name.removeprefix("input").removeprefix("."))
+    return InvalidInput(f"{key}: {said}", field=key)
 
 
 def worth_retrying(error: AnabranchError) -> bool:

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TypeVar
 
+from deployments.running.blame import unfit
 from deployments.running.clock import Clock
-from graphs.errors import InvalidInput
-from graphs.language import Scope, kind_of, render
+from graphs.language import Scope, render
+from graphs.language.nodes import Template
 from graphs.plan import DelayJob
 from graphs.stream import Value
-from graphs.units import seconds
+from graphs.times import duration, moment, zone
+
+T = TypeVar("T")
 
 
 async def delay(job: DelayJob, names: Mapping[str, Value], clock: Clock) -> Value:
     """Wait, then return the workflow's input. A time that has passed waits for nothing."""
-    scope = Scope(names)
+    wait = 0.0
     if job.duration is not None:
-        wait = _duration(await render(job.duration, scope))
+        wait = await _read(job.duration, "duration", names, duration)
     elif job.time is not None:
-        wait = (_time(await render(job.time, scope), job.timezone) - clock.now()).total_seconds()
-    else:
-        wait = 0.0
+        time = await _read(job.time, "time", names, moment)
+        wait = (_in_zone(time, job.timezone) - clock.now()).total_seconds()
     if wait > 0:
         await clock.sleep(wait)
     return names["input"]
 
 
-def _duration(value: Value) -> float:
+async def _read(template: Template, key: str, names: Mapping[str, Value], read: Callable[[Value], T]) -> T:
+    value = await render(template, Scope(names))
     try:
-        amount = seconds(value)
+        return read(value)
     except ValueError as error:
-        raise InvalidInput(str(error), field="duration") from error
-    if isinstance(amount, int | float) and amount >= 0:
-        return float(amount)
-    raise InvalidInput(f"expected a duration, got {_shown(value)}; write 5s, 500ms, 2m or seconds", field="duration")
+        raise unfit(template, key, str(error)) from error
 
 
-def _time(value: Value, timezone: str | None) -> datetime:
-    try:
-        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        message = f"expected a time, got {_shown(value)}; write it as 2030-01-31T09:00:00"
-        raise InvalidInput(message, field="time") from error
-    if time.tzinfo is not None:
-        return time
-    return time.replace(tzinfo=UTC if timezone is None else ZoneInfo(timezone))
-
-
-def _shown(value: Value) -> str:
-    return repr(value) if isinstance(value, str | int | float) else kind_of(value)
+def _in_zone(time: datetime, timezone: str | None) -> datetime:
+    return time if time.tzinfo is not None else time.replace(tzinfo=zone(timezone))

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from deployments.running.blame import foreseen, siblings
+from deployments.running.blame import foreseen, siblings, unfit
 from deployments.running.calls import Names, Site, call, mapped
 from deployments.running.items import End, Items
 from deployments.running.leaves import Opened, joined
-from graphs.errors import AnabranchError, InvalidInput
+from graphs.errors import AnabranchError
 from graphs.language import Scope, kind_of, render, truth
 from graphs.plan import ForEachJob
 from graphs.stream import Batch, Stream, Value
@@ -43,8 +43,7 @@ def _items(job: ForEachJob, value: Value) -> AsyncGenerator[Value, None]:
     if isinstance(value, Stream):
         return value.__aiter__()
     if not isinstance(value, list | tuple):
-        message = f"job '{job.id}' expected a list of items, got {kind_of(value)}; write [first, second]"
-        raise InvalidInput(message, field="items")
+        raise unfit(job.items, "input", f"expected a list of items, got {kind_of(value)}; write [first, second]")
 
     async def listed() -> AsyncGenerator[Value, None]:
         for item in value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,6 +13,7 @@ from deployments.http.errors import ErrorAnswer
 from deployments.redaction import Redactor
 from graphs.plan import InputField, OutputKind, WorkflowPlan
 from graphs.schema import input_schema
+from graphs.stream import Value
 
 
 class WorkflowSummary(BaseModel):
@@ -86,29 +88,47 @@ def summary(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSummary:
     """Return what a workflow is."""
     return WorkflowSummary(
         workflow_id=workflow.id,
-        title=workflow.title,
-        description=workflow.description,
+        title=_told(workflow.title, gateway.redactor),
+        description=_told(workflow.description, gateway.redactor),
         default=workflow.id == gateway.plan.default_workflow or len(gateway.workflows()) == 1,
     )
 
 
 def schema(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSchema:
     """Return what a workflow takes and gives; what it has from the environment stays hidden."""
+    public = replace(workflow, inputs=tuple(_public(field, gateway.redactor) for field in workflow.inputs))
     return WorkflowSchema(
         **summary(workflow, gateway).model_dump(),
-        input=[_field(field, gateway.redactor) for field in workflow.inputs],
-        input_schema=gateway.redactor.value(input_schema(workflow)),
+        input=[_field(field) for field in public.inputs],
+        input_schema=input_schema(public),
         output=_output(workflow.output_kind),
     )
 
 
-def _field(field: InputField, redactor: Redactor) -> InputSchema:
+def _public(field: InputField, redactor: Redactor) -> InputField:
+    """Return the field without secrets: a default or an option that holds one is left out, for `***` is neither."""
+    options = tuple(option for option in field.options if _is_public(option, redactor))
+    subtype = ",".join(options) or None if field.type == "select" else _told(field.subtype, redactor)
+    default = field.default if _is_public(field.default, redactor) else None
+    description = _told(field.description, redactor)
+    return replace(field, subtype=subtype, default=default, options=options, description=description)
+
+
+def _is_public(value: Value, redactor: Redactor) -> bool:
+    return redactor.value(value) == value
+
+
+def _told(text: str | None, redactor: Redactor) -> str | None:
+    return None if text is None else redactor.text(text)
+
+
+def _field(field: InputField) -> InputSchema:
     return InputSchema(
         name=field.name,
         type=field.type,
         subtype=field.subtype,
         format=field.format,
-        default=redactor.value(field.default),
+        default=field.default,
         required=field.required,
         options=list(field.options),
         description=field.description,

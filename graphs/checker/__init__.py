@@ -13,6 +13,7 @@ from graphs.checker.jobs import Surroundings, id_of
 from graphs.checker.layout import Layout, WorkflowLayout
 from graphs.checker.nesting import tell_recursion, tell_unknown_workflows
 from graphs.checker.routes import node_at, node_text
+from graphs.checker.runtime_env import runtime_env
 from graphs.checker.workflows import CheckedWorkflow, check_workflow
 from graphs.component import Registry
 from graphs.errors import DocumentError
@@ -200,6 +201,7 @@ class _Checker:
         node = self.document.controller
         valid = validate(spec.Controller, node, self.mistakes, "the controller") if node else spec.Controller()
         tell_bindings(node.get("runtime_env") if node else None, self.mistakes)
+        environment = runtime_env(valid.runtime_env, node, self.mistakes) if valid and node else None
         valid = valid or spec.Controller()
         webui = valid.webui
         return Controller(
@@ -210,7 +212,7 @@ class _Checker:
             compression=valid.compression,
             max_request_size=valid.max_request_size,
             webui=Webui(webui.driver, webui.host, webui.port) if webui else None,
-            options=options(valid),
+            options=options(valid, environment),
         )
 
 

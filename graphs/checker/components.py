@@ -13,6 +13,7 @@ from graphs.checker.bindings import Visible
 from graphs.checker.ids import identify
 from graphs.checker.layout import ActionLayout, ComponentLayout
 from graphs.checker.paths import folders
+from graphs.checker.runtime_env import runtime_env
 from graphs.component import Component, TakesStream
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
@@ -67,6 +68,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     tell_bindings(layout.keys.get("runtime_env"), mistakes)
     config = _check_config(layout, mistakes)
     ids = identify([(each.keys, each.keys.span) for each in layout.actions], "action", "action", (), mistakes)
+    environment = runtime_env(common.runtime_env, layout.keys, mistakes) if common else None
     actions = {
         name: _check_action(each, layout.cls, name, mistakes) for name, each in zip(ids, layout.actions, strict=True)
     }
@@ -83,13 +85,13 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
         config=config,
         actions=actions,
         default_action=default,
-        options=replace(options(common), spread=layout.cls.spreads(config)) if common else Options(),
+        options=_options(options(common, environment), layout.cls, config) if common else Options(),
         where=str(layout.node.span),
     )
     return CheckedComponent(plan, layout.cls, layout, well)
 
 
-def options(deployment: spec.Deployment) -> Options:
+def options(deployment: spec.Deployment, environment: MappingType[str, Any] | None) -> Options:
     """Return what Ray Serve is asked for."""
     resources = deployment.resources or spec.Resources()
     scaling = deployment.autoscaling
@@ -108,9 +110,14 @@ def options(deployment: spec.Deployment) -> Options:
         accelerator_type=resources.accelerator_type,
         replicas=deployment.replicas,
         autoscaling=scaling.model_dump(exclude_none=True) if scaling else None,
-        runtime_env=deployment.runtime_env,
+        runtime_env=environment,
         **limits,
     )
+
+
+def _options(written: Options, cls: type[Component[Any, Any]], config: MappingType[str, Any]) -> Options:
+    """Return what is written, with what the type itself has to say."""
+    return replace(written, spread=cls.spreads(config), closing_time=cls.closing_time(config))
 
 
 def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> MappingType[str, Any]:

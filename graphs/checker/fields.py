@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
+from graphs import spec
 from graphs.checker.bindings import fields_of
 from graphs.checker.jobs import Draft
-from graphs.language import bindings
+from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Reference, Template
-from graphs.plan import InputField, WorkflowCall
+from graphs.plan import ComponentCall, InputField, WorkflowCall
 from graphs.stream import Value
 
 
@@ -28,13 +30,15 @@ Inputs = Callable[[str], tuple[InputField, ...]]
 def infer(drafts: Mapping[str, Draft], output: Template | None, inputs: Inputs) -> tuple[InputField, ...]:
     """Return the fields in the order the document reads them."""
     seen: dict[str, _Seen] = {}
+    inputs = cache(inputs)
     for draft in drafts.values():
+        given = "do" if isinstance(draft.spec, spec.ForEachJob) else "input"
         for key in draft.node.entries:
-            if key not in ("component", "do") and (template := draft.template(key)) is not None:
+            if draft.call is not None and key == given:
+                _collect_given(draft.call.input, _read_there(draft, inputs), seen)
+            elif key not in ("component", "do") and (template := draft.template(key)) is not None:
                 _collect(template, seen)
-        if draft.call is not None:
-            _collect(draft.call.input, seen)
-            _follow(draft, seen, inputs)
+        _follow(draft, seen, inputs)
         if (template := draft.template("do", "output")) is not None:
             _collect(template, seen)
     if output is not None:
@@ -42,14 +46,29 @@ def infer(drafts: Mapping[str, Draft], output: Template | None, inputs: Inputs) 
     return tuple(_finished(each) for each in seen.values())
 
 
-def _collect(template: Template, seen: dict[str, _Seen], names: Mapping[str, str] | None = None) -> None:
-    """Note every `input.NAME` below a template; with `names`, NAME is first translated (and unknown ones left out)."""
+def _collect_given(given: Template, read: frozenset[str], seen: dict[str, _Seen]) -> None:
+    """Note what a call's input reads; whether one that is only handed on is required, is said where it is `read`."""
+    fields = fields_of(given)
+    if fields is None:
+        _collect(given, seen)
+        return
+    for name, template in fields.items():
+        _collect(template, seen, decides=name not in read or _name_handed_on(template) is None)
+
+
+def _collect(
+    template: Template, seen: dict[str, _Seen], names: Mapping[str, str] | None = None, *, decides: bool = True
+) -> None:
+    """Note every `input.NAME` below a template; with `names`, NAME is first translated (and unknown ones left out).
+
+    With `decides`, a field that is read without a default is required.
+    """
     for binding in bindings(template):
         for each, plain in _bindings(binding):
             for reference in _references(each.expr):
                 if reference.name != "input" or not reference.path or not isinstance(reference.path[0], str):
                     continue
-                name = reference.path[0]
+                name = written = reference.path[0]
                 if names is not None:
                     if name not in names:
                         continue
@@ -57,8 +76,8 @@ def _collect(template: Template, seen: dict[str, _Seen], names: Mapping[str, str
                 entry = seen.setdefault(name, _Seen(InputField(name, required=False)))
                 whole = isinstance(each.expr, Reference) and len(reference.path) == 1
                 if whole:
-                    entry.known = _learn(entry.known, each, plain)
-                entry.options += [text for text in _compared(each.expr, name) if text not in entry.options]
+                    entry.known = _learn(entry.known, each, required=decides and plain and each.default is None)
+                entry.options += [text for text in _compared(each.expr, written) if text not in entry.options]
 
 
 def _bindings(binding: Binding) -> Iterator[tuple[Binding, bool]]:
@@ -70,10 +89,10 @@ def _bindings(binding: Binding) -> Iterator[tuple[Binding, bool]]:
         inner = inner.default
 
 
-def _learn(known: InputField, binding: Binding, plain: bool) -> InputField:
+def _learn(known: InputField, binding: Binding, required: bool) -> InputField:
     """Add what one binding says: its type, its default, its description."""
     cast = binding.cast or binding.final_cast
-    default = binding.default.value if isinstance(binding.default, Literal_) else None
+    default = binding.default.value if isinstance(binding.default, Literal_) and _is_public(binding.default) else None
     type = cast.name if cast is not None else _type_of(default)
     notes = {each.name: each.text for each in binding.annotations}
     learned = known
@@ -88,7 +107,7 @@ def _learn(known: InputField, binding: Binding, plain: bool) -> InputField:
     return replace(
         learned,
         default=learned.default if learned.default is not None else default,
-        required=learned.required or (plain and binding.default is None),
+        required=learned.required or required,
         description=learned.description or notes.get("description"),
     )
 
@@ -107,9 +126,37 @@ def _type_of(default: Value) -> str:
             return "any"
 
 
+def _is_public(literal: Literal_) -> bool:
+    """Whether a value stands in the document itself, and didn't come from the environment."""
+    return literal.shown is None
+
+
+def _read_there(draft: Draft, inputs: Inputs) -> frozenset[str]:
+    """Return the names in a call's input that what is called reads one by one."""
+    if isinstance(draft.call, WorkflowCall):
+        inner = _handed_on(draft.call.action_input)
+        names = (_translated(field.name, inner) for field in inputs(draft.call.workflow))
+        return frozenset(name for name in names if name is not None)
+    read = [each for template in _called(draft) for each in references(template) if each.name == "input"]
+    return (
+        frozenset(str(each.path[0]) for each in read if each.path) if all(each.path for each in read) else frozenset()
+    )
+
+
+def _called(draft: Draft) -> Iterator[Template]:
+    """Yield the templates of the action that a job calls."""
+    action = draft.called.action(draft.call.action) if isinstance(draft.call, ComponentCall) and draft.called else None
+    if action is not None:
+        yield action.input
+        if action.output is not None:
+            yield action.output
+
+
 def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
     """Go on into what is called: what a job hands on as it is, the bindings there describe."""
-    names = _handed_on(draft.call.input) if draft.call is not None else {}
+    if draft.call is None:
+        return
+    names = _handed_on(draft.call.input)
     if isinstance(draft.call, WorkflowCall):
         inner = _handed_on(draft.call.action_input)
         for field in inputs(draft.call.workflow):
@@ -117,25 +164,24 @@ def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
             if name is not None:
                 entry = seen.setdefault(name, _Seen(InputField(name, required=False)))
                 entry.known = _merged(entry.known, field)
-    elif draft.call is not None and draft.called is not None:
-        action = draft.called.action(draft.call.action)
-        if action is not None:
-            _collect(action.input, seen, names)
+    for template in _called(draft):
+        _collect(template, seen, names)
 
 
 def _handed_on(given: Template) -> Mapping[str, str] | None:
     """Return the fields that are handed on as they are, by their new names; None when all are, under their own."""
     if isinstance(given, Binding) and isinstance(given.expr, Reference) and given.expr.name == "input":
         return None if not given.expr.path else {}
-    return {
-        inner: str(template.expr.path[0])
-        for inner, template in (fields_of(given) or {}).items()
-        if isinstance(template, Binding)
-        and isinstance(template.expr, Reference)
-        and template.expr.name == "input"
-        and len(template.expr.path) == 1
-        and template.default is None
-    }
+    names = {inner: _name_handed_on(template) for inner, template in (fields_of(given) or {}).items()}
+    return {inner: name for inner, name in names.items() if name is not None}
+
+
+def _name_handed_on(template: Template) -> str | None:
+    """Return the NAME of a template that is `input.NAME`, without a default."""
+    if not isinstance(template, Binding) or not isinstance(template.expr, Reference) or template.default is not None:
+        return None
+    handed_on = template.expr.name == "input" and len(template.expr.path) == 1
+    return str(template.expr.path[0]) if handed_on else None
 
 
 def _translated(name: str | None, names: Mapping[str, str] | None) -> str | None:
@@ -160,7 +206,7 @@ def _finished(seen: _Seen) -> InputField:
     learned = seen.known
     if seen.options and not learned.options and learned.type in ("any", "text"):
         learned = replace(learned, type="text", options=tuple(seen.options))
-    return replace(learned, required=False) if learned.default is not None else learned
+    return replace(learned, default=None) if learned.required else learned
 
 
 def _references(expr: Expr) -> Iterator[Reference]:
@@ -204,5 +250,6 @@ def _compared_in(comparison: Comparison, name: str) -> Iterator[str]:
             and one.path == (name,)
             and isinstance(other, Literal_)
             and isinstance(other.value, str)
+            and _is_public(other)
         ):
             yield other.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ from graphs.plan import Call, ComponentCall, WorkflowCall
 from graphs.source import Mapping as MappingNode
 from graphs.source import Mistakes, Node, Span
 from graphs.suggest import closest
-from graphs.validation import describe, nearest_key, unknown_key, validate
+from graphs.times import duration, moment, zone
+from graphs.validation import describe, nearest_key, to_data, unknown_key, validate, without_secrets
 
 JOB_NAMES = frozenset({"input", "jobs", "run", "session"})
 
@@ -79,6 +80,7 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
     draft.reads = dict(_reads(node))
     for name in valid.depends_on:
         _known_job(name, node_at(node, "depends_on"), draft, around, mistakes, "depends on")
+    _tell_misfits(node, valid, mistakes)
     found = routes(node, valid)
     draft.routes = [each for each in found if _known_job(each.to, each.span, draft, around, mistakes, "leads to")]
     match valid:
@@ -101,11 +103,22 @@ def _validated(node: MappingNode, model: type[spec.JobBase], what: str, mistakes
         hint = "write `output` on the jobs it leads to"
         mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
         node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
+    if not issubclass(model, spec.GivingJob):
+        _tell_stand_in(node, what, mistakes)
     if "type" not in node.entries and _tell_typeless(node, what, mistakes):
         return None
     known = () if model is spec.CallJob else ("type",)
     place = f"{what} ({node_text(node, 'type') or 'component'})"
     return validate(model, node, mistakes, place, known=known, salvage=True)
+
+
+def _tell_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
+    """Tell an output that is to stand in for a router's, which has none."""
+    on_error = node.get("on_error")
+    if on_error is not None and on_error.kind == "mapping" and on_error.entries.keys() == {"output"}:
+        entry = on_error.entries["output"]
+        message = f"{what} only chooses, and no output can stand in for its choice"
+        mistakes.add(entry.key_span, message, "write `on_error: {to: job-id}`", entry.node.path)
 
 
 def _tell_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
@@ -136,6 +149,42 @@ def _tell_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
         elif condition.kind == "scalar" and isinstance(condition.value, str) and condition.value not in SWITCHES:
             message, hint = "this condition is plain text, which is always true", "write it as a binding: ${…}"
             mistakes.add(condition.span, message, hint, condition.path)
+
+
+def _tell_misfits(node: MappingNode, valid: spec.JobBase, mistakes: Mistakes) -> None:
+    """Tell values that are written out and no run could use."""
+    match valid:
+        case spec.DelayJob():
+            for key, read in DELAYS.items():
+                if key in valid.model_fields_set:
+                    _tell_unreadable(node.entries[key].node, read, mistakes)
+        case spec.ForEachJob():
+            _tell_no_list(node.entries["input"].node, mistakes)
+        case _:
+            pass
+
+
+DELAYS: Mapping[str, Callable[[Any], object]] = {"duration": duration, "time": moment, "timezone": zone}
+"""How a delay's values are read."""
+
+
+def _tell_unreadable(node: Node, read: Callable[[Any], object], mistakes: Mistakes) -> None:
+    value = to_data(node)
+    try:
+        if node.kind != "bound" and value is not None:
+            read(value)
+    except ValueError as error:
+        said, _, hint = without_secrets(str(error), node).rpartition("; ")
+        mistakes.add(node.span, said, hint, node.path)
+
+
+def _tell_no_list(node: Node, mistakes: Mistakes) -> None:
+    if node.kind == "bound" and isinstance(node.template, Text):
+        hint = "make the binding the whole of it, as in `input: ${input.items}`"
+        mistakes.add(node.span, "expected a list of items, got text with a binding in it", hint, node.path)
+    elif node.kind in ("scalar", "mapping"):
+        hint = "write `[…]`, or one `- …` line for each"
+        mistakes.add(node.span, f"expected a list of items, got {describe(node)}", hint, node.path)
 
 
 SWITCHES = ("", "true", "false", "yes", "no", "on", "off", "0", "1")

@@ -42,7 +42,9 @@ def wire(drafts: Mapping[str, Draft], mistakes: Mistakes) -> dict[str, Wires]:
 
 def _wires(draft: Draft, routed_by: set[str], drafts: Mapping[str, Draft]) -> Wires:
     feeds = {name for name in (*draft.reads, *draft.spec.depends_on) if name in drafts and name != draft.id}
-    flows = {name for name in draft.reads if name in feeds and _flows(draft, name)}
+    # What one attempt has read of a stream is gone for the next: a job that is tried again takes nothing as it flows.
+    once = draft.spec.retry.max_attempts == 1
+    flows = {name for name in draft.reads if once and name in feeds and _flows(draft, name)}
     whole = {name for name in draft.reads if name in feeds} - flows
     return Wires(
         needs=frozenset(feeds | routed_by),

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs import spec
-from graphs.checker import bindings, fields
+from graphs.checker import bindings, fields, outputs
 from graphs.checker.bindings import Visible, fields_of
 from graphs.checker.given import check_given
 from graphs.checker.jobs import Draft, Surroundings, check_job
 from graphs.checker.layout import WorkflowLayout, name_of
 from graphs.checker.routes import listed, node_at
 from graphs.checker.wiring import Wires, wire
-from graphs.language import chunked_names, is_stream_reference, references
-from graphs.language.nodes import Binding, Template
+from graphs.language import chunked_names, references
+from graphs.language.nodes import Binding, Template, Text
 from graphs.plan import (
     CallJob,
     Case,
@@ -64,7 +64,7 @@ class CheckedWorkflow:
             jobs={id: _plan(draft, self.wires[id]) for id, draft in self.drafts.items()},
             output=self.output,
             reads=_read_jobs(self.output),
-            output_kind=_output_kind(self.output),
+            output_kind=_output_kind(self.output, self.drafts),
             inputs=self.inputs(workflows),
         )
 
@@ -94,7 +94,7 @@ def _read_jobs(template: Template | None) -> frozenset[str]:
     return frozenset(str(each.path[0]) for each in found if each.name == "jobs" and each.path)
 
 
-def _output_kind(template: Template | None) -> OutputKind:
+def _output_kind(template: Template | None, drafts: Mapping[str, Draft]) -> OutputKind:
     if template is None:
         return OutputKind()
     if isinstance(template, Binding):
@@ -103,11 +103,12 @@ def _output_kind(template: Template | None) -> OutputKind:
             return OutputKind()
         format: Any = cast.format if cast.format in ("sse-text", "sse-json") else None
         return OutputKind(cast.name, format)
-    names = tuple(
-        key
-        for key, item in (fields_of(template) or {}).items()
-        if isinstance(item, Binding) and (is_stream_reference(item) or chunked_names(item))
-    )
+    if isinstance(template, Text):
+        return OutputKind("text")
+    if chunked_names(template):  # one stream, each of whose chunks has this shape
+        return OutputKind("json", "sse-json")
+    streams = outputs.Streams(drafts)
+    names = tuple(key for key, item in (fields_of(template) or {}).items() if streams.in_output(item))
     return OutputKind("json", "sse-json" if names else None, names)
 
 
@@ -152,9 +153,7 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
     valid = draft.spec
     condition = None if isinstance(valid, spec.IfJob) else draft.template("condition")
     node = draft.node.get("condition")
-    text = (
-        None if condition is None or node is None else str(node.scalar.value if node.kind == "bound" else _scalar(node))
-    )
+    text = None if condition is None or node is None else _written(node)
     on_error = None
     if valid.on_error is not None:
         to = valid.on_error.to
@@ -176,8 +175,15 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
     }
 
 
-def _scalar(node: Node) -> Any:
-    return node.value if node.kind == "scalar" else ""
+def _written(node: Node) -> str:
+    """Return a condition as the document writes it: never a value from the environment."""
+    match node.kind:
+        case "bound":
+            return str(node.scalar.value)
+        case "scalar":
+            return str(node.value) if node.shown is None else node.shown
+        case _:
+            return ""
 
 
 def _if_cases(draft: Draft, valid: spec.IfJob) -> list[Case]:

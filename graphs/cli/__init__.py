@@ -60,10 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve a document on Ray Serve, with its fast flags set")
     _documents(serve)
     serve.add_argument("--host", help="address to listen on (default: the document's, else 127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on (default: the document's, else 8080)")
+    port = "port to listen on (default: the document's, else 8080; 0: any that is free)"
+    serve.add_argument("--port", type=_port, help=port)
     serve.add_argument("--name", default="anabranch", help="name of the Serve application (default: anabranch)")
     serve.set_defaults(command=_serve)
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, or 0 for any that is free, got {text!r}")
+    return int(text)
 
 
 def _documents(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +100,7 @@ def _check(args: argparse.Namespace) -> int:
 def _tell(error: AnabranchError, *, as_json: bool) -> None:
     diagnostics = error.diagnostics if isinstance(error, DocumentError) else None
     if as_json:
-        mistakes = _as_json(diagnostics) if diagnostics is not None else [{"message": error.message}]
+        mistakes = _as_json(diagnostics) if diagnostics is not None else [_of_a_file(error)]
         print(json.dumps({"ok": False, "mistakes": mistakes}, ensure_ascii=False, indent=2))
         return
     print(error.message, file=sys.stderr)
@@ -119,6 +126,12 @@ def _as_json(diagnostics: Sequence[Diagnostic]) -> list[dict[str, object]]:
         }
         for each in diagnostics
     ]
+
+
+def _of_a_file(error: AnabranchError) -> dict[str, object]:
+    """Return a mistake that has no place: that of a file that can't be read."""
+    nowhere = dict.fromkeys(("line", "column", "end_column"))
+    return {"file": error.details.get("file"), **nowhere, "path": "", "message": error.message, "hint": None}
 
 
 def _plan(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from graphs.errors import Unavailable
@@ -13,6 +14,8 @@ OWN_PORTS = {
 }
 """Ports that Ray's HAProxy takes for itself, by the variables that move them: taken by another, it would not start."""
 
+ANOTHER_HOST = "write --host (or controller.host) with an address of this machine, or 0.0.0.0 for all it has"
+
 
 def require_free(host: str, port: int) -> None:
     """Refuse a port that somebody else listens on."""
@@ -23,24 +26,34 @@ def require_free(host: str, port: int) -> None:
 def moved_ports(environ: dict[str, str]) -> dict[str, str]:
     """Return the variables that move HAProxy's own ports away from those that are taken."""
     asked = {name: port for name, port in OWN_PORTS.items() if name not in environ}
-    return {name: str(_free_port()) for name, port in asked.items() if not is_free("", port)}
+    return {name: str(free_port()) for name, port in asked.items() if not is_free("", port)}
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            attempt.bind((host, port))
-        except PermissionError:
-            raise Unavailable(f"this user may not listen on port {port}; write --port with one above 1023") from None
-        except OSError:
+    """Whether nobody listens there; refuses a host or a port that nobody could listen on from here."""
+    try:
+        _bound(host, port)
+    except PermissionError:
+        raise Unavailable(f"this user may not listen on port {port}; write --port with one above 1023") from None
+    except (socket.gaierror, ValueError):
+        raise Unavailable(f"there is no host {host}; {ANOTHER_HOST}") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             return False
-        return True
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise Unavailable(f"{host} is not an address of this machine; {ANOTHER_HOST}") from None
+        raise Unavailable(f"nobody can listen on port {port} of {host}: {error.strerror}") from None
+    return True
 
 
-def _free_port() -> int:
-    with socket.socket() as attempt:
-        attempt.bind(("127.0.0.1", 0))
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    return _bound("127.0.0.1", 0)
+
+
+def _bound(host: str, port: int) -> int:
+    """Listen there for a moment; return the port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        attempt.bind((host, port))
         return int(attempt.getsockname()[1])

@@ -8,7 +8,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from graphs.cli.ports import moved_ports, require_free
+from graphs.cli.failures import causes
+from graphs.cli.ports import free_port, moved_ports, require_free
 from graphs.errors import Unavailable
 from graphs.plan import Plan
 
@@ -31,7 +32,7 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     types = registry()
     plan = load(documents, types)  # before Ray starts: a mistake is told at once
     host = host or plan.controller.host or HOST
-    port = port or plan.controller.port or PORT
+    port = (plan.controller.port or PORT) if port is None else port
 
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
@@ -50,11 +51,12 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
         ):  # only now: Ray has put its own in, and a shell's jobs ignore SIGINT
             signal.signal(number, signal.default_int_handler)
         application = compose(plan, types)
+        port = port or free_port()  # now that Ray's own processes have taken theirs
         ray_serve.start(http_options={"host": host, "port": port})
         try:
             ray_serve.run(application, name=name, route_prefix="/")
-        except RuntimeError as error:  # what Ray raises for a deployment that failed; its message says why
-            raise Unavailable(str(error)) from None
+        except RuntimeError as error:  # what Ray raises for deployments that failed; it names them and no more
+            raise Unavailable("\n".join([str(error), *_causes(plan, name)])) from None
         print(_welcome(plan, documents, host, port), file=sys.stderr, flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -66,8 +68,19 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     return 0
 
 
+def _causes(plan: Plan, name: str) -> list[str]:
+    from ray import serve as ray_serve
+
+    from deployments.redaction import Redactor
+
+    application = ray_serve.status().applications.get(name)
+    deployments = application.deployments if application else {}
+    told = causes({id: each.message for id, each in deployments.items() if each.status != "HEALTHY"})
+    return [Redactor(plan.secrets).text(line) for line in told]
+
+
 def _welcome(plan: Plan, documents: Sequence[str], host: str, port: int) -> str:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  (only read here)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  (only read here)
     return "\n".join(
         [
             f"Serving {', '.join(documents)} on http://{shown}:{port}",

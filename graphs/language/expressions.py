@@ -94,6 +94,9 @@ def _operand(cursor: Cursor) -> Expr:
             return _parenthesised(cursor)
         case "name" if token.text == "not":
             raise cursor.unexpected("a reference or a literal", "write parentheses around it: (not a)")
+        case "symbol" if token.text == "[":
+            hint = "a list can't be written out; write input.name == 'a' or input.name == 'b'"
+            raise LanguageError("expected a reference or a literal, got '['", token.at, hint)
         case _:
             raise cursor.unexpected("a reference or a literal", 'write input.name, "text", 5, true or null')
 

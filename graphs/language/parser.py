@@ -240,6 +240,10 @@ def _annotations(cursor: Cursor) -> tuple[Annotation, ...]:
     annotations: list[Annotation] = []
     while cursor.peek().text == "@(":
         annotations.append(_annotation(cursor))
+    token = cursor.peek()
+    if annotations and token.text in ("|", "as"):
+        hint = "annotations come last: write @(…) after the type and the default"
+        raise LanguageError(f"expected '}}', got '{token.text}'", token.at, hint)
     return tuple(annotations)
 
 

@@ -33,6 +33,7 @@ from graphs.spec.jobs import (
     SwitchCase,
     SwitchJob,
 )
+from graphs.spec.runtime_env import RuntimeEnv
 from graphs.spec.values import ID_PATTERN
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Resources",
     "Retry",
     "Route",
+    "RuntimeEnv",
     "SwitchCase",
     "SwitchJob",
     "Webui",

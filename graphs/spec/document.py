@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from graphs.spec.values import AboveZero, Amount, Count, Id, Port, Positive, SpecModel, Template, listed
+from graphs.spec.runtime_env import RuntimeEnv
+from graphs.spec.values import AboveZero, Amount, Count, Id, Origin, Port, Positive, SpecModel, Switch, Template, listed
 from graphs.units import Duration, Size
 
 
@@ -41,10 +42,18 @@ class Autoscaling(SpecModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> Autoscaling:
-        if self.min > self.max:
-            raise ValueError(f"autoscaling min {self.min} is above max {self.max}; write min: {self.max} or less")
-        if self.initial is not None and not self.min <= self.initial <= self.max:
-            raise ValueError(f"autoscaling initial {self.initial} is not between min {self.min} and max {self.max}")
+        for name, value in (("min", self.min), ("initial", self.initial)):
+            if value is None or value <= self.max:
+                continue
+            if "max" not in self.model_fields_set:
+                raise ValueError(
+                    f"autoscaling {name} {value} needs a max, which is 1 by itself; write max: {value} or more"
+                )
+            raise ValueError(f"autoscaling {name} {value} is above max {self.max}; write {name}: {self.max} or less")
+        if self.initial is not None and self.initial < self.min:
+            raise ValueError(
+                f"autoscaling initial {self.initial} is below min {self.min}; write initial: {self.min} or more"
+            )
         return self
 
 
@@ -56,7 +65,7 @@ class Deployment(SpecModel):
     autoscaling: Autoscaling | None = None
     max_concurrent_count: Positive | None = Field(default=None, description="ongoing requests per replica")
     max_queued: Count | None = Field(default=None, description="waiting requests; beyond it 503 with Retry-After")
-    runtime_env: dict[str, Any] | None = None
+    runtime_env: RuntimeEnv | None = None
 
     @model_validator(mode="after")
     def _one_way_to_scale(self) -> Deployment:
@@ -71,6 +80,13 @@ class Webui(SpecModel):
     port: Port | None = None
 
 
+INGRESS_LIMIT = 4096
+
+
+def _or_the_default(count: int | None) -> int:
+    return INGRESS_LIMIT if count is None else count
+
+
 class Controller(Deployment):
     """How the document is served."""
 
@@ -78,16 +94,18 @@ class Controller(Deployment):
     name: str | None = None
     host: str | None = None
     port: Port | None = None
-    origins: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = Field(
+    origins: Annotated[list[Origin], BeforeValidator(listed, json_schema_input_type=str | list[str])] = Field(
         default=[], description="browsers' origins, or '*'"
     )
     compression: bool = False
     max_request_size: Size = 32 * 1024 * 1024
     webui: Webui | None = None
-    max_concurrent_count: int | None = Field(
-        default=4096, ge=1, description="ongoing requests per replica, streams too"
+    max_concurrent_count: Annotated[Positive | None, AfterValidator(_or_the_default)] = Field(
+        default=INGRESS_LIMIT, description="ongoing requests per replica, streams too"
     )
-    max_queued: int | None = Field(default=4096, ge=0, description="waiting requests; beyond it 503 with Retry-After")
+    max_queued: Annotated[Count | None, AfterValidator(_or_the_default)] = Field(
+        default=INGRESS_LIMIT, description="waiting requests; beyond it 503 with Retry-After"
+    )
 
 
 class Component(Deployment):
@@ -97,14 +115,14 @@ class Component(Deployment):
     type: str
     title: str | None = None
     description: str | None = None
-    default: bool = False
+    default: Switch = False
 
 
 class Action(SpecModel):
     """The keys of every action; the component's type adds its own."""
 
     id: Id | None = None
-    default: bool = False
+    default: Switch = False
     output: Template = None
 
 
@@ -112,7 +130,7 @@ class Workflow(SpecModel):
     id: Id | None = None
     title: str | None = None
     description: str | None = None
-    default: bool = False
+    default: Switch = False
     output: Template = None
 
 

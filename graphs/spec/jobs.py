@@ -13,10 +13,16 @@ from graphs.units import Duration
 class Retry(SpecModel):
     """How often a failed job is tried, and the pauses between."""
 
-    max_attempts: Attempts = 1
+    max_attempts: Attempts
     delay: Duration = 0.0
     backoff: Factor = 1.0
     max_delay: Duration = 60.0
+
+    @model_validator(mode="after")
+    def _paused(self) -> Retry:
+        if self.backoff > 1 and "delay" not in self.model_fields_set:
+            raise ValueError("backoff lengthens the delay, and there is none; write `delay: 1s` beside it")
+        return self
 
 
 class OnError(SpecModel):
@@ -46,7 +52,7 @@ class JobBase(SpecModel):
     )
     condition: Template = None
     retry: Annotated[Retry, BeforeValidator(_attempts, json_schema_input_type=int | Retry)] = Field(
-        default_factory=Retry
+        default_factory=lambda: Retry(max_attempts=1)
     )
     on_error: OnError | None = None
 
@@ -165,7 +171,16 @@ class DelayJob(GivingJob):
     @model_validator(mode="after")
     def _one_of(self) -> DelayJob:
         if (self.duration is None) == (self.time is None):
-            raise ValueError("a delay takes exactly one of duration and time; write `duration: 5s`")
+            example = "time: 2030-01-31T09:00:00" if self.mode == "specific-time" else "duration: 5s"
+            raise ValueError(f"a delay takes exactly one of duration and time; write `{example}`")
+        given, mode = ("duration", "time-interval") if self.time is None else ("time", "specific-time")
+        if self.mode not in (None, mode):
+            other = "time" if given == "duration" else "duration"
+            raise ValueError(
+                f"mode {self.mode} needs a {other}, and this delay has a {given}; write `mode: {mode}`, or leave it out"
+            )
+        if self.timezone is not None and given == "duration":
+            raise ValueError("timezone belongs to a time, and this delay has a duration; remove it")
         return self
 
 

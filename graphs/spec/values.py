@@ -1,10 +1,11 @@
-"""Values as people write them in a document -> numbers within bounds, lists, factors; what they can't be is told plainly."""
+"""Values as people write them in a document -> numbers within bounds, lists, factors, origins; what they can't be is told plainly."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 Id = Annotated[str, Field(pattern=ID_PATTERN, max_length=128)]
@@ -21,6 +22,17 @@ def no_boolean(value: Any) -> Any:
         raise ValueError(f"expected a number, got {str(value).lower()}")  # pydantic would take true for 1
     return value
 
+
+def as_text(value: Any) -> Any:
+    """Return what YAML took for a number or a boolean as the text it is meant to be."""
+    if isinstance(value, dict | list):
+        raise ValueError("expected text, a number or a boolean here; put it in quotes")
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+AsText = Annotated[str, BeforeValidator(as_text, json_schema_input_type=str | float | bool)]
+Switch = Annotated[bool, Field(strict=True)]
+"""A boolean that the checker reads from the tree itself, where `yes` is text."""
 
 # Bounds stand inside the validator: only there does the JSON Schema see them.
 Count = Annotated[int, Field(ge=0), BeforeValidator(no_boolean)]
@@ -48,3 +60,30 @@ BACKOFFS = {"fixed": 1.0, "exponential": 2.0}
 Factor = Annotated[
     float, BeforeValidator(factor, json_schema_input_type=float | Literal["fixed", "exponential"]), Field(ge=1)
 ]
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+USUAL_PORT = re.compile(r"(?<=^http://)(.*):80$|(?<=^https://)(.*):443$")
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it; what none of them can send would let no page in, without a word."""
+    if text in ("*", "null"):
+        return text
+    origin = text.strip().lower().removesuffix("/")
+    if ORIGIN.fullmatch(origin):
+        return USUAL_PORT.sub(r"\1\2", origin)
+    raise ValueError(f"expected the origin of a page, got {text!r}; {_rather(text)}")
+
+
+def _rather(text: str) -> str:
+    """Return what to write instead of what is no origin, without a piece of it: it may be secret."""
+    if "," in text or " " in text.strip():
+        return "write a list: [https://app.example.com, https://www.example.com]"
+    if "*" in text:
+        return "write each origin out, or '*' alone for all pages"
+    if "://" not in text:
+        return "write it with its scheme: https://app.example.com"
+    return "write scheme://host[:port] alone, as browsers send it: https://app.example.com"
+
+
+Origin = Annotated[str, AfterValidator(_origin)]

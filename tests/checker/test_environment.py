@@ -116,6 +116,35 @@ def test_a_dotenv_that_is_not_text_is_told(tmp_path: Path) -> None:
         load([document], types(), {})
 
 
+@pytest.mark.parametrize(
+    ("dotenv", "places", "lines"),
+    [
+        ("A=1\n\nTOKEN 'hunter2\nB=2\n", ["3:1"], ["…"]),
+        ("TOKEN='hunter2\nB=2\n", ["1:1"], ["TOKEN=…"]),
+        ('export KEY = "hunter2" hunter2\n=hunter2\n', ["1:1", "2:1"], ["export KEY =…", "…"]),
+    ],
+)
+def test_a_dotenv_that_is_broken_is_told_line_by_line_without_its_values(
+    dotenv: str, places: list[str], lines: list[str], tmp_path: Path
+) -> None:
+    document, env = written(tmp_path, doc_yaml=PORT, _env=dotenv)
+    with pytest.raises(DocumentError) as caught:
+        load([document], types(), {})
+    found = caught.value.diagnostics
+    assert [str(each.span) for each in found] == [f"{env}:{place}" for place in places]
+    assert [each.message for each in found] == ["expected NAME=value"] * len(places)
+    assert [each.span.text for each in found] == lines
+    assert "hunter2" not in caught.value.message
+
+
+def test_a_dotenv_may_hold_what_other_readers_of_it_take(tmp_path: Path) -> None:
+    dotenv = "\ufeff# comment\nexport A='a\nb'  # comment\nB\nC = c d # e\r\n\nD=\"x\\ny\"\nC=last\n"
+    document = "component: {type: echo, text: ['${env.A}', '${env.B | none}', '${env.C}', '${env.D}']}\n"
+    path, _ = written(tmp_path, doc_yaml=document, _env=dotenv)
+    plan = load([path], types(), {})
+    assert plan.components["component"].actions["action"].input.value == {"text": ["a\nb", "none", "last", "x\ny"]}  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("text", ["1e3", "0o17", "yes", "null", "5", "a: b", "2030-01-01", "한글 👋", "a\nb", "\\${x}"])
 def test_an_inline_document_keeps_its_texts(text: str) -> None:
     plan = load_inline({"component": {"type": "echo", "text": text}}, types(), {})
@@ -129,3 +158,10 @@ def test_an_inline_document_may_be_yaml() -> None:
 def test_an_inline_document_of_other_things_is_told() -> None:
     with pytest.raises(BadRequest, match="can't be written as YAML"):
         load_inline({"component": {"type": "echo", "text": object()}}, types(), {})
+
+
+@pytest.mark.parametrize("written", ["${env.PIN}", "${env.PIN | 7}"])
+def test_a_condition_is_told_as_it_is_written_and_not_with_its_value(written: str) -> None:
+    document = f"component: {{type: echo, text: hi}}\nworkflow: {{condition: '{written}'}}\n"
+    [workflow] = compiled(document, env={"PIN": "12345678"}).workflows.values()
+    assert [job.condition_text for job in workflow.jobs.values()] == [written]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graphs.plan import InputField, OutputKind
-from tests.checker.compiling import workflow
+from tests.checker.compiling import compiled, workflow
 
 
 def inputs(binding: str) -> tuple[InputField, ...]:
@@ -43,6 +43,59 @@ def test_what_is_learnt_in_several_places_comes_together() -> None:
     assert field == InputField("a", "integer", description="How many")
 
 
+@pytest.mark.parametrize("secret", ["s3cr3t-admin-token", "abc", "42x"])
+def test_what_came_from_the_environment_is_no_option(secret: str) -> None:
+    plan = workflow(
+        "component: {type: echo, text: hi}\n"
+        "workflow: {condition: \"${input.token == env.TOKEN or input.token == 'guest' or env.TOKEN == input.token}\"}\n",
+        env={"TOKEN": secret},
+    )
+    assert plan.inputs == (InputField("token", "text", required=False, options=("guest",)),)
+
+
+def test_what_came_from_the_environment_is_no_default() -> None:
+    plan = workflow("component: {type: echo, text: '${input.text | ${env.GREETING}}'}\n", env={"GREETING": "abc"})
+    assert plan.inputs == (InputField("text", required=False),)
+
+
+@pytest.mark.parametrize("order", ["${input.a} ${input.a | 5}", "${input.a | 5} ${input.a}"])
+def test_a_field_that_is_read_once_without_a_default_is_required(order: str) -> None:
+    assert inputs(f"'{order}'") == (InputField("a", "integer"),)
+
+
+def test_jobs_that_read_a_field_with_and_without_a_default_require_it() -> None:
+    plan = workflow(
+        "component: {type: echo, text: '${input.text}'}\n"
+        "workflow: {jobs: [{id: x, input: {text: '${input.a}'}}, {id: y, input: {text: '${input.a | 5}'}}]}\n"
+    )
+    assert plan.inputs == (InputField("a", "integer"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "field"),
+    [
+        ("${input.text | hi}", "${input.a}", InputField("a", "text", default="hi", required=False)),
+        ("${input.text}", "${input.a}", InputField("a")),
+        ("${input.text | hi}", "say ${input.a}", InputField("a")),
+        ("${input.text | hi} ${input}", "${input.a}", InputField("a", "text")),
+        ("hi", "${input.a}", InputField("a")),
+        (
+            "${input.text == 'x' or input.text == 'y'}",
+            "${input.a}",
+            InputField("a", "text", None, None, None, False, ("x", "y")),
+        ),
+    ],
+)
+def test_what_a_job_only_hands_on_is_required_where_it_is_read(text: str, given: str, field: InputField) -> None:
+    plan = workflow(f'component: {{type: echo, text: "{text}"}}\nworkflow: {{job: {{input: {{text: "{given}"}}}}}}\n')
+    assert plan.inputs == (field,)
+
+
+def test_the_output_of_an_action_is_read_too() -> None:
+    plan = workflow("component: {type: echo, text: hi, output: '${input.title | none} ${result}'}\n")
+    assert plan.inputs == (InputField("title", "text", default="none", required=False),)
+
+
 def test_fields_come_in_the_order_they_are_read() -> None:
     assert [field.name for field in inputs("'${input.b} ${input.a} ${input.b}'")] == ["b", "a"]
 
@@ -76,8 +129,6 @@ def test_conditions_routers_and_outputs_are_read_too() -> None:
 
 
 def test_a_nested_workflow_describes_what_is_handed_to_it() -> None:
-    from tests.checker.compiling import compiled
-
     plan = compiled(
         """
         components:
@@ -98,12 +149,56 @@ def test_a_nested_workflow_describes_what_is_handed_to_it() -> None:
         ("${output as text;sse-text}", OutputKind("text", "sse-text")),
         ("${output as text;sse-json}", OutputKind("text", "sse-json")),
         ("${output as json}", OutputKind("json")),
+        ("'x ${output}'", OutputKind("text")),
         ("{a: '${output}', b: '${jobs.job.output}', c: 'x ${output}'}", OutputKind("json", "sse-json", ("a", "b"))),
         ("{a: text}", OutputKind("json")),
+        ("{word: '${output[]}'}", OutputKind("json", "sse-json")),
+        ("{word: '${output[]}', all: '${jobs.job.output}'}", OutputKind("json", "sse-json")),
+        ("{a: '${session.id}', b: '${run.id}', c: '${input.c}'}", OutputKind("json")),
+        ("{a: '${output as text}', b: '${output as integer}'}", OutputKind("json", "sse-json", ("a",))),
+        ("{a: '${output[0]}', b: '${jobs.job.output.title}'}", OutputKind("json")),
+        ("{a: '${input.a | ${output}}', b: '${output.b | ${input.b}}'}", OutputKind("json", "sse-json", ("a",))),
     ],
 )
 def test_the_output_says_how_it_is_written(output: str, kind: OutputKind) -> None:
     assert workflow(f"component: {{type: echo, text: hi}}\nworkflow:\n  output: {output}\n").output_kind == kind
+
+
+@pytest.mark.parametrize(
+    ("job", "streams"),
+    [
+        ("{}", {"whole"}),
+        ("{output: '${output[]}'}", {"whole"}),
+        ("{output: '${output as json}'}", set()),
+        ("{output: {x: '${output}', y: 1}}", {"inner"}),
+        ("{output: {x: '${output[]}', y: 1}}", {"whole"}),
+        ("{component: fixed}", set()),
+        ("{component: mapped}", set()),
+        ("{component: chunks}", {"whole"}),
+        ("{component: fixed, output: '${jobs.other.output}'}", {"whole"}),
+        ("{type: delay, duration: 1}", set()),
+        ("{type: for-each, input: [1], do: {}}", set()),
+        ("{type: for-each, input: [1], do: {}, streaming: true}", {"whole"}),
+        ("{component: nested}", {"whole"}),
+    ],
+)
+def test_only_what_may_come_in_chunks_is_among_the_streams(job: str, streams: set[str]) -> None:
+    plan = compiled(
+        f"""
+        components:
+          - {{id: say, type: echo, text: hi, default: true}}
+          - {{id: fixed, type: echo, text: hi, output: "${{result.text}}"}}
+          - {{id: mapped, type: echo, text: hi, output: {{x: "${{result}}"}}}}
+          - {{id: chunks, type: echo, text: hi, output: {{x: "${{result[]}}"}}}}
+          - {{id: nested, type: workflow, workflow: two}}
+        workflows:
+          - id: one
+            jobs: [{{id: other}}, {{id: job, {job[1:]}]
+            output: {{whole: "${{jobs.job.output}}", inner: "${{jobs.job.output.x}}"}}
+          - id: two
+        """
+    ).workflows["one"]
+    assert set(plan.output_kind.names) == streams
 
 
 def test_an_output_names_the_jobs_it_reads() -> None:

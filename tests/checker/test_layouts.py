@@ -184,14 +184,14 @@ def test_the_default_action_is_the_marked_one() -> None:
 # --- several files -----------------------------------------------------------------------------------------------------
 
 BASE = """
-    controller: {port: 8080, origins: [a]}
+    controller: {port: 8080, origins: [https://a.example]}
     component: {id: chat, type: echo, text: hi}
 """
 
 
 def test_files_merge_mappings_deeply_and_replace_the_rest() -> None:
-    plan = compiled(BASE, "controller: {origins: [b], webui: {port: 8081}}\ncomponent: {text: ho}\n")
-    assert (plan.controller.port, plan.controller.origins) == (8080, ("b",))
+    plan = compiled(BASE, "controller: {origins: [https://b.example], webui: {port: 8081}}\ncomponent: {text: ho}\n")
+    assert (plan.controller.port, plan.controller.origins) == (8080, ("https://b.example",))
     assert plan.controller.webui is not None
     assert dict(plan.components["chat"].actions["action"].input.value) == {"text": "ho"}  # type: ignore[union-attr]
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deployments.running.wiring import wire
 from graphs.errors import DocumentError
-from graphs.plan import Options
+from graphs.plan import Inputs, Options, Readers
 from tests.checker.compiling import compiled, messages
 
 EVERYTHING = (Path(__file__).parent.parent / "documents" / "everything.yaml").read_text(encoding="utf-8")
@@ -34,6 +35,29 @@ def parts(value: Any) -> list[Any]:
 def test_a_plan_pickles_to_itself() -> None:
     plan = compiled(EVERYTHING)
     assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+def test_who_reads_whose_output_is_settled_once_and_travels_with_the_plan() -> None:
+    jobs = """
+        workflow:
+          output: ${output}
+          jobs:
+            - {id: a}
+            - {id: b, input: {text: "${jobs.a.output}"}}
+            - {id: c, input: {text: "so ${jobs.a.output}"}, depends_on: b}
+            - {id: route, type: if, condition: "${input.x}", if_true: d}
+            - {id: d, retry: 2, input: {text: "${jobs.a.output}"}}
+        """
+    plan = compiled("component: {type: echo, text: '${input.text}'}\n", jobs)
+    [workflow] = pickle.loads(pickle.dumps(plan)).workflows.values()
+    wiring = workflow.wiring
+    assert wiring == next(iter(plan.workflows.values())).wiring
+    assert wire(workflow) is wire(workflow) is wiring
+    assert wiring.readers["a"] == Readers(flowing=("b",), whole=True, ended=False, result=False)
+    assert wiring.readers["b"] == Readers(flowing=(), whole=False, ended=True, result=False)
+    assert wiring.inputs["c"] == Inputs(frozenset(), frozenset({"a"}), frozenset({"b"}))
+    assert wiring.inputs["d"].whole == {"a"}
+    assert (wiring.finals, wiring.needs_final) == (("d", "c"), True)
 
 
 def test_a_plan_is_frozen() -> None:
@@ -67,6 +91,32 @@ def test_resources_become_options() -> None:
     assert plan.controller.options.autoscaling == {
         "min": 1, "max": 3, "target_ongoing_requests": 20.0, "upscale_delay": 5.0,
     }  # fmt: skip
+
+
+def test_limits_of_the_controller_that_are_nothing_are_the_defaults() -> None:
+    document = "controller: {max_concurrent_count: null, max_queued: null}\ncomponent: {type: echo, text: hi}\n"
+    assert compiled(document).controller.options == compiled(document.split("\n", 1)[1]).controller.options
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("'*'", "*"),
+        ("https://a.example", "https://a.example"),
+        ("HTTPS://A.Example/", "https://a.example"),
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("'http://[::1]:8080'", "http://[::1]:8080"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ("'null'", "null"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_send_it(written: str, sent: str) -> None:
+    assert compiled(
+        f"controller: {{origins: [{written}]}}\ncomponent: {{type: echo, text: hi}}\n"
+    ).controller.origins == (sent,)
 
 
 def test_all_mistakes_of_a_document_are_told_at_once_in_its_order() -> None:

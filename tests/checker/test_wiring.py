@@ -118,6 +118,27 @@ def test_a_stream_flows_into_the_items_of_a_for_each_and_through_an_output() -> 
     assert (found["each"].flows, found["through"].flows) == ({"a"}, {"each"})
 
 
+@pytest.mark.parametrize(
+    ("retry", "flows"),
+    [("1", True), ("{max_attempts: 1, delay: 5s}", True), ("2", False), ("{max_attempts: 9}", False)],
+)
+def test_a_job_that_is_tried_again_is_handed_a_stream_whole_so_that_each_attempt_can_read_it(
+    retry: str, flows: bool
+) -> None:
+    found = jobs(
+        f"""
+        workflow:
+          jobs:
+            - {{id: a}}
+            - {{id: b, retry: {retry}, input: {{text: "${{jobs.a.output}}"}}}}
+            - {{id: c, retry: {retry}, type: for-each, input: "${{jobs.a.output}}", do: {{}}}}
+            - {{id: d, retry: {retry}, output: "${{jobs.a.output}}"}}
+        """
+    )
+    for job in "bcd":
+        assert (found[job].flows, found[job].whole) == (({"a"}, frozenset()) if flows else (frozenset(), {"a"}))
+
+
 def test_a_job_may_read_what_only_the_other_branch_gives() -> None:
     assert jobs(
         """
@@ -162,7 +183,7 @@ def test_a_workflow_component_that_names_none_runs_the_default_one() -> None:
     assert job.call.workflow == "one"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("written", "attempts"), [("3", 3), ("{max_attempts: 2, backoff: exponential}", 2)])
+@pytest.mark.parametrize(("written", "attempts"), [("3", 3), ("{max_attempts: 2, delay: 1s, backoff: exponential}", 2)])
 def test_retry_is_a_number_or_a_mapping(written: str, attempts: int) -> None:
     [job] = jobs(f"workflow: {{retry: {written}}}\n").values()
     assert job.retry.max_attempts == attempts

@@ -19,6 +19,7 @@ import pytest
 from deployments.components.http_server import HttpServer
 from deployments.owned import server as servers
 from deployments.owned.output import Output
+from deployments.owned.ports import choose
 from deployments.owned.server import Server
 from graphs.component import Setup, Whole
 from graphs.errors import AnabranchError, Unavailable, UpstreamFailed
@@ -231,6 +232,45 @@ async def test_a_stream_that_its_servers_death_cuts_says_so(serve: Serve):
     assert cut.value.message.startswith("component 'little': POST 127.0.0.1:")
     assert "its server was killed by SIGKILL; it said last:" in cut.value.message
     assert cut.value.message.endswith("out of memory")
+
+
+@pytest.mark.parametrize("start", [START, f"{' '.join(START)}; exit 1"], ids=["itself", "under a shell"])
+@pytest.mark.parametrize("stream_format", [None, "text"])
+async def test_an_answer_that_only_its_connection_ends_is_cut_by_its_servers_death(
+    serve: Serve, start: Any, stream_format: str | None
+):
+    component = await serve(start=start, max_retries=0)
+    with pytest.raises(Unavailable, match=r"broke off in the middle: its server (was killed|ended with status 1)"):
+        await call(component, "/endless", body={"dies": True}, stream_format=stream_format)
+
+
+async def test_the_end_of_such_an_answer_waits_for_no_news(serve: Serve, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(servers, "NEWS", 2 * DEADLINE)
+    component = await serve()
+    async with asyncio.timeout(DEADLINE):
+        assert await call(component, "/endless", body={}) == [Whole("".join(WORDS))]
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["on its port", "on another"])
+async def test_a_call_whose_connection_is_refused_waits_for_the_server(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, moves: bool
+):
+    component = await serve(max_retries=0)
+    transport = component._exchange._transport._transport  # type: ignore[union-attr]
+    send = transport.send
+    before: list[dict[str, Any]] = []
+
+    async def send_too_late(request: Any) -> Any:
+        monkeypatch.undo()
+        before.append(await kill(component))
+        if moves:
+            monkeypatch.setattr(servers, "choose", lambda *_: choose(0, None))
+        return await send(request)
+
+    monkeypatch.setattr(transport, "send", send_too_late)
+    after = await who(component)
+    assert after["pid"] != before[0]["pid"]
+    assert (after["port"] != before[0]["port"]) is moves
 
 
 async def test_while_it_is_down_calls_are_refused_and_the_replica_is_unhealthy(serve: Serve, tmp_path: Path):

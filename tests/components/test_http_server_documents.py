@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.components import registry
+from deployments.replicas import serve_options
 from graphs.errors import DocumentError
 from graphs.load import load
 
@@ -66,6 +67,24 @@ def test_a_job_is_asked_for_at_the_server_itself(beside: Path, completion: str, 
     path.write_text(document.replace("{path: /}", f"{{path: /jobs, completion: {completion}}}"))
     with pytest.raises(DocumentError, match=message):
         load([path], registry(), {})
+
+
+@pytest.mark.parametrize(
+    ("keys", "given"),
+    [
+        ("stop_timeout: 60s", 70),
+        ("{stop_timeout: 1m, clean: rm -r cache}", 80),
+        ("stop_timeout: 5", 30),
+        ("clean: rm -r cache", 30),
+        ("clean: null", 30),
+    ],
+)
+def test_a_replica_has_time_to_stop_its_server_and_to_clean(beside: Path, keys: str, given: float):
+    path = beside / "one.yaml"
+    added = "".join(f"  {line}\n" for line in keys.strip("{}").split(", "))
+    path.write_text(DOCUMENT.format(folder=".", start="./serve ${port}") + added)
+    (component,) = load([path], registry(), {}).components.values()
+    assert serve_options(component.options)["graceful_shutdown_timeout_s"] == given
 
 
 def test_no_folder_is_none(beside: Path):

@@ -57,6 +57,8 @@ class Calls(BaseHTTPRequestHandler):
                 self._answer({"id": 7}, 202)
             case "/v1/chat/completions":
                 self._stream(dies=body.get("dies", False))
+            case "/endless":
+                self._endless(dies=body.get("dies", False))
             case _:
                 self._answer({"error": "no such path"}, 404)
 
@@ -81,6 +83,17 @@ class Calls(BaseHTTPRequestHandler):
                 os.kill(os.getpid(), signal.SIGKILL)
         self._give(b"data: [DONE]\n\n")
         self._give(b"")
+
+    def _endless(self, dies: bool) -> None:
+        """Answer without a word about where the answer ends."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.end_headers()
+        for word in WORDS:
+            self.wfile.write(word.encode())
+            if dies:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def _give(self, piece: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))

@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from deployments.owned.output import KEPT, LONGEST, Output, unquoted
+from deployments.owned.output import KEPT, LONGEST, SHOWN, Output, unquoted
+from deployments.redaction import Redactor
 
 
 @pytest.fixture
@@ -41,9 +42,25 @@ def test_colours_and_controls_stay_out_of_the_log(output: Output, caplog: pytest
 def test_an_endless_line_comes_in_pieces(output: Output, caplog: pytest.LogCaptureFixture):
     for _ in range(10):
         output.feed(b"x" * 1000)
-    assert [len(message) for message in caplog.messages] == [LONGEST + len("chat | ")] * 2
+    piece = "x" * LONGEST
+    assert caplog.messages == [f"chat | {piece}…", f"chat | …{piece}…"]
     output.end()
-    assert caplog.messages[-1] == "chat | " + "x" * 2000
+    output.feed(b"next\n")
+    assert caplog.messages[2:] == ["chat | …" + "x" * 2000, "chat | next"]
+
+
+def test_the_pieces_of_a_line_say_that_they_are_pieces(output: Output, caplog: pytest.LogCaptureFixture):
+    output.feed(b"y" * LONGEST + b"z\nnext\n")
+    assert caplog.messages == ["chat | " + "y" * LONGEST + "…", "chat | …z", "chat | next"]
+
+
+@pytest.mark.parametrize("before", [SHOWN - 10, LONGEST - 10, LONGEST - SHOWN])
+def test_no_part_of_a_secret_is_left_where_a_line_is_cut(output: Output, caplog: pytest.LogCaptureFixture, before: int):
+    secret = "0123456789abcdefghijklmnopqrstuvwxyz"
+    output.feed(b"." * before + secret.encode() + b" is wrong\n")
+    redactor = Redactor({secret})
+    for text in (*caplog.messages, output.quoted("it ended")):
+        assert not any(secret[at : at + 4] in redactor.text(text) for at in range(len(secret) - 3))
 
 
 def test_what_has_no_line_end_is_logged_at_the_end(output: Output, caplog: pytest.LogCaptureFixture):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ async def test_a_start_that_is_given_up_leaves_nothing(turns: int, tmp_path: Pat
         await starting.result().stop(0)
     for pid in called_with(str(tmp_path)):
         assert await gone(pid)
+
+
+async def test_an_owner_may_have_a_thousand_files_open(tmp_path: Path):
+    (tmp_path / "empty").touch()
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2048:
+        pytest.skip("no process here may have so many files open")
+    with ExitStack() as stack:
+        for _ in range(1024):
+            stack.enter_context((tmp_path / "empty").open())
+        async with running(*shell("kill -9 $$")) as process:
+            assert str(await process.wait()) == "was killed by SIGKILL"
 
 
 async def test_a_keeper_that_is_killed_takes_it_along(caplog: pytest.LogCaptureFixture):

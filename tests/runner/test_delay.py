@@ -43,15 +43,31 @@ async def test_its_output_can_be_mapped():
     assert await output(delay(0, output={"was": "${output}"}), Components(), "in") == {"was": "in"}
 
 
-@pytest.mark.parametrize("duration", ["soon", -1, "${null}", True, [1], float("nan")])
-async def test_a_duration_that_is_none_is_an_error(duration):
-    error = await failure(delay(duration), Components())
+@pytest.mark.parametrize("given", ["soon", -1, None, True, [1], float("nan"), 10**400])
+async def test_a_duration_that_is_none_is_an_error(given):
+    error = await failure(delay("${input}"), Components(), given)
     assert isinstance(error, InvalidInput)
     assert "expected a duration" in error.message
 
 
-@pytest.mark.parametrize("time", ["noon", 5, "${null}"])
-async def test_a_time_that_is_none_is_an_error(time):
-    error = await failure(delay(time=time), Components())
+@pytest.mark.parametrize("given", ["noon", 5, None])
+async def test_a_time_that_is_none_is_an_error(given):
+    error = await failure(delay(time="${input}"), Components(), given)
     assert isinstance(error, InvalidInput)
     assert "expected a time" in error.message
+
+
+@pytest.mark.parametrize(
+    ("w", "field", "message"),
+    [
+        (delay("${input.wait}"), "wait", "input.wait: expected a duration, got 'soon'"),
+        (delay("${input.waits[0].long | 5s}"), "waits[0].long", "input.waits[0].long: expected a duration"),
+        (delay(time="${input.wait}"), "wait", "input.wait: expected a time, got 'soon'"),
+        (delay("${input.wait}s"), "duration", "duration: expected a duration, got 'soons'"),
+        (delay("${run.id}"), "duration", "duration: expected a duration, got 'run-1'"),
+    ],
+)
+async def test_what_is_no_time_is_called_as_the_caller_knows_it(w, field, message):
+    error = await failure(w, Components(), {"wait": "soon", "waits": [{"long": "very"}]})
+    assert error.details["field"] == field
+    assert error.message.startswith(f"workflow 'w', job 'd': {message}")

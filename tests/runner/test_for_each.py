@@ -46,15 +46,28 @@ async def test_item_and_index_are_seen_and_each_output_is_mapped():
     assert await output(w, Components(f=passing), ["a", "b"]) == ["0=a", "1=b"]
 
 
+@pytest.mark.parametrize("streaming", [None, "${true}"])
+async def test_an_items_stream_stands_whole_in_two_places_be_it_cast_or_not(streaming):
+    both = {"a": "${output as text}", "b": "${output}"}
+    w = workflow(for_each("f", ["i"], streaming=streaming, item_output=both))
+    events = await ran(w, Components(f=Source("x", "y")))
+    assert (chunks(events) or events[-1].output) == [{"a": "xy", "b": "xy"}]
+
+
 async def test_an_empty_list_gives_an_empty_list():
     assert await output(workflow(for_each("f", [])), Components()) == []
 
 
 @pytest.mark.parametrize(("items", "kind"), [({"a": 1}, "a mapping"), ("abc", "text"), (None, "null")])
-async def test_items_that_are_no_list_are_an_error_naming_the_job(items, kind):
-    error = await failure(workflow(for_each("f", "${input}")), Components(), items)
+@pytest.mark.parametrize(
+    ("written", "name", "field"), [("${input.rows}", "input.rows", "rows"), ("${jobs.a.output}", "input", "input")]
+)
+async def test_items_that_are_no_list_are_called_as_the_caller_knows_them(items, kind, written, name, field):
+    w = workflow(job("a"), for_each("f", written, whole=("a",)))
+    error = await failure(w, Components(a=items), {"rows": items})
     assert isinstance(error, InvalidInput)
-    assert f"job 'f' expected a list of items, got {kind}" in error.message
+    assert (error.details["job"], error.details["field"]) == ("f", field)
+    assert f"job 'f', component 'f': {name}: expected a list of items, got {kind};" in error.message
 
 
 @pytest.mark.parametrize("streaming", ["${false}", "${true}"])

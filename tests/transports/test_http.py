@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -318,28 +318,49 @@ async def test_workflows_are_listed_in_order(prefix: str) -> None:
         }
 
 
-async def test_a_schema_tells_fields_and_output_and_no_secret() -> None:
-    fields = (
-        InputField("prompt", "text", description="what to tell"),
-        InputField("tone", "select", default="calm", required=False, options=("calm", "wild")),
-        InputField("key", "text", default="sk-12345", required=False),
-    )
-    story = one(OutputKind("text", "sse-text"), inputs=fields)
-    served = build_app(Gateway(replace(plan(story), secrets=frozenset({"sk-12345"})), answering(1)))
+async def schema_of(*fields: InputField, secrets: Iterable[str] = (), **told: Any) -> dict[str, Any]:
+    """Return what is told of a workflow that reads these fields."""
+    story = one(OutputKind("text", "sse-text"), inputs=fields, **told)
+    served = build_app(Gateway(replace(plan(story), secrets=frozenset(secrets)), answering(1)))
     async with (
         serving(served) as address,
         ClientSession() as session,
         session.get(f"{address}/api/workflows/story/schema") as response,
     ):
-        text = await response.text()
-        told = json.loads(text)
-    assert "sk-12345" not in text
+        return await response.json()
+
+
+async def test_a_schema_tells_fields_and_output() -> None:
+    told = await schema_of(
+        InputField("prompt", "text", description="what to tell"),
+        InputField("tone", "select", "calm,wild", default="calm", required=False, options=("calm", "wild")),
+    )
     assert told["output"] == {"type": "text", "format": "sse-text", "streams": []}
     assert told["input"][1] == {
-        "name": "tone", "type": "select", "subtype": None, "format": None, "default": "calm", "required": False,
+        "name": "tone", "type": "select", "subtype": "calm,wild", "format": None, "default": "calm", "required": False,
         "options": ["calm", "wild"], "description": None,
     }  # fmt: skip
     assert told["input_schema"]["required"] == ["prompt"]
+    assert told["input_schema"]["properties"]["tone"] == {"type": "string", "enum": ["calm", "wild"], "default": "calm"}
+
+
+async def test_a_schema_tells_no_secret() -> None:
+    told = await schema_of(
+        InputField("key", "text", default="sk-12345", required=False, options=("sk-12345", "Bearer sk-12345")),
+        InputField("kind", "select", "a,sk-12345", options=("a", "sk-12345"), description="as sk-12345"),
+        InputField("only", "select", "sk-12345", options=("sk-12345",)),
+        title="Story sk-12345", description="sk-12345", secrets=["sk-12345", "kind", "string"],
+    )  # fmt: skip
+    assert "sk-12345" not in json.dumps(told)
+    assert (told["title"], told["description"]) == ("Story ***", "***")
+    assert [each["options"] for each in told["input"]] == [[], ["a"], []]
+    assert [each["subtype"] for each in told["input"]] == [None, "a", None]
+    assert told["input"][0]["default"] is None
+    assert told["input_schema"]["properties"] == {  # names and types stay what they are
+        "key": {"type": "string"},
+        "kind": {"type": "string", "enum": ["a"], "description": "as ***"},
+        "only": {"type": "string"},
+    }
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])

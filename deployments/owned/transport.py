@@ -1,0 +1,122 @@
+"""Requests to a server that may die: they wait for one that is starting again, and an answer that its death cut has failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import aiohttp
+
+from deployments.owned.server import Server, Up
+from deployments.upstream.exchange import Exchange, Policy
+from deployments.upstream.request import Request
+from deployments.upstream.transport import Response, Transport
+
+
+class Call:
+    """One call of a server: `up` is who was asked last."""
+
+    def __init__(self, up: Up) -> None:
+        self.url = up.url
+        self.up = up
+
+    def request(self, request: Request) -> Request:
+        """Return a request as one of this call's."""
+        return ServerRequest(**{each.name: getattr(request, each.name) for each in fields(Request)}, call=self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRequest(Request):
+    """A request of a call, under the URL that the server had when the call began."""
+
+    call: Call
+
+    @property
+    def path(self) -> str | None:
+        """What follows the server's URL; None where a redirect has led elsewhere."""
+        path = self.url.removeprefix(self.call.url)
+        return path if path != self.url and path.startswith("/") else None
+
+
+class ServerExchange(Exchange):
+    """An Exchange with the server of this replica."""
+
+    def __init__(self, id: str, policy: Policy, server: Server) -> None:
+        super().__init__(id, policy)
+        self._server = server
+        self._timeout = policy.timeout
+        self._transport = ServerTransport(self._transport, server, policy.timeout)
+
+    async def call(self) -> Call:
+        """Return a call to begin; while the server is down, wait for it."""
+        return Call(await self._server.up(self._timeout))
+
+
+class ServerTransport:
+    """The Transport to a server of this replica."""
+
+    def __init__(self, transport: Transport, server: Server, timeout: float) -> None:
+        self._transport = transport
+        self._server = server
+        self._timeout = timeout
+
+    async def send(self, request: Request) -> Response:
+        """Send a request; while nothing of it could be sent because the server has died, wait for the server."""
+        if not isinstance(request, ServerRequest) or request.path is None:
+            return await self._transport.send(request)
+        call, until = request.call, asyncio.get_running_loop().time() + self._timeout
+        while True:
+            call.up = await self._server.up(self._timeout, until)
+            try:
+                response = await self._transport.send(replace(request, url=call.up.url + request.path))
+            except aiohttp.ClientConnectorError:
+                if await self._server.gone(call.up) is None:
+                    raise
+            else:
+                return Endless(response, self._server, call.up) if _ends_by_closing(response) else response
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.close()
+
+
+class Endless:
+    """A Response that doesn't say where it ends: the server closes the connection, and so does its death."""
+
+    def __init__(self, response: Response, server: Server, up: Up) -> None:
+        self._response = response
+        self._server = server
+        self._up = up
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def method(self) -> str:
+        return self._response.method
+
+    @property
+    def url(self) -> str:
+        return self._response.url
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    async def read(self) -> bytes:
+        """Return the next bytes; raises where the end is the server's own."""
+        packet = await self._response.read()
+        if not packet and await self._server.cut(self._up):
+            raise aiohttp.ClientPayloadError
+        return packet
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._response.close()
+
+
+def _ends_by_closing(response: Response) -> bool:
+    coding = response.headers.get("Transfer-Encoding", "")
+    return "Content-Length" not in response.headers and "chunked" not in coding.lower()

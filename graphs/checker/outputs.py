@@ -1,0 +1,84 @@
+"""A workflow's jobs -> where in its output a stream may stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from graphs import spec
+from graphs.checker.bindings import fields_of
+from graphs.checker.jobs import Draft
+from graphs.language import chunked_names
+from graphs.language.nodes import Binding, Reference, Template
+from graphs.language.types import flows
+from graphs.plan import ComponentCall, WorkflowCall
+from graphs.written import ANSWER
+
+Path = tuple[str | int, ...]
+Seen = Mapping[str, Callable[[Path], bool]]
+"""The names that a template can see beside `jobs`, each with whether a stream may stand at a path below it."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Follows references from output to output. Whether a stream really comes, only a run can tell."""
+
+    drafts: Mapping[str, Draft]
+
+    def in_output(self, template: Template) -> bool:
+        """Whether a part of the workflow's output may be a stream: then it flows under its own name."""
+        return self._in(
+            template, (), {"output": lambda path: any(self._of(each, path) for each in self.drafts.values())}
+        )
+
+    def _in(self, template: Template, path: Path, seen: Seen) -> bool:
+        """Whether a stream may stand at `path` in what a template gives."""
+        chunked = chunked_names(template)
+        if chunked:
+            return not path and any(seen[name](()) for name in chunked)
+        if isinstance(template, Binding):
+            return self._in_binding(template, path, seen)
+        inner = (fields_of(template) or {}).get(str(path[0])) if path else None
+        return inner is not None and self._in(inner, path[1:], seen)
+
+    def _in_binding(self, binding: Binding, path: Path, seen: Seen) -> bool:
+        if not flows(binding.final_cast):
+            return False
+        if isinstance(binding.default, Binding) and self._in_binding(binding.default, path, seen):
+            return True
+        return isinstance(binding.expr, Reference) and flows(binding.cast) and self._at(binding.expr, path, seen)
+
+    def _at(self, reference: Reference, path: Path, seen: Seen) -> bool:
+        path = reference.path + path
+        if reference.name == "jobs":
+            return self._of(self.drafts[str(path[0])], path[2:])
+        return reference.name in seen and seen[reference.name](path)
+
+    def _of(self, draft: Draft, path: Path) -> bool:
+        """Whether a stream may stand at `path` in a job's output."""
+        output = draft.template("output")
+        if output is None:
+            return self._called(draft, path)
+        return self._in(output, path, {"output": lambda path: self._called(draft, path)})
+
+    def _called(self, draft: Draft, path: Path) -> bool:
+        """Whether a stream may stand at `path` in what a job gets, before its own `output` maps it."""
+        if draft.call is None or (isinstance(draft.spec, spec.ForEachJob) and draft.template("streaming") is None):
+            return False
+        output = _mapped_by(draft)
+        if output is None or isinstance(draft.spec, spec.ForEachJob):
+            return not path
+        if path and isinstance(draft.call, ComponentCall):  # what a replica sends is a stream, or has none in it
+            return False
+        return self._in(output, path, _ANSWER)
+
+
+def _mapped_by(draft: Draft) -> Template | None:
+    """Return the `output` of the action that a job calls."""
+    if isinstance(draft.call, WorkflowCall):
+        return draft.call.output
+    action = draft.called.action(draft.call.action) if draft.called and draft.call else None
+    return action.output if action else None
+
+
+_ANSWER: Seen = {name: lambda path: not path for name in ANSWER}

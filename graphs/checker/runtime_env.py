@@ -1,0 +1,50 @@
+"""A runtime environment as written -> what Ray is handed; the files that it names are found beside the document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from graphs.source import Mapping, Mistakes, Node, Scalar
+from graphs.spec.runtime_env import RuntimeEnv
+from graphs.validation import describe
+
+
+def runtime_env(written: RuntimeEnv | None, keys: Mapping, mistakes: Mistakes) -> dict[str, Any] | None:
+    """Return the environment for Ray: requirements are read here, as a controller elsewhere has no such file."""
+    node = keys.get("runtime_env")
+    if written is None or node is None or node.kind != "mapping":
+        return None
+    found = written.model_dump(exclude_none=True)
+    for installer in ("pip", "uv"):
+        packages = _packages(node.get(installer))
+        if packages is not None:
+            found[installer]["packages"] = _lines(packages, mistakes)
+    conda = node.get("conda")
+    if conda is not None and conda.kind == "scalar" and str(conda.value).endswith((".yaml", ".yml")):
+        found["conda"] = str(_beside(conda, mistakes))
+    return found or None
+
+
+def _packages(node: Node | None) -> Scalar | None:
+    """Return the path of a requirements file, None where packages are written out."""
+    if node is not None and node.kind == "mapping":
+        node = node.get("packages")
+    return node if node is not None and node.kind == "scalar" and isinstance(node.value, str) else None
+
+
+def _beside(node: Scalar, mistakes: Mistakes, instead: str = "") -> Path:
+    path = Path(node.span.source.folder, Path(str(node.value)).expanduser())
+    if not path.is_file():
+        hint = f"a path begins beside the document; write one that is there{instead}"
+        mistakes.add(node.span, f"there is no file {describe(node)}", hint, node.path)
+    return path
+
+
+def _lines(node: Scalar, mistakes: Mistakes) -> list[str]:
+    path = _beside(node, mistakes, f", or packages as a list: [{'requests' if node.shown else node.value}]")
+    try:
+        return path.read_text(encoding="utf-8").strip().splitlines() if path.is_file() else []
+    except (OSError, UnicodeDecodeError):
+        mistakes.add(node.span, f"the file {describe(node)} can't be read as text", "save it as UTF-8", node.path)
+        return []
