@@ -69,6 +69,12 @@ def conversation(
     return Conversation(told, [dict(tool) for tool in tools], tokenizer, trained)
 
 
+def template_of(tokenizer: Any) -> str | None:
+    """Return what the model's chat template says; all of them, where it has several."""
+    template: str | Mapping[str, str] | None = getattr(tokenizer, "chat_template", None)
+    return "\n".join(template.values()) if isinstance(template, Mapping) else template
+
+
 def refuse_unreadable(text: str, field: str) -> None:
     """Refuse what is no text that a tokenizer was made for."""
     if (at := text.find("\0")) >= 0:

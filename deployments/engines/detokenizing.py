@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
+
+from deployments.engines.grammar.vocabulary import byte_tokens, decoders
 
 REPLACEMENT = "\ufffd"
 """What decoding shows in place of a character whose bytes aren't all there."""
@@ -13,7 +15,11 @@ WINDOW = 16
 
 
 class Detokenizer(Protocol):
-    """All texts that it gives, joined, are what the tokenizer decodes from all tokens at once."""
+    """All texts that it gives, joined, are what the tokenizer decodes from all tokens at once.
+
+    With one exception, for what was given can't be taken back: where a tokenizer falls back on bytes and some of a row
+    of them are no characters, it shows none of that row's; here those that are stay.
+    """
 
     def feed(self, token: int) -> str:
         """Return the text that is complete with this token."""
@@ -24,11 +30,85 @@ class Detokenizer(Protocol):
         ...
 
 
-def detokenizer(tokenizer: Any, special: bool = False) -> Detokenizer:
-    """Return a detokenizer for one answer; `special` keeps special tokens in the text."""
-    if getattr(tokenizer, "is_fast", False):
-        return Streamed(tokenizer, special)
-    return Windowed(tokenizer, special)
+class Detokenizers:
+    """One tokenizer's, each for one answer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._special = special_tokens(tokenizer)
+        self._fast: bool = getattr(tokenizer, "is_fast", False)
+        self._bytes = byte_tokens(tokenizer) if "ByteFallback" in decoders(tokenizer) else {}
+
+    def make(self, tags: Collection[str] = ()) -> Detokenizer:
+        """Return one that shows no special tokens but these."""
+        shown = {id for id, name in self._special.items() if name in tags}
+        kind = Streamed if self._fast else Windowed
+        made: Detokenizer = kind(self._tokenizer, special=bool(shown))
+        if self._bytes:
+            made = Bytewise(made, self._bytes)
+        return Hiding(made, self._special.keys() - shown)
+
+
+class Hiding:
+    """Leaves tokens out that are no text."""
+
+    def __init__(self, inner: Detokenizer, hidden: Collection[int]) -> None:
+        self._inner = inner
+        self._hidden = hidden
+        self.end = inner.end
+
+    def feed(self, token: int) -> str:
+        return "" if token in self._hidden else self._inner.feed(token)
+
+
+class Bytewise:
+    """Tokens that are bytes reach the tokenizer a whole character at a time: one that isn't would change those before.
+
+    A byte of no character is shown as such. In its place the tokenizer gets the byte of a character of its own, for
+    what follows to be decoded behind something.
+    """
+
+    STAND_IN = "?"
+
+    def __init__(self, inner: Detokenizer, bytes_of: Mapping[int, int]) -> None:
+        self._inner = inner
+        self._bytes_of = bytes_of
+        self._stand_in = next((id for id, byte in bytes_of.items() if byte == ord(self.STAND_IN)), None)
+        self._pending: list[int] = []
+
+    def feed(self, token: int) -> str:
+        if token not in self._bytes_of:
+            return self._broken() + self._inner.feed(token)
+        before = self._broken() if self._pending and self._is_character(token) is False else ""
+        complete = self._is_character(token)
+        self._pending.append(token)
+        if complete is None:
+            return before
+        return before + (self._whole() if complete else self._broken())
+
+    def end(self) -> str:
+        return self._broken() + self._inner.end()
+
+    def _is_character(self, token: int) -> bool | None:
+        """Tell whether the pending bytes and this one are a character; None while more may make them one."""
+        try:
+            bytes(self._bytes_of[each] for each in (*self._pending, token)).decode()
+        except UnicodeDecodeError as error:
+            return None if error.reason == "unexpected end of data" else False
+        return True
+
+    def _whole(self) -> str:
+        tokens, self._pending = self._pending, []
+        return "".join(map(self._inner.feed, tokens))
+
+    def _broken(self) -> str:
+        """Give the pending bytes up."""
+        count, self._pending = len(self._pending), []
+        return "".join(self._one_broken() for _ in range(count))
+
+    def _one_broken(self) -> str:
+        shown = "" if self._stand_in is None else self._inner.feed(self._stand_in)
+        return shown.removesuffix(self.STAND_IN) + REPLACEMENT
 
 
 class Streamed:
@@ -118,6 +198,38 @@ class Stops:
         """Return what was held back and turned out to be no stop string."""
         held, self._held = self._held, ""
         return held
+
+
+class Without:
+    """Text passes without these words; what may be the beginning of one is held back."""
+
+    def __init__(self, words: Collection[str]) -> None:
+        self._words = tuple(words)
+        self._firsts = frozenset(word[0] for word in words)
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        rest, passed, self._held = self._held + text, "", ""
+        if self._firsts.isdisjoint(rest):
+            return rest
+        while found := [(at + len(word), at) for word in self._words if (at := rest.find(word)) >= 0]:
+            end, start = min(found)
+            passed, rest = passed + rest[:start], rest[end:]
+        going = len(rest) - max(_overlap(rest, word) for word in self._words)
+        self._held = rest[going:]
+        return passed + rest[:going]
+
+    def end(self) -> str:
+        """Return what was held back and turned out to be none of them."""
+        held, self._held = self._held, ""
+        return held
+
+
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Return the tokens that are no text of an answer, and how they are written."""
+    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    ids = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
+    return {id: str(added[id]) if id in added else str(tokenizer.convert_ids_to_tokens(id)) for id in ids}
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -34,6 +34,8 @@ class Ask:
     text: str | None = None
     messages: Sequence[Mapping[str, Any]] = ()
     tools: Sequence[Mapping[str, Any]] = ()
+    tags: Sequence[str] = ()
+    """What marks calls of tools in the text: shown also where it is a special token, as no other is."""
     json_schema: Mapping[str, Any] | None = None
     """What the text must be; {} for any JSON object."""
     sampling: Sampling = field(default_factory=Sampling)

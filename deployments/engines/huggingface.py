@@ -9,7 +9,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.engines import pooling, prompts
-from deployments.engines.detokenizing import detokenizer
+from deployments.engines.conversations import template_of
+from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.engine import Ask, Ended, Engine, Pooled
 from deployments.engines.grammar import Grammars
 from graphs.errors import ComponentFailed
@@ -51,9 +52,14 @@ class HuggingFace(Engine):
         self._network = network(loaded.model, loaded.device)
         self._ends = ending(self._network.own, tokenizer)
         self._hidden = frozenset({tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id} - {None})
+        self._detokenizers = Detokenizers(tokenizer)
         self._grammars = Grammars(tokenizer, sorted(self._ends))
         most = max_cache_tokens or affordable(loaded.model, self._network.device)
         self._batcher = Batcher(self._network, loaded.name, max_batch_size, most)
+
+    @property
+    def chat_template(self) -> str | None:
+        return template_of(self._loaded.tokenizer)
 
     async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
         if not self._generates:
@@ -107,8 +113,7 @@ class HuggingFace(Engine):
         return Row(
             prompt.ids,
             settings,
-            # Calls of tools are marked by special tokens in some models' answers; whoever gave tools parses them.
-            detokenizer=detokenizer(loaded.tokenizer, special=bool(ask.tools) and constraint is None),
+            detokenizer=self._detokenizers.make(ask.tags),
             outlet=Outlet(asyncio.get_running_loop(), self._batcher.stir),
             shape=shape(
                 settings,

@@ -16,7 +16,8 @@ Found = Iterator[tuple[str, str]]
 
 CHAT_ONLY = ("tools", "tool_choice", "response_format")
 AT_ONCE = ("text-embedding", "text-classification")
-"""Tasks whose answer has no parts to stream."""
+"""Tasks whose answer has no parts to stream, and nothing that is generated."""
+GENERATING_ONLY = ("params", "stop")
 OWN_OPTIONS = ("tool_parser",)
 """Options that the component reads itself."""
 COUNTS = ("max_batch_size", "max_cache_tokens", "max_model_len")
@@ -118,6 +119,10 @@ def _check_task(task: str, action: Mapping[str, Any]) -> Found:
         yield other, f"the task {task} needs '{wanted}'; write `{wanted}: {example}`"
     elif action.get(other) is not None:
         yield other, f"the task {task} reads '{wanted}', not '{other}'; leave '{other}' out"
+    if task in AT_ONCE:
+        for name in GENERATING_ONLY:
+            if _says(action.get(name)):
+                yield name, f"the task {task} generates nothing, and '{name}' says how to; leave '{name}' out"
     if wanted == "text":
         for name in CHAT_ONLY:
             if action.get(name) is not None:
@@ -160,8 +165,17 @@ def _check_chat(action: Mapping[str, Any]) -> Found:
         from deployments.engines.grammar import schema_of
 
         yield from _refusal("response_format", lambda: schema_of(format))
-        if isinstance(choice, Mapping) or choice == "required":
-            yield "response_format", "tool_choice demands a call, and response_format an answer; keep one of them"
+        if _mapping(format).get("type") != "text":
+            yield from _check_calls_beside_an_answer(tools, choice)
+
+
+def _check_calls_beside_an_answer(tools: Any, choice: Any) -> Found:
+    """A grammar that holds the answer to a schema leaves no way to write a call."""
+    if isinstance(choice, Mapping) or choice == "required":
+        yield "response_format", "tool_choice demands a call, and response_format an answer; keep one of them"
+    elif choice in (None, "auto") and isinstance(tools, list) and tools:
+        why = "response_format lets the model write nothing but that answer, so that it could call none of the tools"
+        yield "response_format", f"{why}; leave one of them out, or write `tool_choice: none`"
 
 
 def _check_options(config: Mapping[str, Any]) -> Found:
@@ -192,12 +206,19 @@ def _refusal(field: str, judge: Callable[[], object]) -> Found:
 
 
 def _known(value: Any) -> bool:
-    """Tell whether no binding is left in a value."""
-    if isinstance(value, Mapping):
-        return all(_known(each) for each in value.values())
-    if isinstance(value, list):
-        return all(map(_known, value))
-    return not isinstance(value, Unknown)
+    """Tell whether no binding is left in a value, however deeply it is nested."""
+    rest = [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, Unknown):
+            return False
+        rest.extend(each.values() if isinstance(each, Mapping) else each if isinstance(each, list) else ())
+    return True
+
+
+def _says(value: Any) -> bool:
+    """Tell whether anything is said: null is as if it weren't there."""
+    return any(each is not None for each in value.values()) if isinstance(value, Mapping) else value is not None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

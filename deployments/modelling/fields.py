@@ -16,6 +16,10 @@ Driver = Literal["huggingface", "vllm"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 ROLES = ("system", "user", "assistant", "tool")
+TOLD_OF_ANSWERS = ("usage", "finish_reason", "refusal", "annotations", "parsed")
+"""What answers carry, ours and OpenAI's, beside what was said: a model doesn't read it…"""
+EMPTY = ("audio", "function_call")
+"""…and what it may not hold, but is often there, empty."""
 MODEL_FOLDER = LocalFolder(holding="config.json")
 
 
@@ -40,13 +44,23 @@ def _message(value: Any) -> Any:
     """Check a message where its author can be told what to write."""
     if isinstance(value, Unknown | BaseModel):
         return value
-    fields: dict[str, Any] = value if isinstance(value, dict) else {}
+    fields = _as_said(value) if isinstance(value, dict) else {}
     role = fields.get("role")
     if role is None or (fields.get("content") is None and fields.get("tool_calls") is None):
         raise ValueError("expected a message with a role and a content; write {role: user, content: …}")
     if not isinstance(role, Unknown) and role not in ROLES:
         raise ValueError(f"expected a role, one of {', '.join(ROLES)}, got {role!r}; write {{role: user, content: …}}")
     return fields
+
+
+def _as_said(fields: dict[str, Any]) -> dict[str, Any]:
+    """Take an answer back as what the assistant said."""
+    if fields.get("role") != "assistant":
+        return fields
+    said = {key: value for key, value in fields.items() if key not in TOLD_OF_ANSWERS}
+    if said.get("content") is None and isinstance(fields.get("refusal"), str):
+        said["content"] = fields["refusal"]
+    return {key: value for key, value in said.items() if value is not None or key not in EMPTY}
 
 
 def _device(value: Any) -> Any:
@@ -72,6 +86,11 @@ Messages = Annotated[Turns, Field(min_length=1), BeforeValidator(_messages, json
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Penalty = Annotated[float, Field(ge=0.01, le=100)]
+"""Beyond it scores of tokens leave what floats can hold."""
+Candidates = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Stops = Annotated[list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
 
 
@@ -83,12 +102,12 @@ class Params(BaseModel):
     max_output_length: Positive | None = Field(default=None, description="The most tokens to generate.")
     min_output_length: Count | None = Field(default=None, description="No end before so many tokens.")
     do_sample: bool | None = Field(default=None, description="False takes the likeliest token every time.")
-    temperature: Annotated[float, Field(ge=0)] | None = Field(default=None, description="0 is as do_sample: false.")
+    temperature: Temperature | None = Field(default=None, description="0 is as do_sample: false.")
     top_p: Share | None = None
-    top_k: Count | None = Field(default=None, description="0 considers every token.")
+    top_k: Candidates | None = Field(default=None, description="0 considers every token.")
     num_beams: Positive | None = Field(default=None, description="A stream allows 1 only.")
-    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
-    seed: int | None = Field(default=None, description="The same seed gives the same text.")
+    repetition_penalty: Penalty | None = None
+    seed: Seed | None = Field(default=None, description="The same seed gives the same text.")
     stop: Stops | None = Field(default=None, description="Generation ends before any of these.")
 
 

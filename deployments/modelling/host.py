@@ -36,7 +36,8 @@ class Host:
             if not input.streaming:
                 yield await self._whole(engine, input, text)
                 return
-            async with aclosing(stream(engine, self._talk(engine, input, text))) as chunks:
+            talk = await self._talk(engine, input, text)
+            async with aclosing(stream(engine, talk)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
@@ -53,7 +54,7 @@ class Host:
             return await self._pooled(engine, input, text)
         if isinstance(text, list):
             return await wholes(engine, _ask(input, None), text, input.batch_size)
-        return await whole(engine, self._talk(engine, input, text))
+        return await whole(engine, await self._talk(engine, input, text))
 
     async def _pooled(self, engine: Engine, input: ModelInput, text: Any) -> Whole:
         pool = engine.embed if self._config.task == "text-embedding" else engine.classify
@@ -63,18 +64,23 @@ class Host:
             pooled.values if isinstance(text, list) else pooled.values[0], {"usage": usage_of(pooled.usage)}
         )  # fmt: skip
 
-    def _talk(self, engine: Engine, input: ModelInput, text: str | None) -> Talk:
+    async def _talk(self, engine: Engine, input: ModelInput, text: str | None) -> Talk:
         if input.messages is None:
             return Talk(_ask(input, text))
-        from deployments.engines.grammar import schema_of
+        from deployments.engines.grammar import judge, schema_of
         from deployments.engines.tool_calls import style_of, tool_use
 
         use = tool_use(input.tools, input.tool_choice)
-        schema = use.schema if use.schema is not None else schema_of(input.response_format)
-        parser = use.parser(style_of(engine.chat_template, self._config.options.get("tool_parser")))
+        schema = use.schema
+        if schema is None:
+            schema = schema_of(input.response_format)
+            await judge(schema)
+        else:
+            await use.judge()
+        style = style_of(engine.chat_template, self._config.options.get("tool_parser"))
         messages = [message.model_dump(exclude_none=True) for message in input.messages]
-        ask = _ask(input, None, messages=messages, tools=use.tools, json_schema=schema)
-        return Talk(ask, parser, as_message=input.answer == "message")
+        ask = _ask(input, None, messages=messages, tools=use.tools, tags=use.tags(style), json_schema=schema)
+        return Talk(ask, use.parser(style), as_message=input.answer == "message")
 
     def _refuse_misfits(self, input: ModelInput, text: Any) -> None:
         """Refuse what could not be known to be wrong as long as it was a binding."""
@@ -121,7 +127,7 @@ async def _joined(stream: Stream) -> str:
 
 def _ask(input: ModelInput, text: str | None, **chat: Any) -> Ask:
     params = input.params.model_dump(exclude={"stop"})
-    stop = tuple(dict.fromkeys([*(input.stop or ()), *(input.params.stop or ())]))
+    stop = tuple(dict.fromkeys(each for each in (*(input.stop or ()), *(input.params.stop or ())) if each))
     return Ask(
         text=text,
         sampling=Sampling(**params, stop=stop),

@@ -6,12 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from deployments.components.model import Model
+from deployments.engines.engine import Ask, Ended, Usage
 from graphs.component import Note, Setup, Stream, Whole
 from graphs.errors import InvalidInput, Unavailable
 from tests.components.calls import everything, failure
@@ -193,23 +196,217 @@ async def test_calls_of_tools_are_told_apart_from_content(make: Any, answer: str
     assert notes[-1].data["finish_reason"] == "tool_calls"
 
 
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+async def test_the_chat_template_tells_how_the_model_writes_calls(make: Any, tmp_path: Path):
+    folder = tiny.fresh("llama-chat", tmp_path)
+    template = (
+        "{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}, answer [TOOL_CALLS]{% endif %}{{ messages[0].content }}"
+    )
+    (folder / "chat_template.jinja").write_text(template)
+    component = await make(None, model=str(folder), task="chat-completion")
+    (place,) = component._host._pool._places.values()
+    said = saying(place.loading.result(), '[TOOL_CALLS]rain[ARGS]{"city": "Seoul"}')
+    message = (await whole(component, messages=HELLO, tools=[RAIN], answer="message")).value
+    (called,) = message["tool_calls"]
+    assert message["content"] is None
+    assert called["function"] == {"name": "rain", "arguments": '{"city": "Seoul"}'}
+    assert len(called["id"]) == 9
+    assert said[0].tags == ("[TOOL_CALLS]", "[ARGS]")
+
+
+def saying(engine: Any, text: str) -> list[Ask]:
+    """Put words into an engine's mouth; return the list that gets what it is asked."""
+    asked: list[Ask] = []
+
+    async def generate(ask: Ask) -> AsyncIterator[str | Ended]:
+        asked.append(ask)
+        yield text
+        yield Ended("stop", Usage())
+
+    engine.generate = generate
+    return asked
+
+
+async def test_of_special_tokens_only_tags_of_calls_are_in_an_answer(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    (place,) = component._host._pool._places.values()
+    engine, specials = place.loading.result(), ("<|im_start|>", "<|endoftext|>")
+
+    async def seen(*tags: str) -> set[str]:
+        async def answer(seed: int) -> str:
+            params = {"seed": seed, "temperature": 2.0, "top_k": 0, "max_output_length": 60}
+            input = Model.Input.model_validate({"messages": HELLO, "tools": [TOOL], "params": params})
+            talk = await component._host._talk(engine, input, None)
+            ask = replace(talk.ask, tags=(*talk.ask.tags, *tags))
+            return "".join([piece async for piece in engine.generate(ask) if isinstance(piece, str)])
+
+        answers = await asyncio.gather(*(answer(seed) for seed in range(20)))
+        return {special for special in specials if any(special in each for each in answers)}
+
+    assert await seen() == set()
+    assert await seen(specials[0]) == {specials[0]}
+
+
+async def test_an_answer_goes_back_into_the_conversation_as_it_came(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    answer = (await whole(component, messages=HELLO, answer="message")).value
+    plain = {"role": "assistant", "content": answer["content"]}
+    from_openai = {
+        **plain,
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "tool_calls": None,
+    }
+    turns = ([*HELLO, each, *HELLO] for each in (plain, answer, from_openai))
+    said = [(await whole(component, messages=each)).value for each in turns]
+    assert said[0] == said[1] == said[2]
+
+
+@pytest.mark.parametrize(
+    ("message", "at"),
+    [
+        ({"role": "assistant", "content": "Hi", "finish_reson": "stop"}, "finish_reson"),
+        ({"role": "user", "content": "Hi", "usage": {}}, "usage"),
+        ({"role": "assistant", "content": "Hi", "function_call": {"name": "f"}}, "function_call"),
+    ],
+)
+def test_other_keys_of_a_message_are_mistakes(message: dict[str, Any], at: str):
+    with pytest.raises(ValidationError) as raised:
+        Model.Input.model_validate({"messages": [message]})
+    assert raised.value.errors()[0]["loc"] == ("messages", 0, at)
+
+
+def test_a_refusal_is_what_the_assistant_said():
+    told = Model.Input.model_validate({"messages": [{"role": "assistant", "content": None, "refusal": "No."}]})
+    assert told.messages is not None
+    assert told.messages[0].content == "No."
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"seed": 2**70}, "seed"),
+        ({"seed": -(2**64)}, "seed"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": 1e40}, "temperature"),
+        ({"repetition_penalty": 1e-40}, "repetition_penalty"),
+        ({"repetition_penalty": 1e300}, "repetition_penalty"),
+        ({"top_k": 10**30}, "top_k"),
+    ],
+)
+def test_params_have_bounds_that_every_engine_can_hold(params: dict[str, Any], field: str):
+    with pytest.raises(ValidationError) as raised:
+        Model.Input.model_validate({"text": "a", "params": params})
+    assert raised.value.errors()[0]["loc"] == ("params", field)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"seed": 2**63 - 1},
+        {"seed": -(2**63)},
+        {"temperature": 2},
+        {"repetition_penalty": 0.01},
+        {"repetition_penalty": 100},
+        {"top_k": 2**31 - 1},
+    ],
+)
+@pytest.mark.parametrize("beams", [1, 2])
+async def test_params_work_up_to_their_bounds(make: Any, params: dict[str, Any], beams: int):
+    component = await make("gpt2")
+    params = {"temperature": 1.0, "num_beams": beams, "max_output_length": 6, **params}
+    assert (await whole(component, text="A river", params=params)).notes["usage"]["completion_tokens"]
+
+
+async def test_an_empty_stop_string_stops_nothing(make: Any):
+    component = await make("gpt2")
+    assert (await whole(component, text="A river", stop=[""])).value == (await whole(component, text="A river")).value
+
+
+BROKEN = {"function": {"name": "f", "parameters": {"properties": {"a": {"type": "string", "pattern": "("}}}}}
+SCHEMA_OF_NOTHING = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "null"}}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "said"),
+    [
+        (
+            {"tools": [RAIN], "response_format": SCHEMA_OF_NOTHING},
+            "response_format",
+            "could call none of the tools; leave one of them out, or write `tool_choice: none`",
+        ),
+        (
+            {"tools": [RAIN], "tool_choice": "auto", "response_format": {"type": "json_object"}},
+            "response_format",
+            "could call none of the tools",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"requird": ["a"]}}}},
+            "response_format",
+            "did you mean 'required'?",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"const": "\ud800"}}}},
+            "response_format",
+            "half of a surrogate pair",
+        ),
+        (
+            {"tools": [BROKEN], "tool_choice": "required"},
+            "tools[0].function.parameters",
+            "a call of 'f' can't be enforced: the pattern (: unclosed group; simplify its parameters",
+        ),
+    ],
+)
+async def test_what_no_grammar_can_hold_is_refused(make: Any, asked: dict[str, Any], field: str, said: str):
+    component = await make("llama-chat", task="chat-completion")
+    error = await failure(call(component, messages=HELLO, **asked))
+    assert said in error.message
+    assert (error.details["field"], error.status) == (field, 422)
+
+
+async def test_where_no_tool_may_be_called_an_answer_can_fit_a_schema(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    asked = {"messages": HELLO, "tools": [RAIN], "params": {"do_sample": False, "max_output_length": 30}}
+    answer = await whole(component, **asked, tool_choice="none", response_format=SCHEMA_OF_NOTHING)
+    assert answer.value == "null"
+    assert (await whole(component, **asked, response_format={"type": "text"})).value
+
+
+def test_a_deeply_nested_request_is_no_trouble():
+    nested: Any = 1
+    for _ in range(3000):
+        nested = [{"a": nested}]
+    action = {"messages": HELLO, "tools": nested, "response_format": {"type": "text", "x": nested}}
+    assert "expected a function" in dict(Model.check({"task": "chat-completion", "model": "m"}, action))["tools.0"]
+
+
 # vectors and labels
+
+
+NONE: dict[str, Any] = {"params": {}}
+"""What generates nothing has no use for params."""
 
 
 async def test_a_text_gets_a_vector_and_a_list_of_texts_one_each(make: Any):
     component = await make("bert", task="text-embedding")
-    one = await whole(component, text="A river")
+    one = await whole(component, text="A river", **NONE)
     assert len(one.value) == 32
     assert one.notes["usage"]["completion_tokens"] == 0
-    several = await whole(component, text=["A river", "안녕"], batch_size=2)
+    several = await whole(component, text=["A river", "안녕"], batch_size=2, **NONE)
     assert several.value[0] == pytest.approx(one.value, abs=1e-5)
 
 
 async def test_a_text_is_judged(make: Any):
     component = await make("bert-classifier", task="text-classification")
-    one = await whole(component, text="A river")
+    one = await whole(component, text="A river", **NONE)
     assert {each["label"] for each in one.value} == {"negative", "neutral", "positive"}
-    assert [each[0]["label"] for each in (await whole(component, text=["A river"])).value] == [one.value[0]["label"]]
+    assert [each[0]["label"] for each in (await whole(component, text=["A river"], **NONE)).value] == [
+        one.value[0]["label"]
+    ]
 
 
 # several models
@@ -273,8 +470,17 @@ async def test_a_stream_of_anything_but_text_is_refused(make: Any):
 
 async def test_vectors_do_not_stream(make: Any):
     component = await make("bert", task="text-embedding")
-    error = await failure(call(component, text="a", streaming=True))
+    error = await failure(call(component, text="a", streaming=True, **NONE))
     assert "can't stream" in error.message
+
+
+@pytest.mark.parametrize("task", ["text-embedding", "text-classification"])
+def test_what_generates_nothing_is_not_told_how_to(task: str):
+    config, action = {"task": task, "model": "m"}, {"text": "a", "params": {"temperature": 1}, "stop": "."}
+    found = dict(Model.check(config, action))
+    assert found.keys() == {"params", "stop"}
+    assert found["stop"] == f"the task {task} generates nothing, and 'stop' says how to; leave 'stop' out"
+    assert not dict(Model.check(config, {"text": "a", "params": {"temperature": None}}))
 
 
 async def test_a_model_that_is_not_there_fails_the_setup_in_one_line(make: Any, tmp_path: Path):

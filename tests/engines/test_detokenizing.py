@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import codecs
 import itertools
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.engines.detokenizing import REPLACEMENT, Stops, detokenizer
+from deployments.engines.detokenizing import REPLACEMENT, Detokenizers, Stops, Without
 from tests.engines.asking import loaded
 
 TEXTS = (
@@ -20,8 +22,8 @@ TEXTS = (
 KINDS = ("gpt2", "llama", "bart", "bert", "marian")
 
 
-def fed(tokenizer, tokens, special=False):
-    made = detokenizer(tokenizer, special)
+def fed(tokenizer, tokens, tags=()):
+    made = Detokenizers(tokenizer).make(tags)
     return [made.feed(token) for token in tokens], made.end()
 
 
@@ -63,11 +65,88 @@ def test_a_character_that_was_cut_comes_at_the_end():
     assert REPLACEMENT in rest
 
 
-def test_special_tokens_are_text_where_they_are_wanted():
+def test_of_special_tokens_only_tags_are_text():
     tokenizer = tokenizer_of("llama")
-    tokens = [*tokenizer("Hi ")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_start|>")]
+    tokens = [*tokenizer("Hi ")["input_ids"], *tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|endoftext|>"])]
     assert "".join(fed(tokenizer, tokens)[0]) == "Hi "
-    assert "".join(fed(tokenizer, tokens, special=True)[0]) == "Hi <|im_start|>"
+    assert "".join(fed(tokenizer, tokens, tags=["<|im_start|>", "<tool_call>"])[0]) == "Hi <|im_start|>"
+
+
+PIECES = ("\u2581", "a", "x", "\u2581the", "\u2581a", "你", "😀", ".", "\u2581\u2581")
+
+
+@cache
+def falling_back():
+    """Return a tokenizer as Llama 2's: what it has no piece for is written in bytes."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES]
+    vocabulary = {name: id for id, name in enumerate(names)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", bos_token="<s>", unk_token="<unk>")
+
+
+def in_bytes(*values):
+    return [3 + value for value in values]
+
+
+def piece(name):
+    return falling_back().convert_tokens_to_ids(name)
+
+
+def judged(tokens):
+    """Return what is decoded at once, where each byte that is of no character is one mark, and no others are."""
+    codecs.register_error("each", lambda error: (REPLACEMENT * (error.end - error.start), error.end))
+    mended = []
+    tokens = [token for token in tokens if token > 2]
+    for are_bytes, run in itertools.groupby(tokens, lambda token: token < 259):
+        if are_bytes:
+            text = bytes(token - 3 for token in run).decode(errors="each")
+            mended += in_bytes(*text.encode())
+        else:
+            mended += run
+    return falling_back().decode(mended, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        ([piece("\u2581the"), *in_bytes(0x0A, 0xE4), piece("x"), piece("x")], "the\n\ufffdxx"),
+        ([piece("x"), *in_bytes(0x0A, 0xF0, 0x9F)], "x\n\ufffd\ufffd"),
+        ([piece("a"), *in_bytes(*"😀".encode(), 0xE4), piece("\u2581the")], "a😀\ufffd the"),
+        ([*in_bytes(0xE4), piece("\u2581the")], "\ufffd the"),
+        ([*in_bytes(0xED, 0xA0, 0x80), piece("x")], "\ufffd\ufffd\ufffdx"),
+        ([*in_bytes(0xE4), 1, *in_bytes(0xBD, 0xA0)], "你"),
+    ],
+)
+def test_a_broken_byte_costs_no_other_character_where_a_tokenizer_falls_back_on_bytes(tokens, text):
+    pieces, rest = fed(falling_back(), tokens)
+    assert "".join(pieces) + rest == text == judged(tokens)
+
+
+LIKELY = st.sampled_from([0x0A, 0x20, 0x41, *"é你😀".encode(), 0xC0, 0xE0, 0xED, 0xF4, 0xFF]).map(lambda byte: 3 + byte)
+
+
+@settings(deadline=None)
+@given(tokens=st.lists(LIKELY | st.integers(0, 258 + len(PIECES)), max_size=40))
+def test_any_tokens_are_read_where_a_tokenizer_falls_back_on_bytes(tokens):
+    tokenizer = falling_back()
+    pieces, rest = fed(tokenizer, tokens)
+    text = "".join(pieces) + rest
+    assert text == judged(tokens)
+    if REPLACEMENT not in text:
+        assert text == tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@settings(deadline=None)
+@given(text=st.text(alphabet="a 你é😀\n", max_size=30))
+def test_no_character_written_in_bytes_is_split(text):
+    pieces, rest = fed(falling_back(), in_bytes(*text.encode()))
+    assert [piece for piece in pieces if piece] == list(text.removeprefix(" "))
+    assert rest == ""
 
 
 def tokenizer_of(kind):
@@ -110,3 +189,30 @@ def test_any_split_of_a_text_stops_at_the_same_place(text, stops, cuts):
     assert ("".join(split), stopped) == ("".join(whole), also)
     assert not any(stop in "".join(split) for stop in stops)
     assert stopped == any(stop in text for stop in stops)
+
+
+@given(
+    pieces=st.lists(st.text("<ab>", max_size=5), max_size=12),
+    words=st.sets(st.text("<ab>", min_size=1, max_size=4), max_size=3),
+)
+def test_words_are_left_out_however_a_text_is_cut(pieces, words):
+    def passed(pieces):
+        made = Without(words)
+        return "".join(made.feed(piece) for piece in pieces) + made.end()
+
+    whole = passed(["".join(pieces)])
+    assert passed(pieces) == passed(list("".join(pieces)))
+    assert words or whole == "".join(pieces)
+
+
+def test_what_may_begin_a_word_is_held_back():
+    made = Without(["<|im_start|>", "<|x|>"])
+    assert [made.feed(text) for text in ("a<", "|im_", "start|>b<|x|>c", " <", "b", "<|")] == [
+        "a",
+        "",
+        "bc",
+        " ",
+        "<b",
+        "",
+    ]
+    assert made.end() == "<|"

@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 from transformers import AutoTokenizer, MarianTokenizer, PreTrainedTokenizerFast
 
 from deployments.engines.engine import Ask, Sampling
-from deployments.engines.grammar import Grammars, schema_of
+from deployments.engines.grammar import Grammars, Unenforceable, enforceable, judge, schema_of
+from deployments.engines.grammar.dialect import DEEPEST
 from deployments.engines.grammar.guides import CACHED, MAX_SCHEMA
 from deployments.engines.grammar.vocabulary import read_vocabulary
 from deployments.engines.huggingface import HuggingFace
@@ -230,15 +231,79 @@ async def test_of_many_schemas_only_the_latest_stay_compiled(grammars):
         ({"type": "string", "pattern": "["}, r"the pattern \[: unclosed character class"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf constraints are not supported"),
         ({"type": "string", "format": "colour"}, "colour"),
+        ({"multipleOf": True}, "multipleOf"),
         ({"const": float("nan")}, "no JSON"),
         ({"const": "x" * MAX_SCHEMA}, "is the most"),
+        ({"const": "\ud800"}, "half of a surrogate pair"),
+        ({"$ref": "#"}, "no way to write|no text can ever fit it"),
     ],
 )
 async def test_a_schema_that_cant_be_enforced_is_refused_and_the_others_go_on(schema, message, grammars):
-    with pytest.raises(InvalidInput, match=rf"(?i)can't be enforced: [^\n]*({message})[^\n]*; simplify it") as raised:
-        await grammars.compile(schema)
-    assert raised.value.details["field"] == "response_format"
+    for refusing in (grammars.compile, judge):
+        with pytest.raises(
+            InvalidInput, match=rf"(?i)can't be enforced: [^\n]*({message})[^\n]*; simplify it"
+        ) as raised:
+            await refusing(schema)
+        assert raised.value.details["field"] == "response_format"
     await grammars.compile({"type": "null"})
+    await judge({"type": "null"})
+
+
+IN_A_PROPERTY = r"at properties\.a\.items\[0\]"
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"foo": 1}, "unknown keyword 'foo'$"),
+        ({"%lark": "start: 'a'"}, "unknown keyword '%lark'"),
+        ({"requird": ["a"]}, r"unknown keyword 'requird' \(did you mean 'required'\?\)"),
+        (
+            {"properties": {"a": {"items": [{"minimun": 3}]}}},
+            rf"'minimun' {IN_A_PROPERTY} \(did you mean 'minimum'\?\)",
+        ),
+        ({"$defs": {"a": {"uniqueItems": True}}}, r"no grammar knows 'uniqueItems' at \$defs\.a"),
+        ({"not": None}, "no grammar knows 'not'"),
+        ({"type": "integer", "maximum": 2**63}, r"the maximum 9223372036854775808 is beyond 2\^53"),
+        ({"type": "integer", "minimum": -(2**63), "maximum": -(2**63)}, r"the minimum -\d+ is beyond 2\^53"),
+        ({"anyOf": [{"exclusiveMinimum": 1e300}]}, r"the exclusiveMinimum 1e\+300 at anyOf\[0\] is beyond"),
+        ({"multipleOf": 2**31}, "its multipleOf go beyond"),
+        ({"multipleOf": 1e16}, "its multipleOf go beyond"),
+        ({"multipleOf": 1e-7 + 1}, "its multipleOf go beyond"),
+        ({"allOf": [{"multipleOf": 99_991}, {"multipleOf": 99_989}]}, "its multipleOf go beyond"),
+    ],
+)
+def test_what_a_grammar_would_pass_over_is_refused_and_its_place_told(schema, message):
+    with pytest.raises(Unenforceable, match=message):
+        enforceable(schema)
+    with pytest.raises(InvalidInput, match=r"can't be enforced: .*; simplify it"):
+        schema_of({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+
+
+@pytest.mark.parametrize(
+    ("schema", "plain"),
+    [
+        ({"type": "array", "uniqueItems": False, "unevaluatedItems": True}, {"type": "array"}),
+        ({"title": "A", "description": "b", "default": 1, "x-y": {}, "deprecated": True, "xml": {}, "enum": [1]}, {"enum": [1]}),
+        ({"properties": {"title": {"title": "T", "type": "null"}, "foo": True}}, {"properties": {"title": {"type": "null"}, "foo": True}}),
+        ({"const": {"foo": 1}, "enum": [{"requird": 2}]}, {"const": {"foo": 1}, "enum": [{"requird": 2}]}),
+        ({"type": "integer", "nullable": True}, {"type": ["integer", "null"]}),
+        ({"type": "integer", "nullable": False}, {"type": "integer"}),
+        ({"multipleOf": 1_000_000.0}, {"multipleOf": 1_000_000.0}),
+        ({"multipleOf": 0.01, "minimum": -(2**53), "maximum": 2**53}, {"multipleOf": 0.01, "minimum": -(2**53), "maximum": 2**53}),
+    ],
+)  # fmt: skip
+def test_what_asks_nothing_is_left_out(schema, plain):
+    assert enforceable(schema) == plain
+
+
+def test_bounds_of_integers_hold_as_far_as_they_are_allowed(tokenizer):
+    for bound in (2**53, -(2**53)):
+        schema = enforceable({"type": "integer", "minimum": bound, "maximum": bound})
+        guide = Grammars(tokenizer, [tokenizer.eos_token_id])._guide(schema)
+        tokens, ended = write(guide, random_logits(len(tokenizer), 0))
+        assert ended
+        assert int(tokenizer.decode(tokens, skip_special_tokens=True)) == bound
 
 
 async def test_a_deeply_nested_schema_is_refused():
@@ -247,6 +312,17 @@ async def test_a_deeply_nested_schema_is_refused():
         schema = {"type": "array", "items": schema}
     with pytest.raises(InvalidInput, match="can't be enforced"):
         await Grammars(None, [0]).compile(schema)
+    with pytest.raises(Unenforceable, match="nested more than 60 levels deep"):
+        enforceable(schema)
+
+
+async def test_as_deeply_as_a_schema_may_be_nested_it_is_enforced(grammars):
+    schema = {"type": "null"}
+    for _ in range(DEEPEST):
+        schema = {"type": "object", "properties": {"a": schema}}
+    await grammars.compile(enforceable(schema))
+    with pytest.raises(InvalidInput, match="recursion limit"):
+        await grammars.compile({"properties": {"a": {"properties": {"a": schema}}}})
 
 
 def spelled(tokenizer, text):

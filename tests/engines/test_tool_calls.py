@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from deployments.engines.grammar import JUDGE
 from deployments.engines.tool_calls import STYLES, CallDelta, CallParser, join_calls, style_of, tool_use
 from graphs.errors import InvalidInput
 
@@ -309,6 +310,16 @@ def test_ids_are_unique_and_as_the_models_template_wants_them():
         ('<|python_tag|> {"name": function name, "parameters": …}', "llama3_json"),
         ("[AVAILABLE_TOOLS] … [TOOL_CALLS]", "mistral"),
         ("<|tool_call|> {{ tools }}", "granite"),
+        (
+            """{{- '{"name": "' + tool.name + '"' }}{{- ', "parameters": ' }}{{- tool.parameters | tojson }}
+            {{- "Write each call as JSON between tags:\\n" }}{{- "<tool_call>\\n" }}{{- '</tool_call>' }}""",
+            "hermes",
+        ),
+        (
+            """{{- '"parameters": ' }}{{- tool.parameters | tojson }}{{- '<|tool_call|>' }}""",
+            "granite",
+        ),
+        ("""{{- '{"name": "' + call.name + '", ' }}{{- '"parameters": ' }}""", "llama3_json"),
         ("{{ tools }}", "json"),
         (None, "json"),
     ],
@@ -379,9 +390,85 @@ def test_references_within_a_tools_schema_still_lead_to_it():
     assert not accepts([{"name": "get_weather", "arguments": {"left": {"leaf": "three"}}}])
 
 
+NULL = {"type": "null"}
+ONLY_A = {"type": "object", "properties": {"a": NULL}, "required": ["a"]}
+PUT_TOGETHER = {
+    "a reference": {"$ref": "#/$defs/k", "$defs": {"k": ONLY_A}},
+    "a reference in a circle": {
+        "$ref": "#/$defs/k",
+        "$defs": {"k": {**ONLY_A, "properties": {"a": NULL, "b": {"$ref": "#/$defs/k"}}}},
+    },
+    "any of several": {"anyOf": [ONLY_A, {"type": "object", "properties": {"b": NULL}, "required": ["b"]}]},
+    "all of several": {"allOf": [{"$ref": "#/$defs/k"}], "$defs": {"k": ONLY_A}},
+    "an id of its own": {
+        "$id": "http://tools.example/a", "type": "object", "properties": {"a": {"$ref": "#/$defs/k"}},
+        "required": ["a"], "$defs": {"k": NULL},
+    },
+    "references by its id": {
+        "$id": "http://tools.example/a", "type": "object", "properties": {"a": {"$ref": "http://tools.example/a#/$defs/k"}},
+        "required": ["a"], "$defs": {"k": NULL},
+    },
+    "words said of it": {**ONLY_A, "title": "A", "examples": [{"a": None}], "x-order": 3, "additionalProperties": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parameters", PUT_TOGETHER.values(), ids=PUT_TOGETHER)
+@pytest.mark.parametrize("choice", ["required", {"function": {"name": "get_weather"}}])
+async def test_parameters_that_are_put_together_can_be_demanded(parameters, choice):
+    use = tool_use([tool("get_weather", **parameters)], choice)
+    await use.judge()
+    await JUDGE.judge(use.schema)
+    accepts = Draft202012Validator(use.schema).is_valid
+    good, bad, none = ({"a": None}, {"a": 3}, None)
+    if choice == "required":
+        good, bad, none = ([{"name": "get_weather", "arguments": each}] for each in (good, bad, none))
+    assert accepts(good)
+    assert not accepts(bad)
+    assert not accepts(none)
+
+
+def test_words_that_look_like_references_stay_as_they_are():
+    use = tool_use(
+        [tool(type="object", properties={"$ref": {"const": {"$ref": "#/x"}}}, required=["$ref"])], "required"
+    )
+    accepts = Draft202012Validator(use.schema).is_valid
+    assert accepts([{"name": "get_weather", "arguments": {"$ref": {"$ref": "#/x"}}}])
+    assert not accepts([{"name": "get_weather", "arguments": {"$ref": {"$ref": "#/$defs/get_weather/x"}}}])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=a)"}}}, "the pattern .* look-around"),
+        ({"type": "object", "properties": {"a": NULL}, "requird": ["a"]}, "unknown keyword 'requird' .did you mean"),
+        ({"$ref": "#"}, "no text can ever fit it"),
+    ],
+)
+async def test_a_demanded_tool_whose_arguments_cant_be_enforced_is_named(parameters, message):
+    tools = [tool("get_time"), tool("get_weather", **parameters)]
+    with pytest.raises(
+        InvalidInput, match=rf"'get_weather' can't be enforced: .*{message}.*tool_choice: auto"
+    ) as raised:
+        await tool_use(tools, "required").judge()
+    assert raised.value.details["field"] == "tools[1].function.parameters"
+    await tool_use(tools, {"function": {"name": "get_time"}}).judge()
+    await tool_use(tools, "auto").judge()
+
+
+def test_only_where_the_model_decides_do_tags_stay_in_its_text():
+    style = STYLES["mistral"]
+    assert tool_use([WEATHER], "auto").tags(style) == ("[TOOL_CALLS]", "[ARGS]")
+    assert tool_use([WEATHER], "required").tags(style) == tool_use([WEATHER], "none").tags(style) == ()
+
+
 @pytest.mark.parametrize(
     ("tools", "choice", "message"),
     [
+        (
+            [tool(type="array")],
+            "required",
+            r"tools\[0\]: expected the JSON Schema of an object.*got one of type 'array'",
+        ),
         (["get_time"], None, r"tools\[0\]: expected a function; write \{type: function"),
         ([{"type": "retrieval", "function": {"name": "a"}}], None, r"tools\[0\]: expected a function"),
         ([tool("no spaces")], None, r"tools\[0\]: expected a name of up to 64 letters.*got 'no spaces'"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 
 import jsonschema
@@ -79,6 +80,39 @@ async def test_a_schema_is_kept_to(engine):
     for seed in range(4):
         whole = await text(engine, ask(schema=schema, temperature=1.0, seed=seed, max_output_length=100))
         jsonschema.validate(json.loads(whole), schema)
+
+
+async def test_blanks_in_json_are_few_and_stand_behind_commas_and_colons(engine):
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "boolean"}, "b": {"type": "array", "items": {"type": "null"}, "minItems": 2, "maxItems": 3}},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    blank = r"(?: |\r?\n[ \t]{0,64})?"
+    written = rf'\{{"a":{blank}(?:true|false),{blank}"b":{blank}\[null(?:,{blank}null){{1,2}}\]\}}'
+    blanks = set()
+    for seed in range(12):
+        asked = ask(schema=schema, temperature=2.0, top_k=0, seed=seed, max_output_length=150)
+        pieces, ended = await answer(engine, asked)
+        whole = "".join(pieces)
+        if ended.finish == "stop":
+            assert re.fullmatch(written, whole), whole
+            blanks |= set(re.findall(r"\s+", whole))
+    assert blanks, "some are allowed, and nothing keeps the model from writing them"
+
+
+async def test_of_special_tokens_only_tags_are_text(engine):
+    asked = ask(temperature=2.0, top_k=0, max_output_length=100)
+    specials = ("<|im_start|>", "<|endoftext|>")
+
+    async def seen(*tags: str) -> set[str]:
+        asks = [replace(asked, tags=tags, sampling=replace(asked.sampling, seed=seed)) for seed in range(16)]
+        texts = await asyncio.gather(*(text(engine, each) for each in asks))
+        return {special for special in specials if any(special in each for each in texts)}
+
+    assert await seen() == set()
+    assert await seen("<|im_start|>", "<tool_call>") == {"<|im_start|>"}
 
 
 async def test_leaving_frees_the_place_at_once(engine):

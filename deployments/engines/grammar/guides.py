@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from deployments.engines.grammar.dialect import Unenforceable
 from deployments.engines.grammar.vocabulary import read_vocabulary
 from graphs.errors import InvalidInput
 
@@ -25,8 +26,8 @@ BLANK = r"\x20|\r?\n[\x20\x09]{0,64}"
 """Between tokens of JSON: a space, or a line break and an indentation. Where any blanks are allowed, a model that has
 lost its way writes nothing else until its room is used up."""
 
-
 _UNWRITABLE = "the model's vocabulary has no way to write such an answer"
+_IMPOSSIBLE = "no text can ever fit it"
 
 
 class Grammars:
@@ -41,7 +42,14 @@ class Grammars:
 
     async def compile(self, schema: Mapping[str, Any]) -> Guide:
         """Return a new row's guide; {} is any JSON object. InvalidInput when the schema can't be enforced."""
-        return await asyncio.to_thread(self._guide, schema)
+        try:
+            return await asyncio.to_thread(self._guide, schema)
+        except Unenforceable as cause:
+            raise refusal(cause) from None
+
+    async def judge(self, schema: Mapping[str, Any]) -> None:
+        """Raise Unenforceable where `compile` would refuse."""
+        await asyncio.to_thread(self._guide, schema)
 
     def _guide(self, schema: Mapping[str, Any]) -> Guide:
         text = _as_text(schema or {"type": "object"})
@@ -56,17 +64,31 @@ class Grammars:
             return Guide(matcher.deep_copy())
 
     def _compile(self, text: str) -> LLMatcher:
-        from llguidance import LLMatcher, LLTokenizer
+        from llguidance import LLMatcher
 
         if self._vocabulary is None:
-            vocabulary: Any = read_vocabulary(self._tokenizer, self._eos_ids)
-            self._vocabulary = LLTokenizer(vocabulary, eos_token=list(self._eos_ids))
-        grammar = LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": BLANK})
+            self._vocabulary = self._read()
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": BLANK})
+        except ValueError as error:
+            raise Unenforceable(str(error)) from None
         matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
         _check(matcher)
         if not any(matcher.compute_bitmask()) or matcher.is_error():
-            raise _refusal(_UNWRITABLE)
+            raise Unenforceable(_IMPOSSIBLE if self._tokenizer is None else _UNWRITABLE)
         return matcher
+
+    def _read(self) -> LLTokenizer:
+        from llguidance import LLTokenizer
+
+        if self._tokenizer is None:
+            return LLTokenizer("byte")
+        vocabulary: Any = read_vocabulary(self._tokenizer, self._eos_ids)
+        return LLTokenizer(vocabulary, eos_token=list(self._eos_ids))
+
+
+JUDGE = Grammars(None, ())
+"""Grammars over bytes, which tell whether a schema can be enforced before a model is asked; whichever its tokenizer."""
 
 
 class Guide:
@@ -81,7 +103,7 @@ class Guide:
         import torch
 
         packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        _check(self._matcher)
+        self._check()
         banned = torch.from_numpy(np.unpackbits(~packed, bitorder="little").view(np.bool_))
         known = min(len(banned), len(logits))
         logits[:known].masked_fill_(banned[:known].to(logits.device), float("-inf"))
@@ -90,23 +112,41 @@ class Guide:
     def accept(self, token: int) -> bool:
         """Take the token that was sampled; True when the JSON is complete, and the row with it."""
         if not self._matcher.consume_token(token):
-            _check(self._matcher)
+            self._check()
         return self._matcher.is_stopped()
+
+    def _check(self) -> None:
+        try:
+            _check(self._matcher)
+        except Unenforceable as cause:
+            raise refusal(cause) from None
+
+
+def refusal(cause: Unenforceable) -> InvalidInput:
+    """Return what the caller is told whose answer should have fitted the schema."""
+    return InvalidInput(
+        f"this JSON Schema can't be enforced: {cause}; simplify it, or write response_format: {{type: json_object}}",
+        field="response_format",
+    )
 
 
 def _as_text(schema: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise _refusal(f"it is no JSON ({error})") from None
+        raise Unenforceable(f"it is no JSON ({error})") from None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Unenforceable("there is half of a surrogate pair in it, which is no character") from None
     if len(text) > MAX_SCHEMA:
-        raise _refusal(f"it is {len(text)} characters long, and {MAX_SCHEMA} is the most")
+        raise Unenforceable(f"it is {len(text)} characters long, and {MAX_SCHEMA} is the most")
     return text
 
 
 def _check(matcher: LLMatcher) -> None:
     if matcher.is_error():
-        raise _refusal(_cause(matcher.get_error().strip()))
+        raise Unenforceable(_cause(matcher.get_error().strip()))
 
 
 def _cause(error: str) -> str:
@@ -118,10 +158,3 @@ def _cause(error: str) -> str:
         pattern, reason = rest.lstrip().partition("\n")[0], rest.rpartition("error: ")[2]
         return f"the pattern {pattern}: {reason}"
     return first.partition(". Enable ")[0]
-
-
-def _refusal(cause: str) -> InvalidInput:
-    return InvalidInput(
-        f"this JSON Schema can't be enforced: {cause}; simplify it, or write response_format: {{type: json_object}}",
-        field="response_format",
-    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deployments.engines.grammar.dialect import Unenforceable, enforceable
+from deployments.engines.grammar.guides import JUDGE, refusal
 from graphs.errors import InvalidInput
 from graphs.suggest import closest
 
@@ -30,6 +32,15 @@ def schema_of(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | 
             raise _refusal("type", f"expected a type, one of {', '.join(TYPES)}, got {other!r}{hint}")
 
 
+async def judge(schema: Mapping[str, Any] | None) -> None:
+    """Refuse a schema that no grammar can be made of, whichever the engine."""
+    try:
+        if schema:
+            await JUDGE.judge(schema)
+    except Unenforceable as cause:
+        raise refusal(cause) from None
+
+
 def _schema(wrapper: Any) -> Mapping[str, Any]:
     if not isinstance(wrapper, Mapping):
         raise _refusal("json_schema", f"expected the schema and its name, got {wrapper!r}; {_WRITE}")
@@ -43,7 +54,10 @@ def _schema(wrapper: Any) -> Mapping[str, Any]:
     schema = wrapper.get("schema")
     if not isinstance(schema, Mapping):
         raise _refusal("json_schema.schema", f"expected a JSON Schema, a mapping, got {schema!r}; {_WRITE}")
-    return schema
+    try:
+        return enforceable(schema)
+    except Unenforceable as cause:
+        raise refusal(cause) from None
 
 
 def _refusal(key: str, message: str) -> InvalidInput:

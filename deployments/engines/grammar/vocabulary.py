@@ -74,7 +74,7 @@ def read_vocabulary(tokenizer: Any, eos_ids: Iterable[int]) -> Vocabulary:
 
 def _spelling(tokenizer: Any) -> Any:
     """Return the function from a token's name to its bytes."""
-    kinds = _decoders(tokenizer)
+    kinds = decoders(tokenizer)
     if "ByteLevel" in kinds:
         return partial(_byte_level, _byte_alphabet())
     if kinds & {"ByteFallback", "Metaspace"}:
@@ -86,7 +86,7 @@ def _spelling(tokenizer: Any) -> Any:
     )
 
 
-def _decoders(tokenizer: Any) -> set[str]:
+def decoders(tokenizer: Any) -> set[str]:
     """Return the kinds of steps that turn its tokens into text, by the names the tokenizers library has for them."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
@@ -101,6 +101,13 @@ def _types(decoder: Mapping[str, Any]) -> Iterable[str]:
     yield decoder["type"]
     for step in decoder.get("decoders", ()):
         yield from _types(step)
+
+
+def byte_tokens(tokenizer: Any) -> dict[int, int]:
+    """Return which token ids stand for a byte each, in a vocabulary that falls back on bytes."""
+    names = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
+    return {vocabulary[name]: byte for byte, name in enumerate(names) if name in vocabulary}
 
 
 def _sentence_piece(name: str) -> bytes:

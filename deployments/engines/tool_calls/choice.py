@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deployments.engines.grammar import JUDGE, Unenforceable, enforceable, within
 from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, Parser
 from deployments.engines.tool_calls.styles import REQUIRED, Style
 from graphs.errors import InvalidInput
@@ -15,6 +16,9 @@ from graphs.suggest import closest
 Mode = Literal["none", "auto", "required", "named"]
 MODES = ("none", "auto", "required")
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+PUT_TOGETHER = ("$ref", "allOf", "anyOf", "oneOf")
+"""Beside these a schema can't say that its own properties are all there are."""
 
 _WRITE_TOOL = "write {type: function, function: {name: …, description: …, parameters: {…}}}"
 _WRITE_CHOICE = "write none, auto, required, or {type: function, function: {name: …}}"
@@ -27,17 +31,27 @@ class ToolUse:
     """What the chat template is given: none where none may be called."""
     name: str | None = None
     """The one that must be called."""
+    demanded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Where a call is demanded: the arguments of each tool that may be called."""
 
     @property
     def schema(self) -> Mapping[str, Any] | None:
         """Return what the answer must be where a call is demanded: the arguments of the one, or a list of calls."""
-        match self.mode:
-            case "named":
-                return next(_parameters(tool) for tool in self.tools if _name(tool) == self.name)
-            case "required":
-                return _list_of_calls(self.tools)
-            case _:
-                return None
+        if self.name is not None:
+            return self.demanded[self.name]
+        return _list_of_calls(self.demanded) if self.mode == "required" else None
+
+    async def judge(self) -> None:
+        """Refuse a demanded call whose arguments no grammar can be made of, whichever the engine."""
+        for name, schema in self.demanded.items():
+            try:
+                await JUDGE.judge(schema)
+            except Unenforceable as cause:
+                raise self._refusal(name, cause) from None
+
+    def tags(self, style: Style) -> tuple[str, ...]:
+        """Return what marks a call in the answer; among special tokens, these alone are of use."""
+        return style.tags if self.mode == "auto" else ()
 
     def parser(self, style: Style, new_id: Callable[[], str] | None = None) -> Parser | None:
         """Return who reads the answer; None when all of it is content."""
@@ -53,12 +67,22 @@ class ToolUse:
             case "auto":
                 return CallParser(style, frozenset(map(_name, self.tools)), new_id)
 
+    def _refusal(self, name: str, cause: Unenforceable) -> InvalidInput:
+        index = next(index for index, tool in enumerate(self.tools) if _name(tool) == name)
+        return _unenforceable(index, name, cause)
+
 
 def tool_use(tools: Sequence[Any] | None, tool_choice: Any) -> ToolUse:
     """Judge both, and return how the request uses tools."""
     names = _names(tools or ())
     mode, name = _mode(tool_choice, names)
-    return ToolUse(mode, () if mode == "none" else tuple(tools or ()), name)
+    told = () if mode == "none" else tuple(tools or ())
+    demanded: dict[str, Mapping[str, Any]] = {}
+    if mode in ("named", "required"):
+        for index, tool in enumerate(told):
+            if name in (None, _name(tool)):
+                demanded[_name(tool)] = _parameters(tool, index)
+    return ToolUse(mode, told, name, demanded)
 
 
 def _names(tools: Sequence[Any]) -> list[str]:
@@ -112,37 +136,60 @@ def _name(tool: Mapping[str, Any]) -> str:
     return tool["function"]["name"]
 
 
-def _parameters(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(tool: Mapping[str, Any], index: int) -> dict[str, Any]:
     """Return the schema of a tool's arguments: an object, with what it names only, unless it says otherwise."""
-    schema: Mapping[str, Any] = tool["function"].get("parameters") or {"properties": {}}
-    if "type" in schema and "properties" not in schema:
-        return dict(schema)
-    return {"type": "object", "additionalProperties": False, **schema}
+    try:
+        schema = enforceable(tool["function"].get("parameters") or {"properties": {}})
+    except Unenforceable as cause:
+        raise _unenforceable(index, _name(tool), cause) from None
+    types = schema.get("type", "object")
+    if types != "object" and (not isinstance(types, list) or "object" not in types):
+        at = f"tools[{index}]"
+        raise InvalidInput(
+            f"{at}: expected the JSON Schema of an object as parameters, got one of type {types!r}; {_WRITE_TOOL}",
+            field=f"{at}.function.parameters",
+        )
+    if "$ref" in schema:
+        return schema  # a word beside it, and a reference in a circle is refused
+    named_only = "properties" in schema or "type" not in schema
+    closed = {"additionalProperties": False} if named_only and not any(key in schema for key in PUT_TOGETHER) else {}
+    return {**closed, **schema, "type": "object"}
 
 
-def _list_of_calls(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _unenforceable(index: int, name: str, cause: Unenforceable) -> InvalidInput:
+    at = f"tools[{index}]"
+    return InvalidInput(
+        f"{at}: a call of '{name}' can't be enforced: {cause}; simplify its parameters, or write tool_choice: auto",
+        field=f"{at}.function.parameters",
+    )
+
+
+def _list_of_calls(demanded: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     calls = [
         {
             "type": "object",
-            "properties": {"name": {"const": _name(tool)}, "arguments": {"$ref": f"#/$defs/{_name(tool)}"}},
+            "properties": {"name": {"const": name}, "arguments": {"$ref": f"#/$defs/{name}"}},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
-        for tool in tools
+        for name in demanded
     ]
-    # Each tool's schema keeps its own references: those to its root must now lead one level down.
-    definitions = {_name(tool): _moved(_parameters(tool), f"#/$defs/{_name(tool)}") for tool in tools}
+    definitions = {name: _moved(schema, f"#/$defs/{name}") for name, schema in demanded.items()}
     return {"type": "array", "minItems": 1, "items": {"anyOf": calls}, "$defs": definitions}
 
 
-def _moved(schema: Any, root: str) -> Any:
-    if isinstance(schema, Mapping):
-        return {
-            key: root + value[1:]
-            if key == "$ref" and isinstance(value, str) and value.startswith("#")
-            else _moved(value, root)
-            for key, value in schema.items()
-        }
-    if isinstance(schema, list):
-        return [_moved(each, root) for each in schema]
-    return schema
+def _moved(schema: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """Return a tool's schema for a place one level down: references to its own root, by its id too, lead there."""
+    own = next((id.rstrip("#") for key in ("$id", "id") if isinstance(id := schema.get(key), str)), "")
+
+    def moved(each: Any, _: str = "") -> Any:
+        if not isinstance(each, Mapping) or (each is not schema and "$id" in each):
+            return each
+        inner = within(each, moved)
+        reference = inner.get("$ref")
+        if isinstance(reference, str):
+            local = reference.removeprefix(own)
+            inner["$ref"] = root + local[1:] if local == "#" or local.startswith("#/") else reference
+        return inner
+
+    return {key: value for key, value in moved(schema).items() if key not in ("$id", "id", "$schema")}

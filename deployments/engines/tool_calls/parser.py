@@ -9,7 +9,7 @@ from typing import Protocol
 
 from deployments.engines.tool_calls.deltas import CallDelta, Piece
 from deployments.engines.tool_calls.reader import SPACE, Reader, Wait
-from deployments.engines.tool_calls.styles import Style
+from deployments.engines.tool_calls.styles import ARGUMENTS, Style
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
 _KEYS = ("name", "arguments", "parameters", "type", "id")
@@ -198,7 +198,7 @@ class CallParser:
         name = yield from (reader.run(_NAME) if tagged else reader.word(self._tools))
         if not name:
             return False
-        yield from reader.word(("[ARGS]",))
+        yield from reader.word((ARGUMENTS,))
         if (yield from reader.peek()) != "{":
             return False
         return (yield from self._arguments(name, tagged=tagged))

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from graphs.errors import InvalidInput
 from graphs.suggest import closest
 
+ARGUMENTS = "[ARGS]"
+"""Between a call's name and its arguments, where a style has both stand apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -24,6 +27,11 @@ class Style:
     """A grammar has seen to it that the answer is calls, so that none needs a tag."""
     id_length: int | None = None
     """How long ids must be for the model's template to take them back; None for OpenAI's own."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Return all that marks a call, whether or not it is a special token of the model."""
+        return (*self.opens, *self.closes, *((ARGUMENTS,) if self.named else ()))
 
     def new_id(self) -> str:
         if self.id_length is None:
@@ -52,12 +60,12 @@ STYLES = {
 _SIGNS = (
     ("[TOOL_CALLS]", MISTRAL),
     ("<|python_tag|>", LLAMA),
-    ('"parameters":', LLAMA),
     ("functools", PHI),
     ("<|tool_call|>", GRANITE),
     ("<tool_call>", HERMES),
+    ('"parameters":', LLAMA),
 )
-"""What a chat template says that speaks of tools in this style; the more particular first."""
+"""What a chat template says that speaks of tools in this style; tags first, for any may describe a tool's parameters."""
 
 
 def style_of(chat_template: str | None, chosen: str | None = None) -> Style:

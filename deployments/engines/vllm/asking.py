@@ -10,14 +10,21 @@ from deployments.engines.grammar.guides import BLANK
 from deployments.engines.prompts import Prompt
 from graphs.errors import InvalidInput
 
-BLANKS = {"x-guidance": {"whitespace_pattern": BLANK}}
-"""How llguidance is told, in the schema itself, that blanks between tokens are few: as the other driver's are."""
+BLANKS = {
+    "x-guidance": {
+        "whitespace_flexible": False, "item_separator": f",({BLANK})?", "key_separator": f":({BLANK})?",
+    }
+}  # fmt: skip
+"""How llguidance is told, in the schema itself, where blanks may stand: behind commas and colons.
+
+Elsewhere too would be as with the other driver, but the library that vLLM brings repeats what it is told of them.
+"""
 LARGEST_SEED = 2**63 - 1
 """What torch and the wire between vLLM's processes both take."""
 
 
-def sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int) -> Any:
-    """Return how vLLM should generate; `own` is the model's GenerationConfig."""
+def sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged: bool = False) -> Any:
+    """Return how vLLM should generate; `own` is the model's GenerationConfig, `tagged` shows special tokens."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams  # pyright: ignore[reportMissingImports]
 
     from deployments.engines.batching.settings import Space, settle
@@ -37,8 +44,7 @@ def sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int) -> Any:
         stop=list(settings.stops),
         structured_outputs=_structure(ask) if constrained else None,
         output_kind=RequestOutputKind.DELTA if ask.streaming else RequestOutputKind.FINAL_ONLY,
-        # Calls of tools may begin with a special token, which their parser must see.
-        skip_special_tokens=constrained or not ask.tools,
+        skip_special_tokens=not tagged,
     )
 
 

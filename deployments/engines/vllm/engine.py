@@ -9,6 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from deployments.engines import prompts
+from deployments.engines.conversations import template_of
+from deployments.engines.detokenizing import Without, special_tokens
 from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Usage
 from deployments.engines.prompts import Prompt
 from deployments.engines.vllm.asking import sampling_params
@@ -26,6 +28,7 @@ class VLLM(Engine):
         self._task = task
         self._llm = llm
         self._tokenizer = llm.get_tokenizer()
+        self._special = frozenset(special_tokens(self._tokenizer).values())
         self._config = llm.model_config.hf_config
         self._context: int = llm.model_config.max_model_len
         self._own = _generation_config(llm.model_config)
@@ -42,8 +45,7 @@ class VLLM(Engine):
 
     @property
     def chat_template(self) -> str | None:
-        template = self._tokenizer.chat_template
-        return "\n".join(template.values()) if isinstance(template, dict) else template
+        return template_of(self._tokenizer)
 
     async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
         prompt = await prompts.prepare(
@@ -51,12 +53,17 @@ class VLLM(Engine):
         )
         finish: str | None = None
         generated = 0
-        async with aclosing(self._outputs(prompt, ask)) as outputs:
+        # vLLM shows all special tokens or none.
+        tagged = not self._special.isdisjoint(ask.tags)
+        hidden = Without(self._special.difference(ask.tags) if tagged else ())
+        async with aclosing(self._outputs(prompt, ask, tagged)) as outputs:
             async for output in outputs:
                 generated += len(output.token_ids)
                 finish = output.finish_reason
-                if output.text:
-                    yield output.text
+                if text := hidden.feed(output.text):
+                    yield text
+        if rest := hidden.end():
+            yield rest
         yield Ended(self._finish(finish), Usage(len(prompt.ids), generated))
 
     async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
@@ -76,7 +83,7 @@ class VLLM(Engine):
         await self._llm.abort(list(self._running))
         await asyncio.to_thread(self._llm.shutdown)
 
-    async def _outputs(self, prompt: Prompt, ask: Ask) -> AsyncGenerator[Any, None]:
+    async def _outputs(self, prompt: Prompt, ask: Ask, tagged: bool) -> AsyncGenerator[Any, None]:
         """Yield vLLM's pieces of the one answer; closing it aborts the request."""
         from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
 
@@ -84,7 +91,7 @@ class VLLM(Engine):
         self._running.add(id)
         try:
             with in_words(self._name):
-                params = sampling_params(ask, self._own, prompt, self._context)
+                params = sampling_params(ask, self._own, prompt, self._context, tagged=tagged)
                 async with aclosing(self._llm.generate(tokens_input(prompt.ids), params, id)) as outputs:
                     async for output in outputs:
                         yield output.outputs[0]
