@@ -13,7 +13,7 @@ from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.engine import Ask, Ended, Engine, Pooled
 from deployments.engines.grammar import Grammars
-from graphs.errors import ComponentFailed
+from graphs.errors import AnabranchError, ComponentFailed
 
 if TYPE_CHECKING:
     from deployments.engines.batching.rows import Row
@@ -37,6 +37,8 @@ class HuggingFace(Engine):
     ) -> None:
         self._loaded = loaded
         self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"engine {loaded.name}")
+        self._fault: AnabranchError | None = None
+        """Why no more vectors or labels can be had: a device that has failed stays so."""
         self._generates = loaded.kind in ("decoder", "encoder-decoder")
         if self._generates:
             self._prepare(max_batch_size, max_cache_tokens)
@@ -82,6 +84,8 @@ class HuggingFace(Engine):
     async def healthy(self) -> None:
         if self._generates and self._batcher.fault is not None:
             raise self._batcher.gone()
+        if self._fault is not None:
+            raise self._fault
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._reader.shutdown)
@@ -134,13 +138,21 @@ class HuggingFace(Engine):
 
         if self._network.encodes:
             # The decoder has positions of its own, and begins with its start token.
-            positions = getattr(self._loaded.config, "max_position_embeddings", None)
+            positions = prompts.answer_length(self._loaded.config)
             return Space(1, positions and positions - 1)
         context = self._loaded.context
         return Space(prompt, context and context - prompt)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._reader, _inferring, work)
+        from deployments.engines.batching import failures
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, _inferring, work)
+        except Exception as error:
+            told = failures.told(error, self._loaded.name)
+            if failures.fatal(error):
+                self._fault = told
+            raise told from error
 
 
 def _inferring(work: Callable[[], Any]) -> Any:

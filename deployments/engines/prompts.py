@@ -17,6 +17,9 @@ from graphs.errors import InvalidInput
 
 POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length")
 """What configurations call the context."""
+OF_ENCODERS = ("max_encoder_position_embeddings", *POSITIONS)
+OF_DECODERS = ("max_decoder_position_embeddings", "max_position_embeddings")
+"""What those of encoder-decoders call the room that each half has."""
 SHIFTED = ("roberta", "camembert", "mpnet", "longformer")
 """Kinds of models whose first positions are taken by the padding token."""
 SANE = 10_000_000
@@ -65,11 +68,8 @@ def encode(
 
 def context_length(config: Any, tokenizer: Any, override: int | None = None) -> int | None:
     """Return how many tokens the model can see, by its own account; `override` can only lower what is built in."""
-    network = config.get_text_config()
-    found = (getattr(network, name, None) for name in POSITIONS)
-    stated: int | None = next((each for each in found if isinstance(each, int) and each > 0), None)
-    if stated is not None and any(kind in network.model_type for kind in SHIFTED):
-        stated -= (network.pad_token_id or 0) + 1
+    network = _half(config, "encoder")
+    stated = _positions(network, OF_ENCODERS)
     if stated is None and tokenizer.model_max_length < SANE:
         stated = tokenizer.model_max_length
     if override is None or stated is None:
@@ -77,6 +77,25 @@ def context_length(config: Any, tokenizer: Any, override: int | None = None) -> 
     # Relative positions (T5) have no end; what is stated is what the model was trained with.
     relative = hasattr(network, "relative_attention_num_buckets")
     return override if relative else min(override, stated)
+
+
+def answer_length(config: Any) -> int | None:
+    """Return how many tokens the decoder of an encoder-decoder has positions for; None where they have no end."""
+    return _positions(_half(config, "decoder"), OF_DECODERS)
+
+
+def _half(config: Any, name: str) -> Any:
+    """Return the configuration of one half, where two models were put together to an encoder-decoder."""
+    half = getattr(config, name, None)
+    return half if hasattr(half, "model_type") else config.get_text_config()
+
+
+def _positions(network: Any, names: Sequence[str]) -> int | None:
+    found = (getattr(network, name, None) for name in names)
+    stated: int | None = next((each for each in found if isinstance(each, int) and each > 0), None)
+    if stated is not None and any(kind in network.model_type for kind in SHIFTED):
+        stated -= (network.pad_token_id or 0) + 1
+    return stated
 
 
 def task_prefix(config: Any, task: str) -> str:

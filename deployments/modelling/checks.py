@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -22,6 +23,8 @@ OWN_OPTIONS = ("tool_parser",)
 """Options that the component reads itself."""
 COUNTS = ("max_batch_size", "max_cache_tokens", "max_model_len")
 """Options that must be whole numbers above zero."""
+SPLITS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+"""Options by which vLLM takes several GPUs: the product of them."""
 INDEX = re.compile(r"\[(\d+)\]")
 LED_BY_FIELD = re.compile(r"^(options|response_format|tool_choice|tools)[\w.\[\]]*: ")
 """How a message begins that must name its field itself; beside a line of the document it needn't."""
@@ -60,10 +63,13 @@ def check_placement(config: Mapping[str, Any], resources: Mapping[str, Any]) -> 
                 f"device {device} is a replica's GPU number {need}, and it asks for {gpus:g}; {_resources(need)}",
             )
     if config.get("driver") != "vllm":
+        if gpus > 1 and device in (None, "cuda"):
+            why = f"the driver huggingface runs a model on one GPU, and each replica asks for {gpus:g}"
+            yield "driver", f"{why}; {_resources(1)} with more `replicas`, or take `driver: vllm`, which can split it"
         return
-    need = _size(options, "tensor_parallel_size") * _size(options, "pipeline_parallel_size")
+    need = math.prod(_size(options, name) for name in SPLITS)
     if need > 1 and need != gpus:
-        name = "tensor_parallel_size" if "tensor_parallel_size" in options else "pipeline_parallel_size"
+        name = next(name for name in SPLITS if _size(options, name) > 1)
         yield (
             f"options.{name}",
             f"the model is split over {need} GPUs, and the replicas ask for {gpus:g}; {_resources(need)}",
@@ -190,9 +196,10 @@ def _check_options(config: Mapping[str, Any]) -> Found:
 
         known = (*OWN_OPTIONS, *loading.OPTIONS, *huggingface.OPTIONS)
         for name, value in options.items():
-            if name in COUNTS and not (isinstance(value, int) and value > 0) and _known(value):
+            if name in COUNTS and not (type(value) is int and value > 0) and _known(value):
                 yield f"options.{name}", f"expected a whole number above zero, got {value!r}"
-            yield from _refusal(f"options.{name}", lambda name=name: loading.check_options({name: None}, known))
+            said = {name: value if _known(value) else None}
+            yield from _refusal(f"options.{name}", lambda said=said: loading.check_options(said, known))
 
 
 def _refusal(field: str, judge: Callable[[], object]) -> Found:
@@ -231,7 +238,7 @@ def _above_one(value: Any) -> bool:
 
 def _size(options: Mapping[str, Any], name: str) -> int:
     size = options.get(name, 1)
-    return size if isinstance(size, int) else 1
+    return size if type(size) is int else 1
 
 
 def _resources(gpus: int) -> str:

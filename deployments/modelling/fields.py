@@ -105,7 +105,7 @@ class Params(BaseModel):
     temperature: Temperature | None = Field(default=None, description="0 is as do_sample: false.")
     top_p: Share | None = None
     top_k: Candidates | None = Field(default=None, description="0 considers every token.")
-    num_beams: Positive | None = Field(default=None, description="A stream allows 1 only.")
+    num_beams: Annotated[int, Field(ge=1, le=64)] | None = Field(default=None, description="A stream allows 1 only.")
     repetition_penalty: Penalty | None = None
     seed: Seed | None = Field(default=None, description="The same seed gives the same text.")
     stop: Stops | None = Field(default=None, description="Generation ends before any of these.")

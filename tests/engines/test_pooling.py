@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from deployments.engines import pooling
+from deployments.engines.huggingface import HuggingFace
 from deployments.engines.loading import Loaded, load
 from deployments.engines.pooling import Recipe, read_recipe
-from graphs.errors import InvalidInput, Unavailable
+from graphs.errors import ComponentFailed, InvalidInput, Unavailable
 from tests.engines import tiny
 
 TEXTS = ["A river.", "The quick brown fox jumps over the lazy dog.", "안녕하세요", "A stream never hangs."]
@@ -179,3 +180,40 @@ def test_scores_are_what_the_model_was_trained_to_give():
     assert torch.equal(pooling._scores(logits, SimpleNamespace(problem_type=None)), logits.softmax(-1))
     assert torch.equal(pooling._scores(logits, SimpleNamespace(problem_type="regression")), logits)
     assert torch.equal(pooling._scores(logits[:, :1], SimpleNamespace(problem_type=None)), logits[:, :1].sigmoid())
+
+
+async def test_a_device_that_has_failed_is_told_and_makes_the_replica_unhealthy(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    def fail(*_: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nand more")
+
+    engine = HuggingFace(bert())
+    try:
+        await engine.embed(TEXTS, 8, None)
+        await engine.healthy()
+        monkeypatch.setattr(pooling, "_vectors", fail)
+        with pytest.raises(
+            ComponentFailed, match=r"failed: AcceleratorError: CUDA error: an illegal memory access was encountered$"
+        ):
+            await engine.embed(TEXTS, 8, None)
+        with pytest.raises(ComponentFailed):
+            await engine.healthy()
+    finally:
+        await engine.aclose()
+
+
+async def test_without_memory_the_call_fails_in_words_and_the_replica_stays(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    def fail(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    engine = HuggingFace(bert())
+    try:
+        monkeypatch.setattr(pooling, "_vectors", fail)
+        with pytest.raises(Unavailable, match="has no memory left"):
+            await engine.embed(TEXTS, 8, None)
+        await engine.healthy()
+    finally:
+        await engine.aclose()

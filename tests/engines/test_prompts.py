@@ -278,6 +278,19 @@ def test_positions_that_padding_takes_are_not_counted():
     assert context_length(network(model_type="xlm-roberta", max_position_embeddings=514), limit(10**30)) == 512
 
 
+def test_each_half_of_an_encoder_decoder_has_positions_of_its_own():
+    led = network(max_encoder_position_embeddings=512, max_decoder_position_embeddings=32)
+    assert context_length(led, limit(10**30)) == 512
+    assert prompts.answer_length(led) == 32
+    joined = SimpleNamespace(
+        encoder=SimpleNamespace(model_type="bert", max_position_embeddings=128),
+        decoder=SimpleNamespace(model_type="roberta", max_position_embeddings=66, pad_token_id=1),
+    )
+    assert context_length(joined, limit(10**30)) == 128
+    assert prompts.answer_length(joined) == 64
+    assert prompts.answer_length(network(n_positions=512, relative_attention_num_buckets=32)) is None
+
+
 def test_the_context_can_be_lowered_and_raised_only_where_positions_are_relative():
     assert context_length(network(max_position_embeddings=100), limit(50), 20) == 20
     assert context_length(network(max_position_embeddings=100), limit(50), 200) == 100

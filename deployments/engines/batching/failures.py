@@ -31,8 +31,13 @@ def out_of_memory(error: BaseException) -> bool:
 
 def reraise_fatal(error: BaseException) -> None:
     """Raise again what no later step can survive: a device that has failed stays so."""
-    if isinstance(error, torch.AcceleratorError) and not out_of_memory(error):
+    if fatal(error):
         raise error
+
+
+def fatal(error: BaseException) -> bool:
+    """Tell whether the device has failed."""
+    return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
 
 
 def _give_back() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.engines.fetching import fetch
+from deployments.engines.fetching import fetch, trusts_code
 from deployments.engines.loading import read_config
 from deployments.engines.pooling import Mode, Recipe, read_recipe
 from deployments.engines.vllm.starting import Start, spreads
@@ -30,6 +30,7 @@ class Found:
 
 def find(name: str, task: str, device: str | None, precision: str, options: Mapping[str, Any]) -> Found:
     """Return how to start vLLM; downloads what is missing, so it belongs in a thread."""
+    options = {**options, "trust_remote_code": trusts_code(options)}
     of_the_files = {key: options[key] for key in OF_THE_FILES if key in options}
     config = read_config(name, of_the_files)
     if config.is_encoder_decoder:
