@@ -139,7 +139,9 @@ class Answerer:
             mapped = await _mapped_stream(action, names, stream)
             if isinstance(mapped, Stream):
                 return await _send_batches(mapped, answer)
-            return Answered(mapped, {name: value for note in stream.notes for name, value in note.data.items()} or None)
+            whole, notes = await joined(mapped)
+            said = {name: value for note in (*stream.notes, *notes) for name, value in note.data.items()}
+            return Answered(whole, said or None)
 
     def _action(self, id: str) -> ActionPlan:
         action = self._plan.actions.get(id)
@@ -226,11 +228,10 @@ async def _mapped_whole(action: ActionPlan, names: dict[str, Value], value: Valu
 
 
 async def _mapped_stream(action: ActionPlan, names: dict[str, Value], stream: Stream) -> Value | Stream:
-    """Return the mapped stream, or the value that the template makes of the whole."""
+    """Return the mapped stream, or the value that the template makes of it, maybe with streams in it."""
     if action.output is None:
         return stream
     if not any(reference.name in RESULTS for reference in references(action.output)):
         async for _ in stream:  # the answer isn't looked at, and yet what the component does must be done
             pass
-    mapped = await render(action.output, Scope({**names, **dict.fromkeys(RESULTS, stream)}))
-    return mapped if isinstance(mapped, Stream) else (await joined(mapped))[0]
+    return await render(action.output, Scope({**names, **dict.fromkeys(RESULTS, stream)}))

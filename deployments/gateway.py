@@ -13,6 +13,7 @@ from deployments.joining import Joining
 from deployments.redaction import Redactor
 from deployments.running.calls import Invoke
 from graphs.errors import BadRequest, Cancelled, NotFound
+from graphs.language.nodes import MappingTemplate
 from graphs.plan import Controller, Plan, WorkflowPlan
 from graphs.stream import Value
 from graphs.suggest import closest
@@ -97,7 +98,7 @@ class Running:
 
     async def finish(self) -> Finished:
         """Read to the end and return it, a streamed output joined; raise what the run failed with."""
-        joining = Joining(self.workflow.output_kind.names)
+        joining = Joining(self.workflow.output_kind.names, self._keys())
         async for event in self._events:
             if isinstance(event, Delta):
                 joining.add(event)
@@ -106,6 +107,10 @@ class Running:
             if isinstance(event, Finished):
                 return Finished(joining.value(), streamed=True, notes=event.notes) if event.streamed else event
         raise AssertionError("a run's last event is its end")
+
+    def _keys(self) -> tuple[str, ...]:
+        output = self.workflow.output
+        return tuple(name for name, _ in output.items) if isinstance(output, MappingTemplate) else ()
 
     async def aclose(self) -> None:
         """Cancel what still runs, and wait until it has ended. For whoever reads the events."""

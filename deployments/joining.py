@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from deployments.events import Delta
 from graphs.errors import TooLarge
@@ -10,9 +10,10 @@ from graphs.stream import MAX_WHOLE, Chunk, Note, Value, is_empty, join_chunks
 
 
 class Joining:
-    """What has come of a streamed output so far."""
+    """What has come of a streamed output so far; `order` is that of the keys in the document."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), order: Sequence[str] = ()) -> None:
+        self._order = order
         self._chunks: dict[str | None, list[Chunk]] = {name: [] for name in names}
         self._whole: dict[str, Value] = {}
         self._size = 0
@@ -35,8 +36,6 @@ class Joining:
         """Return the output."""
         if not self._chunks or None in self._chunks:
             return join_chunks(self._chunks.get(None, []))
-        return {
-            name: self._whole[name] if name in self._whole else join_chunks(chunks)
-            for name, chunks in self._chunks.items()
-            if name is not None
-        }
+        named = {name: chunks for name, chunks in self._chunks.items() if name is not None}
+        known = dict.fromkeys((*(name for name in self._order if name in named), *named))
+        return {name: self._whole[name] if name in self._whole else join_chunks(named[name]) for name in known}

@@ -33,6 +33,18 @@ Batch = list[Chunk]
 Step = Callable[[Batch], Batch]
 """What becomes of a batch on its way; an empty result is not passed on."""
 
+Finish = Callable[[], Batch]
+"""What a step still holds at the end."""
+
+
+class StepFailed(Exception):
+    """A chunk that a step can't change. Those before it in its batch have come, and go out before the error."""
+
+    def __init__(self, changed: Batch, error: AnabranchError) -> None:
+        super().__init__(error.message)
+        self.changed = changed
+        self.error = error
+
 
 class Stream:
     """Chunks in order, from one source to one reader. Closing it stops the source.
@@ -48,8 +60,10 @@ class Stream:
     ) -> None:
         self._batches = batches
         self._close = close
-        self._root: Stream | None = None
-        self._steps: tuple[tuple[Step, Callable[[], Batch] | None], ...] = ()
+        self.parent: Stream | None = None
+        """The stream that this one is made of. Only one of those made of it can be read; `over` makes it of another."""
+        self._step: tuple[Step, Finish | None] | None = None
+        self._make: Callable[[Stream], AsyncIterator[Batch]] | None = None
         self._locate: Callable[[AnabranchError], AnabranchError] | None = None
         self._whole: tuple[Value] | None = None
         self.notes: list[Note] = []
@@ -61,24 +75,23 @@ class Stream:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield chunks as they come, those ready together in one list."""
-        if self._whole is not None:
-            if not is_empty(self._whole[0]):
-                yield [self._whole[0]]
-            return
-        source, steps, stepping = self._source(), [step for step, _ in self._steps], False
+        root, made = self._fused()
+        source, steps = self._source(root), [step for step, _ in made]
+        failed: AnabranchError | None = None
         try:
             async for batch in source:
-                changed, stepping = batch, True
-                for step in steps:
-                    changed = step(changed)
-                stepping = False
-                if changed:
-                    yield changed
-            stepping = True
-            for rest in self._rest(steps):
-                yield rest
+                ready, failed = _stepped(steps, batch) if steps else (batch, None)
+                if ready:
+                    yield ready
+                if failed is not None:
+                    raise failed
+            for ready, failed in _rests(made):
+                if ready:
+                    yield ready
+                if failed is not None:
+                    raise failed
         except AnabranchError as error:
-            located = self._blamed(error, stepping)
+            located = self._blamed(error, None if error is failed else root)
             if located is error:
                 raise
             raise located from error
@@ -141,51 +154,107 @@ class Stream:
 
     def map(self, change: Callable[[Value], Value]) -> Stream:
         """Return a stream of `change(chunk)`; notes pass, and chunks that become null or empty are left out."""
+        return self.through(lambda batch: changed(batch, change))
 
-        def changed(batch: Batch) -> Batch:
-            each = [chunk if isinstance(chunk, Note) else change(chunk) for chunk in batch]
-            return [chunk for chunk in each if not is_empty(chunk)]
-
-        return self.through(changed)
-
-    def through(self, step: Step, finish: Callable[[], Batch] | None = None) -> Stream:
+    def through(self, step: Step, finish: Finish | None = None) -> Stream:
         """Return the stream of what `step` makes of each batch, and at the end of what `finish` still has.
 
         Steps on steps are applied in one loop over the source: a generator for each would be paid for every chunk.
         """
-        plain = self._root is None or self._locate is not None
         stream = Stream(_no_batches(), self.aclose)
-        stream._root = self if plain else self._root
-        stream._steps = (*(() if plain else self._steps), (step, finish))
+        stream.parent = self
+        stream._step = step, finish
         return stream
 
-    def _source(self) -> AsyncIterator[Batch]:
-        root = self._root
+    def made(self, make: Callable[[Stream], AsyncIterator[Batch]]) -> Stream:
+        """Return the stream of what `make` makes of this one: for changes that must wait for something."""
+        stream = Stream(make(self), self.aclose)
+        stream.parent = self
+        stream._make = make
+        return stream
+
+    def over(self, source: Stream) -> Stream:
+        """Return this stream made of `source` instead of its parent; this one can't be read any more."""
+        if source is self.parent:
+            return self
+        if self._step is not None:
+            stream = source.through(*self._step)
+        else:
+            assert self._make is not None
+            stream = source.made(self._make)
+        stream._locate = self._locate
+        return stream
+
+    def _fused(self) -> tuple[Stream | None, list[tuple[Step, Finish | None]]]:
+        """Return the stream that is read, and the steps that lead from it to this one; None if its batches are its own."""
+        made: list[tuple[Step, Finish | None]] = []
+        stream: Stream = self
+        # One that was joined has its chunks already; and who knows where it comes from must see its failures.
+        while stream._step is not None and stream.parent is not None and stream._whole is None:
+            if stream is not self and stream._locate is not None:
+                break
+            made.append(stream._step)
+            stream = stream.parent
+        return None if stream is self else stream, made[::-1]
+
+    def _source(self, root: Stream | None) -> AsyncIterator[Batch]:
         if root is None:
-            return self._batches
+            return self._batches if self._whole is None else _once(self._whole[0])
         # What a kind of its own, or one with steps, makes of its source is not known here.
-        return root._batches if type(root) is Stream and not root._steps and root._whole is None else root.batches()
+        return root._batches if type(root) is Stream and root._step is None and root._whole is None else root.batches()
 
-    def _rest(self, steps: list[Step]) -> Iterator[Batch]:
-        """Yield what the steps still hold at the end, each carried through those after it."""
-        for index, (_, finish) in enumerate(self._steps):
-            rest = finish() if finish is not None else []
-            for step in steps[index + 1 :]:
-                rest = step(rest)
-            if rest:
-                yield rest
-
-    def _blamed(self, error: AnabranchError, stepping: bool) -> AnabranchError:
+    def _blamed(self, error: AnabranchError, root: Stream | None) -> AnabranchError:
         """Return the error as those say who know where the stream comes from; a step's own is not the source's."""
-        for stream in (None if stepping else self._root, self):
+        for stream in (root, self):
             if stream is not None and stream._locate is not None:
                 error = stream._locate(error)
         return error
 
 
+def changed(batch: Batch, change: Callable[[Value], Value]) -> Batch:
+    """Return `change(chunk)` of each chunk but notes, the empty left out; StepFailed where one can't be changed."""
+    out: Batch = []
+    for chunk in batch:
+        if isinstance(chunk, Note):
+            out.append(chunk)
+            continue
+        try:
+            value = change(chunk)
+        except AnabranchError as error:
+            raise StepFailed(out, error) from error
+        if not is_empty(value):
+            out.append(value)
+    return out
+
+
+def _rests(made: list[tuple[Step, Finish | None]]) -> Iterator[tuple[Batch, AnabranchError | None]]:
+    """Yield what the steps still hold at the end, each carried through those after it."""
+    for index, (_, finish) in enumerate(made):
+        if finish is not None:
+            yield _stepped([step for step, _ in made[index + 1 :]], finish())
+
+
+def _stepped(steps: list[Step], batch: Batch) -> tuple[Batch, AnabranchError | None]:
+    """Return what the steps make of a batch, up to the first chunk that one of them can't change; and why it can't."""
+    failed: AnabranchError | None = None
+    for step in steps:
+        try:
+            batch = step(batch)
+        except StepFailed as broken:
+            batch, failed = broken.changed, broken.error
+        except AnabranchError as error:
+            batch, failed = [], error
+    return batch, failed
+
+
 async def _no_batches() -> AsyncIterator[Batch]:
     return
     yield
+
+
+async def _once(chunk: Chunk) -> AsyncIterator[Batch]:
+    if not is_empty(chunk):
+        yield [chunk]
 
 
 def join_chunks(chunks: list[Value]) -> Value:

@@ -107,7 +107,10 @@ class Params(BaseModel):
     top_k: Candidates | None = Field(default=None, description="0 considers every token.")
     num_beams: Annotated[int, Field(ge=1, le=64)] | None = Field(default=None, description="A stream allows 1 only.")
     repetition_penalty: Penalty | None = None
-    seed: Seed | None = Field(default=None, description="The same seed gives the same text.")
+    seed: Seed | None = Field(
+        default=None,
+        description="The same seed gives the same text; in half precision only where nobody else is served.",
+    )
     stop: Stops | None = Field(default=None, description="Generation ends before any of these.")
 
 

@@ -8,8 +8,8 @@ from typing import assert_never
 
 from deployments.events import Invocation, Run
 from deployments.running.clock import Clock
-from deployments.running.leaves import Opened, drain, joined
-from deployments.running.share import Spawn
+from deployments.running.leaves import Opened, apart, drain, joined, streams_in
+from deployments.running.share import Spawn, share
 from graphs.component import Whole
 from graphs.language import Scope, references, render
 from graphs.language.nodes import Template
@@ -64,7 +64,12 @@ async def _call_workflow(call: WorkflowCall, input: Value, names: Names, site: S
     """Run the other workflow. What it is given is joined: it may read it in many places."""
     seen = {"input": (await joined(input))[0], "run": names["run"], "session": names["session"]}
     value = _kept(await site.nest(call.workflow, await render(call.action_input, Scope(seen))), opened)
-    return await mapped(call.output, seen, ("result", "response"), value)
+    value = await mapped(call.output, seen, ("result", "response"), value)
+    # The job's own output reads what this one gives, in any order.
+    value = apart(value, lambda stream, readers: share(stream, readers, site.spawn, site.run.id))
+    for stream in streams_in(value):
+        opened.add(stream)
+    return value
 
 
 def _kept(value: Value | Stream | Whole, opened: Opened) -> Value | Stream:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
-from deployments.running.items import like, raw
-from graphs.stream import Batch, Note, Stream, Value
+from deployments.running.blame import siblings
+from deployments.running.items import like, raw, weight
+from graphs.errors import TooLarge
+from graphs.stream import MAX_WHOLE, Batch, Note, Stream, Value
+
+Share = Callable[[Stream, int], Sequence[Stream]]
+"""Returns a stream as often as it is wanted."""
 
 
 class Opened(AsyncExitStack):
@@ -42,42 +48,141 @@ def streams_in(value: Value) -> Iterator[Stream]:
             pass
 
 
-def copies(value: Value, readers: int, share: Callable[[Stream, int], Sequence[Stream]]) -> list[Value]:
-    """Return the value once for each reader, a stream in it shared by all of them and by all its places there."""
-    places = Counter(id(stream) for stream in streams_in(value))
-    forks = {
-        id(stream): iter(share(stream, places[id(stream)] * readers))
-        for stream in {id(stream): stream for stream in streams_in(value)}.values()
-    }
-    return [_replaced(value, lambda stream: next(forks[id(stream)])) for _ in range(readers)]
+def copies(value: Value, readers: int, share: Share) -> list[Value]:
+    """Return the value once for each reader, a stream in it shared by all of them and by all its places there.
+
+    So is a stream that others in it are made of, by casts or by `X[]`: each gets what it is made of for itself.
+    """
+    forks = _Forks(share)
+    for stream in streams_in(value):
+        forks.want(stream, readers)
+    return [_replaced(value, forks.take) for _ in range(readers)]
+
+
+def apart(value: Value, share: Share) -> Value:
+    """Return the value with a stream for every place in it, so that any of them can be read, at any time."""
+    return value if isinstance(value, Stream) else copies(value, 1, share)[0]
 
 
 async def joined(value: Value) -> tuple[Value, tuple[Note, ...]]:
     """Return the value with every stream in it read to its end, and the notes these held."""
-    wholes: dict[int, Value] = {}
-    notes: list[Note] = []
-    for stream in streams_in(value):
-        if id(stream) not in wholes:
-            wholes[id(stream)] = await stream.join()
-            notes += stream.notes
-    return _replaced(value, lambda stream: wholes[id(stream)]) if wholes else value, tuple(notes)
+    streams = {id(stream): stream for stream in streams_in(value)}
+    if not streams:
+        return value, ()
+    forks = _Forks(_replays)
+    for stream in streams.values():
+        forks.want(stream, 1)
+    taken = {key: forks.take(stream) for key, stream in streams.items()}
+    await _together(_join, [[taken[id(stream)] for stream in one] for one in _by_source(streams.values())])
+    wholes = {key: stream.joined[0] for key, stream in taken.items() if stream.joined is not None}
+    notes = {id(note): note for stream in taken.values() for note in stream.notes}
+    return _replaced(value, lambda stream: wholes[id(stream)]), tuple(notes.values())
 
 
 async def drain(value: Value) -> None:
     """Read every stream in the value to its end, for what its source does."""
-    for stream in streams_in(value):
-        async with aclosing(stream.batches()) as batches:
-            async for _ in batches:
-                pass
+    await _together(_drain, [streams[:1] for streams in _by_source(streams_in(value))])
 
 
 async def begun(value: Value) -> Value:
-    """Return the value once every stream in it has given its first chunks, or ended."""
+    """Return the value, its streams apart, once each of them has given its first chunks, or ended."""
     started: dict[int, Stream] = {}
     for stream in streams_in(value):
         if id(stream) not in started:
             started[id(stream)] = stream if stream.joined is not None else await _begun(stream)
     return _replaced(value, lambda stream: started[id(stream)]) if started else value
+
+
+def sources(stream: Stream) -> Iterator[Stream]:
+    """Yield the stream, what it is made of, and so on."""
+    source: Stream | None = stream
+    while source is not None:
+        yield source
+        source = source.parent
+
+
+class _Forks:
+    """Streams that are wanted several times, as themselves or as what others are made of -> each of them that often."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._wanted: Counter[int] = Counter()
+        self._forks: dict[int, Iterator[Stream]] = {}
+
+    def want(self, stream: Stream, times: int) -> None:
+        """Count `times` more; all must be counted before the first is taken."""
+        source = None if id(stream) in self._wanted or stream.joined is not None else stream.parent
+        self._wanted[id(stream)] += times
+        if source is not None:
+            self.want(source, 1)
+
+    def take(self, stream: Stream) -> Stream:
+        """Return the stream, for the next of those that want it."""
+        if id(stream) not in self._forks:
+            source = stream.parent
+            own = stream if source is None or stream.joined is not None else stream.over(self.take(source))
+            self._forks[id(stream)] = iter(self._share(own, self._wanted[id(stream)]))
+        return next(self._forks[id(stream)])
+
+
+def _by_source(streams: Iterable[Stream]) -> list[list[Stream]]:
+    """Return the streams in groups of those that read the same source."""
+    groups: dict[int, list[Stream]] = {}
+    for stream in streams:
+        *_, source = sources(stream)
+        groups.setdefault(id(source), []).append(stream)
+    return list(groups.values())
+
+
+async def _together(read: Callable[[list[Stream]], Coroutine[Any, Any, None]], groups: list[list[Stream]]) -> None:
+    """Read the groups at the same time: one of them may be shared with another, and kept for it meanwhile."""
+    if len(groups) <= 1:
+        for group in groups:
+            await read(group)
+        return
+    async with siblings() as tasks:
+        for group in groups:
+            tasks.create_task(read(group))
+
+
+async def _join(streams: list[Stream]) -> None:
+    for stream in streams:
+        await stream.join()
+
+
+async def _drain(streams: list[Stream]) -> None:
+    for stream in streams:
+        async with aclosing(stream.batches()) as batches:
+            async for _ in batches:
+                pass
+
+
+def _replays(stream: Stream, readers: int) -> Sequence[Stream]:
+    """Return the stream once for each of several who read it one after the other."""
+    if readers == 1 or stream.joined is not None:
+        return [stream] * readers
+    kept: list[Batch] | None = None
+
+    async def batches() -> AsyncGenerator[Batch, None]:
+        nonlocal kept
+        if kept is None:
+            kept = await _kept(stream)
+        for batch in kept:
+            yield batch
+
+    return [like(stream, batches(), stream.aclose) for _ in range(readers)]
+
+
+async def _kept(stream: Stream) -> list[Batch]:
+    kept: list[Batch] = []
+    size = 0
+    async with aclosing(raw(stream)) as batches:
+        async for batch in batches:
+            size += weight(batch)
+            if size > MAX_WHOLE:
+                raise TooLarge(f"a stream that had to be read whole is larger than {MAX_WHOLE >> 20} MiB")
+            kept.append(batch)
+    return kept
 
 
 async def _begun(stream: Stream) -> Stream:

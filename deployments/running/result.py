@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 
 from deployments.events import Delta
 from deployments.running.blame import siblings
-from deployments.running.leaves import copies, drain, joined, streams_in
+from deployments.running.leaves import apart, copies, drain, joined, sources, streams_in
 from deployments.running.outbox import Outbox
-from deployments.running.schedule import RESULT, Outcome, Schedule
+from deployments.running.schedule import RESULT, Schedule
 from deployments.running.wiring import Wiring
-from graphs.errors import NoResult
-from graphs.language import Scope, bindings, render
-from graphs.language.nodes import Template
+from graphs.errors import AnabranchError, NoResult
+from graphs.language import Scope, bindings, parse, references, render
+from graphs.language.nodes import MappingTemplate, Reference, Template
 from graphs.plan import WorkflowPlan
 from graphs.stream import Note, Stream, Value
+
+UNMAPPED = parse("${output}")
+"""The output of a workflow that writes none."""
 
 
 class Result:
@@ -29,68 +35,129 @@ class Result:
         self.notes: tuple[Note, ...] = ()
         self._workflow, self._wiring, self._outbox = workflow, wiring, outbox
         self._schedule, self._outcomes = schedule, schedule.outcomes
-        self._taken: dict[str, Value] = {}
+        self._template = UNMAPPED if workflow.output is None else workflow.output
+        self._places: list[_Place] = []
+        self._final: tuple[str | None] | None = None
+        """The job whose output is `output`, once that is decided; there may be none."""
+        self._seen_off: set[str] = set()
+        self._order: list[str] = []
 
     async def give(self, side_by_side: bool) -> None:
         """Leave the result: a plain one in `value`, a stream or several side by side in the outbox."""
-        value = await self._find()
-        self._schedule.spawn(self._drain_others())
-        if not any(self._outcomes[id].streams for id in self._taken):
-            self._keep(value, ())
-            return
-        (value,) = copies(value, 1, self._schedule.share)
-        parts = await self._parts(value) if side_by_side else {}
-        if isinstance(value, Stream) and value.joined is None:
-            if await self._hand_over(value):
-                return
-        elif parts:
-            await self._side_by_side(parts)
+        template, reads = self._template, self._workflow.reads
+        entries = template.items if side_by_side and isinstance(template, MappingTemplate) else ()
+        places = {name: _Place(item, reads) for name, item in entries}
+        if places and not any(place.chunked for place in places.values()):
+            self._places = [*places.values()]
+            self._see_off_unread()
+            await self._give_named({name: partial(self._find, place) for name, place in places.items()})
         else:
-            self._keep(*await joined(value))
+            self._places = [_Place(template, reads)]
+            self._see_off_unread()
+            if await self._give_one(self._places[0], side_by_side):
+                return
         await self.close()
 
     async def close(self) -> None:
         """Close what the result took and didn't read."""
-        for value in self._taken.values():
-            for stream in streams_in(value):
+        for id in self._taken():
+            for stream in self._streams_of(id):
                 await stream.aclose()
 
     # --- finding it --------------------------------------------------------------------------------------------------
 
-    async def _find(self) -> Value:
-        final = await self._final() if self._wiring.needs_final else None
-        for id in self._workflow.reads:
-            await self._outcomes[id].settled.wait()
-        read = self._workflow.reads if final is None else self._workflow.reads | {final}
-        self._taken = {id: self._outcomes[id].take(RESULT) for id in read}
-        nothing = self._nothing()
-        template = self._workflow.output
-        if nothing and not _has_default(template):
-            raise nothing
-        output = None if final is None else self._taken[final]
-        if template is None:
-            return output
-        outputs = {id: self._taken[id] for id in self._workflow.reads}
-        value = await render(template, Scope({**self._schedule.scope(outputs), "output": output}))
-        if nothing and _is_void(value):
-            raise nothing
+    async def _find(self, place: _Place) -> Value:
+        """Return what stands in the place, as soon as the jobs that decide it have settled."""
+        try:
+            value = await self._rendered(place)
+        except AnabranchError:
+            if not _has_default(self._template) and (nothing := await self._nothing()):
+                raise nothing from None
+            raise
+        place.known = True
+        await self._close_unread(place, value)
+        self._see_off_unread()
         return value
 
-    async def _final(self) -> str | None:
-        """Return the last job in document order that ran and that no other reads."""
+    async def _rendered(self, place: _Place) -> Value:
+        # The first that is named is read in any case; and what is rendered chunk by chunk can't wait in between.
+        for each in place.names if place.chunked else place.names[:1]:
+            await self._settled(each)
+        if place.chunked:
+            seen = self._schedule.scope({id: self._read(place, id) for id in place.jobs})
+            output = self._read_final(place) if place.reads_output else None
+            return await render(place.template, Scope({**seen, "output": output}))
+        jobs = _AsRead(place.jobs, lambda job: {"output": self._read(place, job)})
+        seen = {**self._schedule.scope({}), "jobs": jobs}
+        names = _AsRead({*seen, "output"}, lambda name: self._read_final(place) if name == "output" else seen[name])
+        while True:
+            try:
+                return await render(place.template, Scope(names))
+            except _Unsettled as unsettled:
+                await unsettled.settled()
+
+    async def _settled(self, reference: Reference) -> None:
+        """Wait until the job whose output is read has settled."""
+        if reference.name == "output":
+            await self._decide_final()
+        elif reference.name == "jobs" and reference.path and reference.path[0] in self._workflow.reads:
+            await self._outcomes[str(reference.path[0])].settled.wait()
+
+    def _read(self, place: _Place, id: str) -> Value:
+        outcome = self._outcomes[id]
+        if not outcome.settled.is_set():
+            raise _Unsettled(outcome.settled.wait)
+        if id not in place.taken:
+            self._hand_out(id)
+        return place.taken[id]
+
+    def _read_final(self, place: _Place) -> Value:
+        if self._final is None:
+            raise _Unsettled(self._decide_final)
+        (final,) = self._final
+        return None if final is None else self._read(place, final)
+
+    def _hand_out(self, id: str) -> None:
+        """Give the job's output to every place that may read it: a stream that one has begun can't be shared later."""
+        outcome = self._outcomes[id]
+        readers = [place for place in self._places if self._may_read(place, id)]
+        value = outcome.take(RESULT)
+        shares = copies(value, len(readers), self._share) if outcome.streams else [value] * len(readers)
+        for place, share in zip(readers, shares, strict=True):
+            place.taken[id] = share
+
+    def _may_read(self, place: _Place, id: str) -> bool:
+        if place.known:
+            return False
+        finals = self._wiring.finals if self._final is None else self._final
+        return id in place.jobs or (place.reads_output and id in finals)
+
+    def _share(self, stream: Stream, readers: int) -> list[Stream]:
+        # No job waits for what the result reads: one place can wait for another, which may not even know yet what it is.
+        return self._schedule.share(stream, readers, patient=True)
+
+    async def _decide_final(self) -> None:
+        """Find the last job in document order that ran and that no other reads."""
+        if self._final is not None:
+            return
+        final = None
         for id in self._wiring.finals:
             await self._outcomes[id].settled.wait()
             if self._outcomes[id].status == "completed":
-                return id
-        return None
+                final = id
+                break
+        self._final = (final,)
+        self._see_off_unread()
 
-    def _nothing(self) -> NoResult | None:
+    async def _nothing(self) -> NoResult | None:
         """Return the error of a workflow whose every possible output was skipped."""
         asked = {*self._workflow.reads, *(self._wiring.finals if self._wiring.needs_final else ())}
         if not asked and not self._wiring.needs_final:
             return None
-        if any(self._outcomes[id].status == "completed" for id in asked):
-            return None
+        for outcome in sorted([self._outcomes[id] for id in asked], key=lambda each: not each.settled.is_set()):
+            await outcome.settled.wait()
+            if outcome.status == "completed":
+                return None
         reasons = [self._outcomes[id].why for id in self._workflow.jobs if id in asked]
         return NoResult(
             f"workflow '{self._workflow.id}' has no result: {', '.join(reasons) or 'no job gives an output'}; "
@@ -98,17 +165,87 @@ class Result:
             workflow=self._workflow.id,
         )
 
+    # --- letting go of the rest --------------------------------------------------------------------------------------
+
+    async def _close_unread(self, place: _Place, value: Value) -> None:
+        """Close what the place was handed and doesn't hold: kept for nobody, it would only grow."""
+        if place.chunked:  # other streams are read with the first chunk
+            return
+        streams = [stream for id in place.taken if self._outcomes[id].streams for stream in streams_in(place.taken[id])]
+        held = {id(source) for stream in streams_in(value) for source in sources(stream)} if streams else ()
+        for stream in streams:
+            if id(stream) not in held:
+                await stream.aclose()
+
+    def _see_off_unread(self) -> None:
+        """Have done with the jobs whose output no place reads, or will read."""
+        for id in {*self._wiring.finals, *self._workflow.reads} - self._seen_off:
+            if not any(id in place.taken or self._may_read(place, id) for place in self._places):
+                self._seen_off.add(id)
+                self._schedule.spawn(self._see_off(id))
+
+    async def _see_off(self, id: str) -> None:
+        """Close its streams; or read them to their end, if the job stands there for its effect."""
+        outcome = self._outcomes[id]
+        await outcome.settled.wait()
+        if not outcome.streams:
+            return
+        if id not in self._workflow.reads:
+            await drain(outcome.take(RESULT))
+            return
+        for stream in streams_in(outcome.take(RESULT)):
+            await stream.aclose()
+
     # --- giving it ---------------------------------------------------------------------------------------------------
 
-    def _keep(self, value: Value, notes: tuple[Note, ...]) -> None:
-        self.value = value
-        read = [note for id in self._taken for note in self._notes(id)]
-        self.notes = (*read, *(note for note in notes if note not in read))
+    async def _give_one(self, place: _Place, side_by_side: bool) -> bool:
+        """Leave the value of the whole template; True if whoever reads it closes the result."""
+        value = await self._find(place)
+        if isinstance(value, Stream) and value.joined is None:
+            return await self._hand_over(value)
+        if side_by_side and isinstance(value, dict) and any(map(_flows, value.values())):
+            parts: dict[str, Value] = apart(value, self._share)
+            await self._give_named({name: partial(_known, part) for name, part in parts.items()})
+        else:
+            await self._keep(*await self._whole(value))
+        return False
 
-    def _notes(self, id: str) -> list[Note]:
-        outcome = self._outcomes[id]
-        streams = streams_in(self._taken[id]) if outcome.streams else ()
-        return [*outcome.notes, *(note for stream in streams for note in stream.notes)]
+    async def _give_named(self, finds: Mapping[str, Callable[[], Awaitable[Value]]]) -> None:
+        """Leave the parts of a mapping side by side, each as soon as it is known; plain, if no stream is among them."""
+        wholes: dict[str, Value] = {}
+        notes: list[Note] = []
+        self._order = list(finds)
+        async with siblings() as group:
+            for name, find in finds.items():
+                group.create_task(self._give_part(name, find, wholes, notes))
+        if not self.streamed:
+            await self._keep({name: wholes[name] for name in finds}, notes)
+
+    async def _give_part(
+        self, name: str, find: Callable[[], Awaitable[Value]], wholes: dict[str, Value], notes: list[Note]
+    ) -> None:
+        """Leave a stream as it comes. Plain parts, and those with streams deeper in them, wait for a first stream."""
+        value = await find()
+        if _flows(value):
+            self.streamed = True
+            await asyncio.sleep(0)  # plain parts that are known by now come first
+            await self._offer_all(wholes)
+            await self._pump(value, name)
+            return
+        wholes[name], held = await self._whole(value)
+        notes += held
+        if self.streamed:
+            await self._offer_all(wholes)
+
+    async def _offer_all(self, wholes: dict[str, Value]) -> None:
+        while wholes:
+            name = min(wholes, key=self._order.index)
+            await self._outbox.offer(Delta([wholes.pop(name)], name, whole=True))
+
+    async def _pump(self, stream: Stream, name: str) -> None:
+        async with aclosing(stream.batches()) as batches:
+            async for batch in batches:
+                await self._outbox.offer(Delta(batch, name))
 
     async def _hand_over(self, stream: Stream) -> bool:
         """Leave the stream itself to the reader of the events, once no other job has news: no task is then in between.
@@ -131,47 +268,81 @@ class Result:
         self._outbox.tell(Stream(batches, stream.aclose))
         return True
 
-    async def _parts(self, value: Value) -> dict[str, Value]:
-        """Return the mapping whose streams flow side by side, those nested deeper joined; empty if it isn't one."""
-        if not isinstance(value, dict):
-            return {}
-        if not any(isinstance(part, Stream) and part.joined is None for part in value.values()):
-            return {}
-        return {
-            name: part if isinstance(part, Stream) and part.joined is None else (await joined(part))[0]
-            for name, part in value.items()
-        }
+    async def _whole(self, value: Value) -> tuple[Value, tuple[Note, ...]]:
+        # What is made of no streams isn't searched for them, large as it may be.
+        return await joined(value) if any(self._outcomes[id].streams for id in self._taken()) else (value, ())
 
-    async def _side_by_side(self, parts: dict[str, Value]) -> None:
-        self.streamed = True
-        for name, part in parts.items():
-            if not isinstance(part, Stream):
-                await self._outbox.offer(Delta([part], name, whole=True))
-        async with siblings() as group:
-            for name, part in parts.items():
-                if isinstance(part, Stream):
-                    group.create_task(self._pump(part, name))
+    async def _keep(self, value: Value, notes: Iterable[Note]) -> None:
+        """Leave a plain result, with the notes of all that it was made of."""
+        nothing = await self._nothing()
+        if nothing and (not _has_default(self._template) or _is_void(value)):
+            raise nothing
+        self.value = value
+        taken = self._taken()
+        said = [note for id in taken for note in self._outcomes[id].notes]
+        said += [note for id in taken for stream in self._streams_of(id) for note in stream.notes]
+        self.notes = tuple({id(note): note for note in (*said, *notes)}.values())
 
-    async def _pump(self, stream: Stream, name: str) -> None:
-        async with aclosing(stream.batches()) as batches:
-            async for batch in batches:
-                await self._outbox.offer(Delta(batch, name))
+    def _taken(self) -> list[str]:
+        return [id for id in self._workflow.jobs if any(id in place.taken for place in self._places)]
 
-    async def _drain_others(self) -> None:
-        """Read to their end the streams that nobody takes, of jobs that stand there for their effect."""
-        async with siblings() as group:
-            for id in self._wiring.finals:
-                if id not in self._taken:
-                    group.create_task(self._drain(self._outcomes[id]))
-
-    async def _drain(self, outcome: Outcome) -> None:
-        await outcome.settled.wait()
-        if outcome.streams:
-            await drain(outcome.take(RESULT))
+    def _streams_of(self, id: str) -> Iterator[Stream]:
+        """Yield the streams that places were handed of the job's."""
+        if self._outcomes[id].streams:
+            for place in self._places:
+                yield from streams_in(place.taken.get(id))
 
 
-def _has_default(template: Template | None) -> bool:
-    return template is not None and any(binding.default is not None for binding in bindings(template))
+class _Place:
+    """What is known as one: an entry of the output, or the whole of it."""
+
+    def __init__(self, template: Template, reads: frozenset[str]) -> None:
+        self.template = template
+        self.names = tuple(references(template))
+        self.jobs = reads.intersection(str(each.path[0]) for each in self.names if each.name == "jobs" and each.path)
+        self.reads_output = any(each.name == "output" for each in self.names)
+        self.chunked = any(each.chunked for each in self.names)
+        self.taken: dict[str, Value] = {}
+        """The outputs that it was handed, by their jobs."""
+        self.known = False
+
+
+class _Unsettled(Exception):
+    """What is read isn't there yet."""
+
+    def __init__(self, settled: Callable[[], Awaitable[object]]) -> None:
+        super().__init__("a job hasn't settled")
+        self.settled = settled
+
+
+class _AsRead(Mapping[str, Value]):
+    """A mapping whose values are made when they are read: a default that isn't needed waits for no job."""
+
+    def __init__(self, names: Collection[str], read: Callable[[str], Value]) -> None:
+        self._names, self._read = names, read
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+async def _known(value: Value) -> Value:
+    return value
+
+
+def _flows(value: Value) -> bool:
+    return isinstance(value, Stream) and value.joined is None
+
+
+def _has_default(template: Template) -> bool:
+    return any(binding.default is not None for binding in bindings(template))
 
 
 def _is_void(value: Value) -> bool:

@@ -14,7 +14,7 @@ from deployments.running import jobs
 from deployments.running.blame import foreseen, located, worth_retrying
 from deployments.running.calls import Names, Site
 from deployments.running.jobs import Answer
-from deployments.running.leaves import Opened, begun, copies, drain, joined, streams_in
+from deployments.running.leaves import Opened, apart, begun, copies, drain, joined, streams_in
 from deployments.running.share import share
 from deployments.running.wiring import Inputs, Wiring
 from graphs.errors import AnabranchError
@@ -105,9 +105,9 @@ class Schedule:
             "session": {"id": run.session_id},
         }
 
-    def share(self, stream: Stream, readers: int) -> list[Stream]:
+    def share(self, stream: Stream, readers: int, *, patient: bool = False) -> list[Stream]:
         """Return the stream once for each reader."""
-        return share(stream, readers, self._site.spawn, self._site.run.id)
+        return share(stream, readers, self._site.spawn, self._site.run.id, patient=patient)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task that lives no longer than the run."""
@@ -130,11 +130,12 @@ class Schedule:
                 outcome.end()
                 return
             answer = await self._answer(job, names)
-            flowing = [] if not outcome.streams else [s for s in streams_in(answer.value) if s.joined is None]
+            value = apart(answer.value, self.share) if outcome.streams else answer.value
+            flowing = [] if not outcome.streams else [s for s in streams_in(value) if s.joined is None]
             if flowing:
                 _close_after(flowing, handed.pop_all())
         outcome.chosen = answer.chosen
-        await self._hand_out(job, answer.value, flowing)
+        await self._hand_out(job, value, flowing)
 
     async def _needs(self, job: Job, inputs: Inputs) -> None:
         for id in job.needs:
@@ -182,7 +183,10 @@ class Schedule:
                     outcome.notes += notes
                     answer = Answer(value, answer.chosen)
                 elif outcome.streams and (job.retry.max_attempts > 1 or job.on_error is not None):
-                    answer = Answer(await begun(answer.value), answer.chosen)
+                    value = apart(answer.value, self.share)
+                    for stream in streams_in(value):
+                        opened.add(stream)
+                    answer = Answer(await begun(value), answer.chosen)
             self._kept.push_async_callback(opened.pop_all().aclose)
         return answer
 

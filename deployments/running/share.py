@@ -17,18 +17,25 @@ Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Starts a task that lives no longer than the run."""
 
 
-def share(source: Stream, readers: int, spawn: Spawn, run_id: str) -> list[Stream]:
-    """Return one stream for each reader; a single reader gets the source itself."""
+def share(source: Stream, readers: int, spawn: Spawn, run_id: str, *, patient: bool = False) -> list[Stream]:
+    """Return one stream for each reader; a single reader gets the source itself.
+
+    A reader too far behind fails the stream: the others may never go on if they waited for it. Where that can't be,
+    as for readers that depend on none of each other, `patient` makes them wait.
+    """
     if readers == 1 or source.joined is not None:
         return [source] * readers
-    return _Share(source, readers, spawn, run_id).streams
+    return _Share(source, readers, spawn, run_id, patient).streams
 
 
 class _Share:
-    def __init__(self, source: Stream, readers: int, spawn: Spawn, run_id: str) -> None:
+    def __init__(self, source: Stream, readers: int, spawn: Spawn, run_id: str, patient: bool) -> None:
         self.ended = False
         self.error: AnabranchError | None = None
         self.wanted = asyncio.Event()
+        self.room = asyncio.Event()
+        """Set whenever a reader has taken something, or left."""
+        self._patient = patient
         self._source = source
         self._run_id = run_id
         self._forks = [_Fork(self) for _ in range(readers)]
@@ -53,6 +60,9 @@ class _Share:
                     async for batch in batches:
                         self.wanted.clear()
                         self._hand_out(batch)
+                        while self._patient and any(fork.kept > MAX_WHOLE for fork in self._forks):
+                            self.room.clear()
+                            await self.room.wait()
                         await self.wanted.wait()
         except AnabranchError as error:
             self.error = error
@@ -65,7 +75,7 @@ class _Share:
         size = weight(batch)
         for fork in self._forks:
             fork.add(batch, size)
-            if fork.kept > MAX_WHOLE:
+            if fork.kept > MAX_WHOLE and not self._patient:
                 raise TooLarge(
                     f"several read this stream, and one of them is more than {MAX_WHOLE >> 20} MiB behind the fastest"
                 )
@@ -101,6 +111,7 @@ class _Fork:
             await self.news.wait()
         batch, size = self._unread.popleft()
         self.kept -= size
+        self._share.room.set()
         return batch
 
     async def close(self) -> None:
@@ -109,4 +120,5 @@ class _Fork:
             self._unread.clear()
             self.kept = 0
             self.news.set()
+            self._share.room.set()
             await self._share.leave()

@@ -74,7 +74,13 @@ def compile_template(template: Template, flow: bool = True) -> Evaluate:
 
 def _binding(binding: Binding, flow: bool) -> Evaluate:
     expr = binding.expr
-    read = _reference(expr, flow) if isinstance(expr, Reference) else _expression(expr)
+    # What a cast needs whole is joined before it, not after: a stream that is made for each evaluation is joined for none.
+    flow = flow and (binding.final_cast is None or flows(binding.final_cast))
+    read = (
+        _reference(expr, flow and (binding.cast is None or flows(binding.cast)))
+        if isinstance(expr, Reference)
+        else _expression(expr)
+    )
     if binding.cast is not None:
         read = _converted(read, binding.cast, binding)
     if binding.default is not None:
@@ -123,9 +129,7 @@ def _converted(read: Evaluate, type: Type, binding: Binding) -> Evaluate:
 
     def converted(scope: Scope) -> Value:
         value = read(scope)
-        if not isinstance(value, Stream):
-            return convert(value)
-        return _converted_stream(value, type, binding) if flows(type) else convert(whole(value))
+        return _converted_stream(value, type, binding) if isinstance(value, Stream) else convert(value)
 
     return converted
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
-from graphs.errors import BindingFailed
+from graphs.errors import AnabranchError, BindingFailed
 from graphs.language.evaluator import Evaluate, Scope, compile_template
 from graphs.language.nodes import (
     Binding,
@@ -40,26 +41,34 @@ def map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream:
 
     Notes pass; what comes out null or empty is left out.
     """
-    source = decoded(stream) if _reads_text(template, names) else stream
+    reads_text = _reads_text(template, names)
 
-    async def batches() -> AsyncIterator[Batch]:
+    async def batches(source: Stream) -> AsyncGenerator[Batch, None]:
         change = _change(compile_template(template, flow=False), scope, names)
-        async for batch in source.batches():
-            out: Batch = []
-            for chunk in batch:
-                if type(chunk) is Note:
-                    out.append(chunk)
-                    continue
-                try:
-                    value = change(chunk)
-                except NeedsWhole as needed:
-                    value = await _joined_first(needed, change, chunk, names, stream)
-                if not is_empty(value):
-                    out.append(value)
-            if out:
-                yield out
+        async with aclosing((decoded(source) if reads_text else source).batches()) as given:
+            async for batch in given:
+                out: Batch = []
+                failed: AnabranchError | None = None
+                for chunk in batch:
+                    if type(chunk) is Note:
+                        out.append(chunk)
+                        continue
+                    try:
+                        try:
+                            value = change(chunk)
+                        except NeedsWhole as needed:
+                            value = await _joined_first(needed, change, chunk, names, stream)
+                    except AnabranchError as error:
+                        failed = error
+                        break
+                    if not is_empty(value):
+                        out.append(value)
+                if out:
+                    yield out
+                if failed is not None:
+                    raise failed
 
-    return Stream(batches(), stream.aclose)
+    return stream.made(batches)
 
 
 def _mapped(template: Template, scope: Scope) -> Stream | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
-from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
+from graphs.stream import Batch, Chunk, Note, Stream, Value, changed, is_empty
 
 
 def decoded(stream: Stream, convert: Callable[[Value], Value] | None = None) -> Stream:
@@ -36,8 +36,7 @@ def decoded(stream: Stream, convert: Callable[[Value], Value] | None = None) -> 
 
 
 def _converted(batch: Batch, convert: Callable[[Value], Value]) -> Batch:
-    each = [chunk if isinstance(chunk, str | Note) else convert(chunk) for chunk in batch]
-    return [chunk for chunk in each if not is_empty(chunk)]
+    return changed(batch, lambda chunk: chunk if isinstance(chunk, str) else convert(chunk))
 
 
 def _decode(chunk: Chunk, decoder: codecs.IncrementalDecoder, out: Batch) -> None:

@@ -40,6 +40,19 @@ async def batches(value: Any) -> list[Batch]:
     return [batch async for batch in value.batches()]
 
 
+async def until_it_fails(value: Any) -> list[Batch]:
+    assert isinstance(value, Stream)
+    came: list[Batch] = []
+
+    async def read() -> None:
+        async for batch in value.batches():
+            came.append(batch)
+
+    with pytest.raises(BindingFailed):
+        await read()
+    return came
+
+
 async def rendered(text: str, **names: Any) -> Any:
     return await render(parse(text), Scope(names))
 
@@ -117,6 +130,31 @@ async def test_a_chunk_that_does_not_convert_ends_the_stream_with_the_binding() 
     assert source.closed == 1
 
 
+async def test_chunks_before_one_that_does_not_convert_come_even_if_all_came_together() -> None:
+    source = Source(["1", "2", "{", "3"])
+    result = await rendered("${x as json;sse-json}", x=source.stream)
+    assert await until_it_fails(result) == [[1, 2]]
+    assert source.closed == 1
+
+
+async def test_so_they_do_where_one_cannot_become_text() -> None:
+    result = await rendered("${x as text}", x=Source(["a", 1, float("nan"), "b"]).stream)
+    assert await until_it_fails(result) == [["a", "1"]]
+
+
+async def test_so_they_do_under_casts_upon_casts_and_the_first_failure_is_told() -> None:
+    late = Source(['"1"', '"{"', "{"])
+    result = await rendered("${x as json;sse-json | none as json;sse-json}", x=late.stream)
+    assert await until_it_fails(result) == [[1]]
+
+
+async def test_a_cast_stream_is_made_of_another_in_place_of_its_own() -> None:
+    result = await rendered("${x as text}", x=stream("never read"))
+    assert await batches(result.over(stream(b"\xc3", b"\xa9"))) == [["é"]]
+    mapped = await rendered("<${x[]}>", x=stream("never read"))
+    assert await batches(mapped.over(stream("a", "b"))) == [["<a>"], ["<b>"]]
+
+
 async def test_closing_the_cast_stream_closes_the_source() -> None:
     source = Source(["a"], ["b"])
     result = await rendered("${x as text}", x=source.stream)
@@ -139,7 +177,8 @@ async def test_an_error_of_the_source_comes_through() -> None:
     [
         ("<${x}>", "<ab>"), ("${x as base64}", "YWI="), ("${x == 'ab'}", True), ("${x or 'c'}", "ab"), ("${not x}", False),
         ("${x.k}", None), ("${x[0]}", None), ("${'a' in x}", True), ("${x as select/ab,c}", "ab"),
-        ("<${gone | ${x}}>", "<ab>"),
+        ("<${gone | ${x}}>", "<ab>"), ("${x as text | none as base64}", "YWI="),
+        ("${gone | ${x} as base64}", "YWI="), ("${x as base64 | none as text}", "YWI="),
     ],
 )  # fmt: skip
 async def test_expressions_join_a_stream(text: str, expected: object) -> None:
@@ -240,6 +279,11 @@ async def test_a_chunk_that_fails_ends_the_stream_with_the_binding() -> None:
     with pytest.raises(BindingFailed, match=r"\$\{x\[\] as integer\}: expected an integer, got text 'x'"):
         await batches(result)
     assert source.closed == 1
+
+
+async def test_chunks_before_one_that_fails_come_even_if_all_came_together() -> None:
+    result = await rendered("${x[] as integer}", x=Source(["1", Note({}), "2", "x", "3"]).stream)
+    assert await until_it_fails(result) == [[1, Note({}), 2]]
 
 
 async def test_mapping_is_lazy_and_closing_it_closes_the_source() -> None:

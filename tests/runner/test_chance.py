@@ -5,8 +5,9 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.events import Finished
-from tests.runner.builders import Components, Source, chunks, job, passing, ran, workflow
+from deployments.events import Finished, Run
+from deployments.gateway import Running
+from tests.runner.builders import Components, Source, chunks, job, passing, ran, start, workflow
 
 JOBS = ("a", "b", "c", "d")
 
@@ -40,7 +41,7 @@ def test_the_result_is_the_last_job_that_ran_whoever_ended_last(order, off, stre
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_graph_of_streams_ends_with_all_of_them_closed(data):
+def test_any_graph_gives_with_streams_what_it_gives_without_and_closes_them_all(data):
     ids = [f"j{n}" for n in range(data.draw(st.integers(1, 6)))]
     jobs, sources, behaviours = [], {}, {}
     for n, id in enumerate(ids):
@@ -55,14 +56,25 @@ def test_any_graph_of_streams_ends_with_all_of_them_closed(data):
         else:
             sources[id] = data.draw(st.sampled_from(("stream", "plain")))
 
+    places = (
+        "${jobs.ID.output | none}", "${jobs.ID.output as text | none}", "<${jobs.ID.output | none}>",
+        "${input | ${jobs.ID.output | none}}", "${jobs.ID.output | ${output | none}}", "${output | ${jobs.ID.output | none}}",
+    )  # fmt: skip
+    written = {id: data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=3)) for id in ids}
+    output = {id: [each.replace("ID", id) for each in listed] for id, listed in written.items()}
+    output = {id: listed[0] if len(listed) == 1 else listed for id, listed in output.items()}
+    w = workflow(*jobs, output=output, reads=tuple(ids))
+
     async def check():
         made = {id: Source("x", "y", "z") for id in sources if sources[id] == "stream"}
-        components = Components(**behaviours, **{id: made.get(id, "plain") for id in sources})
-        output = {id: f"${{jobs.{id}.output | none}}" for id in ids}
-        events = await ran(workflow(*jobs, output=output, reads=tuple(ids)), components)
-        assert isinstance(events[-1], Finished)
+        components = Components(**behaviours, **{id: made.get(id, "xyz") for id in sources})
+        running = Running(Run("run-1", "w", None), w, start(w, components))
+        async with asyncio.timeout(5):
+            finished = await running.finish()
         started = {call.component for call in components.calls}
         assert {id for id in made if made[id].closed == 1} == started & set(made)
         assert asyncio.all_tasks() == {asyncio.current_task()}
+        plain = (await ran(w, Components(**behaviours, **dict.fromkeys(sources, "xyz"))))[-1]
+        assert finished.output == plain.output
 
     asyncio.run(check())

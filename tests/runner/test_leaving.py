@@ -66,6 +66,18 @@ def mid_stream_side_by_side() -> Stage:
     return Stage(w, Components(a=one, b=two), lambda: one.asked.is_set() and two.asked.is_set(), one, two)
 
 
+def mid_stream_in_two_places() -> Stage:
+    source = Source("x", ends=False)
+    w = workflow(job("a"), output={"a": "${output as text}", "b": "${output}"})
+    return Stage(w, Components(a=source), source.asked.is_set, source)
+
+
+def mid_stream_while_another_entry_waits() -> Stage:
+    source = Source("x", ends=False)
+    w = workflow(job("a"), job("b"), output={"a": "${jobs.a.output}", "b": "${jobs.b.output}"}, reads=("a", "b"))
+    return Stage(w, Components(a=source, b=never), source.asked.is_set, source)
+
+
 def in_the_middle_of_a_chain() -> Stage:
     source = Source("x", ends=False)
     w = workflow(job("a"), job("b", "${jobs.a.output}", flows=("a",)), job("c", "${jobs.b.output}", flows=("b",)))
@@ -131,8 +143,8 @@ def in_a_drain() -> Stage:
 
 STAGES = [
     waiting_for_a_component, before_the_first_chunk, before_the_first_chunk_of_a_job_with_retry, mid_stream,
-    mid_stream_with_a_side_job, mid_stream_side_by_side, in_the_middle_of_a_chain, in_a_join, between_two_readers,
-    in_a_for_each, in_a_streaming_for_each, in_a_for_each_over_a_stream, in_a_delay, in_a_retry_wait,
+    mid_stream_with_a_side_job, mid_stream_side_by_side, mid_stream_in_two_places, mid_stream_while_another_entry_waits,
+    in_the_middle_of_a_chain, in_a_join, between_two_readers, in_a_for_each, in_a_streaming_for_each, in_a_for_each_over_a_stream, in_a_delay, in_a_retry_wait,
     in_a_workflow_in_the_workflow, in_a_drain,
 ]  # fmt: skip
 
@@ -151,8 +163,8 @@ async def test_cancelling_who_reads_stops_everything_at_once(stage):
 
 
 STREAMING = [stage for stage in STAGES if stage.__name__ in {
-    "mid_stream", "mid_stream_with_a_side_job", "mid_stream_side_by_side", "in_the_middle_of_a_chain", "between_two_readers",
-    "in_a_streaming_for_each", "in_a_workflow_in_the_workflow",
+    "mid_stream", "mid_stream_with_a_side_job", "mid_stream_side_by_side", "mid_stream_in_two_places",
+    "mid_stream_while_another_entry_waits", "in_the_middle_of_a_chain", "between_two_readers", "in_a_streaming_for_each", "in_a_workflow_in_the_workflow",
 }]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 from deployments.events import Delta, Finished, Invocation, JobDone
 from graphs.component import Whole
@@ -54,6 +55,12 @@ async def test_its_stream_flows_through():
 async def test_its_chunks_are_mapped():
     call = calling("call", "inner", output="<${response[]}>")
     assert chunks(await ran(nested(job("a"), outer=call), Components(a=Source("x", "y")))) == ["<x>", "<y>"]
+
+
+async def test_its_stream_stands_whole_wherever_its_output_is_read():
+    call = calling("call", "inner", output={"a": "${result as text}", "b": "${result}"})
+    spliced = nested(job("a"), outer=replace(call, output=template("${output.a}-${output.b}")))
+    assert await output(spliced, Components(a=Source("1", "2"))) == "12-12"
 
 
 async def test_its_streams_side_by_side_are_joined():
@@ -134,6 +141,6 @@ async def test_a_stream_of_its_own_that_nobody_takes_is_closed():
 
 async def test_a_deadline_holds_inside_too():
     source = Source("x", ends=False)
-    error = await failure(nested(job("a")), Components(a=source), deadline=asyncio.get_running_loop().time() + 0.01)
+    error = await failure(nested(job("a")), Components(a=source), deadline=asyncio.get_running_loop().time() + 0.3)
     assert error.type == "timed_out"
     assert source.closed == 1

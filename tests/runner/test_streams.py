@@ -9,6 +9,7 @@ from deployments.events import Delta, Failed, Finished, Invocation, JobDone, Sta
 from deployments.running import share as sharing
 from graphs.component import Whole
 from graphs.errors import ComponentFailed, TooLarge
+from graphs.plan import OnError, Retry
 from graphs.stream import Note, Stream
 from tests.runner.builders import (
     Components,
@@ -23,6 +24,7 @@ from tests.runner.builders import (
     ran,
     start,
     statuses,
+    template,
     until,
     workflow,
 )
@@ -351,6 +353,74 @@ async def test_the_same_stream_under_two_names_comes_twice():
     w = workflow(job("a"), output={"one": "${output}", "two": "${jobs.a.output}"}, reads=("a",))
     events = await ran(w, Components(a=Source("x", "y")))
     assert (chunks(events, "one"), chunks(events, "two")) == (["x", "y"], ["x", "y"])
+
+
+CAST_AND_NOT = [
+    {"a": "${output as text}", "b": "${output}"},
+    {"a": "${output}", "b": "${output as text}"},
+    {"a": "${output as text}", "b": "${output as text;sse-text}"},
+    {"a": "${output}", "b": "${jobs.a.output as text}"},
+]
+
+
+@pytest.mark.parametrize("output", CAST_AND_NOT)
+async def test_one_stream_in_two_places_comes_whole_in_both_be_it_cast_or_not(output):
+    source = Source("x", "y")
+    events = await ran(workflow(job("a"), output=output, reads=("a",)), Components(a=source))
+    assert (chunks(events, "a"), chunks(events, "b")) == (["x", "y"], ["x", "y"])
+    assert (source.pulled, source.closed) == (2, 1)
+
+
+@pytest.mark.parametrize("fields", [{}, {"on_error": OnError(template("never"))}, {"retry": Retry(2)}])
+@pytest.mark.parametrize("output", CAST_AND_NOT[:3])
+async def test_so_it_does_in_a_jobs_output(output, fields):
+    source = Source("x", "y")
+    events = await ran(workflow(job("a", output=output, **fields)), Components(a=source))
+    assert (chunks(events, "a"), chunks(events, "b")) == (["x", "y"], ["x", "y"])
+    assert (source.pulled, source.closed) == (2, 1)
+
+
+async def test_so_it_does_where_both_are_joined():
+    w = workflow(job("a"), output=["${output as text}", "${output}", "${jobs.a.output as json;sse-json}"], reads=("a",))
+    assert await output(w, Components(a=Source("1", "2"))) == ["12", "12", [1, 2]]
+    mapped = job("a", output={"a": "${output as json;sse-json}", "b": "${output}", "c": "${output}"})
+    reader = job("b", "${jobs.a.output}", whole=("a",))
+    assert await output(workflow(mapped, reader), Components(a=Source("1", "2"), b=passing)) == {
+        "a": [1, 2], "b": "12", "c": "12",
+    }  # fmt: skip
+
+
+async def test_a_character_split_over_two_chunks_arrives_whole_in_every_place():
+    halves = "é".encode()
+    w = workflow(job("a", output={"a": "${output as text}", "b": "${output as text}", "raw": "${output}"}))
+    events = await ran(w, Components(a=Source(halves[:1], halves[1:])))
+    assert [chunks(events, name) for name in ("a", "b", "raw")] == [["é"], ["é"], [halves[:1], halves[1:]]]
+
+
+async def test_casts_upon_casts_of_one_stream_all_come_whole():
+    w = workflow(
+        job("a", output={"text": "${output as text}", "raw": "${output}"}),
+        output={"json": "${jobs.a.output.text as json;sse-json}", "text": "${jobs.a.output.text}", "all": "${output}"},
+        reads=("a",),
+    )
+    events = await ran(w, Components(a=Source(b"1", b"2")))
+    assert (chunks(events, "json"), chunks(events, "text")) == ([1, 2], ["1", "2"])
+    assert chunks(events, "all") == [{"text": "12", "raw": b"12"}]
+
+
+async def test_a_side_jobs_stream_in_two_places_is_read_once_to_its_end():
+    source = Source("x", "y")
+    w = workflow(job("side", output=CAST_AND_NOT[0]), job("last"))
+    assert await output(w, Components(side=source, last="done")) == "done"
+    assert (source.pulled, source.closed) == (2, 1)
+
+
+async def test_what_a_job_was_handed_is_closed_when_it_is_given_on_in_two_places():
+    source = Source("x", "y")
+    w = workflow(job("a"), job("b", "${jobs.a.output}", flows=("a",), output=CAST_AND_NOT[0]))
+    events = await ran(w, Components(a=source, b=passing))
+    assert (chunks(events, "a"), chunks(events, "b")) == (["x", "y"], ["x", "y"])
+    assert source.closed == 1
 
 
 async def test_streams_nested_deeper_are_joined():

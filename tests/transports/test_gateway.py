@@ -113,6 +113,13 @@ def test_chunks_are_joined_by_name_and_notes_left_out() -> None:
     assert joining.value() == {"b": "", "a": "xy", "c": [1]}
 
 
+def test_joined_outputs_stand_in_the_documents_order_whichever_was_known_first() -> None:
+    joining = Joining(["b"], order=["n", "a", "b"])
+    joining.add(Delta(["y"], "b"))
+    joining.add(Delta([1], "a", whole=True))
+    assert list(joining.value().items()) == [("a", 1), ("b", "y")]
+
+
 def test_an_output_too_large_to_be_joined_is_told_before_it_is_held() -> None:
     joining = Joining()
     joining.add(Delta(["x" * MAX_WHOLE]))

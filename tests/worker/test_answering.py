@@ -15,7 +15,7 @@ from deployments.wire.flow import Left, Lost
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
 from graphs.errors import UpstreamFailed
 from graphs.language import parse
-from graphs.language.nodes import Constant, MappingTemplate, Template
+from graphs.language.nodes import Constant, ListTemplate, MappingTemplate, Template
 from graphs.plan import ActionPlan, ComponentPlan, Options
 
 Run = Callable[["Given"], AsyncIterator[Chunk]]
@@ -104,6 +104,12 @@ async def test_a_stream_inside_a_mapping_is_joined():
     )
     reply = Answered({"all": "ab", "run": "run-1", "s": "session-1"})
     assert await answer(yielding("a", "b"), template) == ([], reply)
+
+
+async def test_a_stream_stands_whole_in_two_places_be_it_cast_or_not():
+    run = yielding("1", Note({"usage": 3}), "2")
+    places = parse("${result as text}"), parse("${response}"), parse("${result as json;sse-json}")
+    assert await answer(run, ListTemplate(places)) == ([], Answered(["12", "12", [1, 2]], {"usage": 3}))
 
 
 async def test_the_notes_of_a_stream_that_was_joined_come_with_the_answer():
