@@ -1,9 +1,12 @@
 """Build the Serve application of a document: BuildArgs in, Application out. The one place where both halves meet."""
 
 # No `from __future__ import annotations` here: Ray finds a typed builder by the annotation of its one parameter.
+import dataclasses
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import yaml
@@ -84,8 +87,25 @@ def _serve_config_args() -> BuildArgs:
 
 def _secrets_of(component: ComponentPlan, plan: Plan) -> frozenset[str]:
     """Return the secrets that this component knows: another's change must not restart it."""
-    known = repr(component)
-    return frozenset(secret for secret in plan.secrets if repr(secret)[1:-1] in known)
+    known = "\0".join(_texts(component))
+    return frozenset(secret for secret in plan.secrets if secret in known)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a piece of a plan."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in cast("Mapping[Any, Any]", value).items():
+            yield from _texts(pair)
+    elif isinstance(value, list | tuple | AbstractSet):
+        for item in cast("Iterable[Any]", value):
+            yield from _texts(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _texts(getattr(value, field.name))
+    elif isinstance(value, int | float):
+        yield str(value)
 
 
 def _plan(args: BuildArgs, types: Registry) -> Plan:
