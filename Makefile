@@ -21,11 +21,11 @@ TORCH = $(shell nvidia-smi >/dev/null 2>&1 || \
 help:
 	@echo "make serve      install, and serve $(DOCUMENT) on http://127.0.0.1:8080 (DOCUMENT=… for another)"
 	@echo "make test       install, and run every test"
-	@echo "make test-unit  only the tests that need no Ray cluster: seconds"
+	@echo "make test-unit  only the tests that need no Ray cluster: about four minutes on two cores"
 	@echo "make test-vllm  only those of the driver vllm, in an environment of its own (4 GB)"
 	@echo "make check      lint, types, import contracts"
 	@echo "make fix        format, and mend what can be mended"
-	@echo "make bench      measure anabranch beside its peers"
+	@echo "make bench      measure anabranch beside its peers: seven programs, one after another"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anabranch needs Python 3.11 or newer")'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from deployments.redaction import Redactor
 from deployments.rendering import render_input
 from deployments.running.leaves import joined
 from deployments.wire.flow import Left, Lost
+from deployments.wire.frames import decode, encode
 from graphs.component import Component, Whole
 from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable
 from graphs.language import Scope, references, render
@@ -25,6 +26,12 @@ RESULTS = ("result", "response")
 """What an action's output template calls the component's answer."""
 STOP_DEADLINE = 10.0
 """How long a component may take to stop once nobody wants its answer."""
+EXITS = (SystemExit, KeyboardInterrupt)
+"""Out of a task, asyncio lets these through its loop, and every other call would end with this one: in silence."""
+
+_ALONE = "expected a Whole to be yielded once, alone, got more beside it; yield chunks, or all of it in one Whole"
+_LEAVES = frozenset({str, int, float, bool, type(None), bytes})
+_TEXT = frozenset({str})
 
 
 class Sink(Protocol):
@@ -97,7 +104,7 @@ class Answerer:
                     error: AnabranchError = ComponentFailed(f"component '{self._plan.id}' cancelled itself")
         except AnabranchError as refusal:
             error = refusal
-        except Exception as failure:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
+        except BaseException as failure:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
             error = self._failed(failure, question)
         error = self._redactor.error(error)
         if answer.sink is not None:
@@ -120,6 +127,8 @@ class Answerer:
             if not scope.expired():
                 raise
             raise TimedOut(f"component '{self._plan.id}' did not finish before the run's deadline") from None
+        except EXITS as exit:
+            raise self._failed(exit, question) from exit
 
     async def _run(self, question: Question, answer: Answer) -> Reply:
         action = self._action(question.action)
@@ -132,7 +141,8 @@ class Answerer:
         async with _closing(self._component.run(input)) as chunks:
             first = await anext(chunks, None)
             if isinstance(first, Whole):
-                return Answered(await _mapped_whole(action, names, first.value), first.notes)
+                await _no_more(chunks)
+                return _answered(await _mapped_whole(action, names, first.value), first.notes)
             if action.output is None:
                 return await _send(first, chunks, answer)
             stream = Stream(_in_batches(first, chunks))
@@ -141,7 +151,7 @@ class Answerer:
                 return await _send_batches(mapped, answer)
             whole, notes = await joined(mapped)
             said = {name: value for note in (*stream.notes, *notes) for name, value in note.data.items()}
-            return Answered(whole, said or None)
+            return _answered(whole, said)
 
     def _action(self, id: str) -> ActionPlan:
         action = self._plan.actions.get(id)
@@ -215,7 +225,43 @@ async def _in_batches(first: Chunk, chunks: AsyncIterator[Chunk]) -> AsyncGenera
     if first is not None:
         yield [first]
     async for chunk in chunks:
+        if isinstance(chunk, Whole):
+            raise ComponentFailed(_ALONE)
         yield [chunk]
+
+
+async def _no_more(chunks: AsyncIterator[Chunk]) -> None:
+    """Let the component finish; what it yields after a Whole would be lost."""
+    async for chunk in chunks:
+        if not is_empty(chunk):
+            raise ComponentFailed(_ALONE)
+
+
+def _answered(value: Value, notes: Mapping[str, Value] | None) -> Answered:
+    return Answered(_crossing(value), _crossing(dict(notes)) if notes else None)
+
+
+def _crossing(value: Value) -> Value:
+    """Return the value as the channel would give it, so that what is no JSON fails here, where it comes from."""
+    try:
+        plain = _is_plain(value)
+    except RecursionError:
+        plain = False
+    return value if plain else decode(*encode(value))
+
+
+def _is_plain(value: Value) -> bool:
+    """Whether a value crosses as it is. Encoding it to see would take twenty times as long where it holds numbers."""
+    kind = type(value)
+    if kind is dict:
+        if not _TEXT.issuperset(map(type, value)):
+            return False
+        value = value.values()
+    elif kind is not list:
+        return kind in _LEAVES
+    if _LEAVES.issuperset(map(type, value)):
+        return True
+    return all(type(item) in _LEAVES or _is_plain(item) for item in value)
 
 
 async def _mapped_whole(action: ActionPlan, names: dict[str, Value], value: Value) -> Value:

@@ -106,9 +106,8 @@ def _under(layers: list[Middleware], app: ASGIApp) -> ASGIApp:
 
 def _middleware(controller: Controller) -> list[Middleware]:
     """Return the layers, the outermost first: refusals of the inner ones are marked for browsers and compressed too."""
-    cors = [Middleware(Cors, controller.origins)] if controller.origins else []
     return [
-        *cors,
+        Middleware(Cors, controller.origins),
         Middleware(CatchFaults),
         Middleware(AnswerHead),
         Middleware(Compression),

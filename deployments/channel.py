@@ -16,8 +16,8 @@ from deployments.wire.connection import TOKEN_BYTES, Connection
 from deployments.wire.flow import Inlet, Lost, Outlet
 from deployments.wire.tls import dialing, listening
 
-STRANGERS = 64
-"""Connections that may be open without having said hello."""
+STRANGERS = 1024
+"""Connections that may be open without having said hello: as many replicas may dial at once. A few KiB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._starting: asyncio.Future[Address] | None = None
         self._address: Address | None = None
-        self._strangers: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}
+        """Those who haven't said hello, the oldest first."""
         self._friends: set[Connection] = set()
         self._expected: dict[int, Inlet] = {}
         self._offers: dict[int, Callable[[Outlet], None]] = {}
@@ -50,6 +51,11 @@ class Listener:
         if self._address is None:
             raise RuntimeError("the listener has not been started")
         return self._address
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come in over all connections there are."""
+        return sum(connection.received for connection in self._friends)
 
     async def start(self) -> Address:
         """Listen, unless that was done before."""
@@ -91,19 +97,20 @@ class Listener:
 
     # What connections tell.
 
-    def admit(self, connection: Connection) -> bool:
-        """Take a stranger in; False when there are too many."""
-        self._strangers.add(connection)
-        return len(self._strangers) <= STRANGERS
+    def admit(self, connection: Connection) -> None:
+        """Take a stranger in; when there are too many, the oldest has had its time."""
+        self._strangers[connection] = None
+        if len(self._strangers) > STRANGERS:
+            next(iter(self._strangers)).drop("too many connections that have not said hello")
 
     def welcome(self, connection: Connection) -> None:
         """A stranger said the right hello."""
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         self._friends.add(connection)
 
     def gone(self, connection: Connection) -> None:
         """A connection is lost."""
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         self._friends.discard(connection)
 
     def opened(self, id: int, connection: Connection, whole: bool) -> bool:
@@ -178,19 +185,15 @@ class Dialer:
             await connection.aclose()
 
     async def _dial(self, address: Address) -> Connection:
-        connection: Connection | None = None
         try:
             async with asyncio.timeout(self._deadline):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(token=address.token), address.host, address.port, ssl=dialing()
-                )
-                await connection.welcomed()
+                try:
+                    return await _greeted(address)
+                except Lost:  # a crowd may have dialled at once, and this one been dropped for another
+                    return await _greeted(address)
         except (OSError, TimeoutError, Lost) as error:
-            if connection is not None:
-                await connection.aclose()
             reason = str(error) or f"no answer within {self._deadline:g} s"
             raise Unreachable(f"{address.host}:{address.port} can't be reached: {reason}") from error
-        return connection
 
     def _dialed(self, address: Address, task: asyncio.Task[Connection]) -> None:
         del self._dialing[address]
@@ -209,3 +212,16 @@ class Dialer:
         until, reason = self._failures.get(address, (0.0, ""))
         if until > asyncio.get_running_loop().time():
             raise Unreachable(reason)
+
+
+async def _greeted(address: Address) -> Connection:
+    """Return a connection that the listener has welcomed."""
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(token=address.token), address.host, address.port, ssl=dialing()
+    )
+    try:
+        await connection.welcomed()
+    except BaseException:
+        connection.abort()
+        raise
+    return connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -166,7 +167,8 @@ class Redaction(logging.Filter):
         record.msg = self._redactor.text(record.getMessage())
         record.args = None
         if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
+            # Not by a Formatter, which prints to a file: in replicas Ray has a `print` of its own, and it garbles that.
+            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
         if record.exc_text:
             # Formatters print `exc_text` when it is there: the exception itself would be printed as it is.
             record.exc_text = self._redactor.text(record.exc_text)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
 
-from deployments.answering import Answerer
+from deployments.answering import EXITS, Answerer
 from deployments.channel import Dialer, Unreachable
 from deployments.crossing.lists import Item, answer_in_lists
 from deployments.crossing.messages import (
-    LARGE,
     Answered,
     Erred,
     NoChannel,
@@ -24,9 +24,10 @@ from deployments.crossing.messages import (
     Stopped,
     Streamed,
     StreamRef,
+    fits,
     from_bytes,
     replace,
-    size_of,
+    shortened,
 )
 from deployments.redaction import Redactor, redact_logs
 from deployments.replicas import serve_options
@@ -34,7 +35,7 @@ from deployments.versions import fingerprint, pin
 from deployments.wire.connection import Connection
 from deployments.wire.flow import Left, Lost, Outlet
 from graphs.component import Component, Setup
-from graphs.errors import AnabranchError, Unavailable
+from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from graphs.plan import ComponentPlan, Options
 from graphs.stream import Batch, Note, Stream
 
@@ -58,7 +59,7 @@ class Worker:
     """One replica of a component."""
 
     async def __init__(self, plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> None:
-        redactor = Redactor(secrets)
+        self._redactor = redactor = Redactor(secrets)
         redact_logs(redactor)
         _hide_gpus(plan.options)
         self._component = await _set_up(plan, component, redactor)
@@ -84,9 +85,9 @@ class Worker:
             reply = await self._answerer.answer(inputs.connected(asked), lambda: _open(connection, stream))
         finally:
             await inputs.aclose()
-        if isinstance(reply, Answered) and size_of(reply.value) > LARGE:
-            return await _send_whole(reply, connection.write(stream))
-        return reply
+        if isinstance(reply, Answered) and not fits(reply):
+            reply = await _send_whole(reply, connection.write(stream))
+        return shortened(reply) if isinstance(reply, Erred) else reply
 
     async def answer_in_lists(self, question: bytes, progress: Any, stream: int) -> AsyncGenerator[Item, None]:
         """Answer a call over the handle's own stream."""
@@ -94,8 +95,12 @@ class Worker:
             yield item
 
     async def check_health(self) -> None:
-        """Raise when the replica should be replaced."""
-        await self._component.healthy()
+        """Raise when the replica should be replaced: in one line, for Serve shows and logs whatever is raised here."""
+        try:
+            await _staying(self._component.healthy(), f"component '{self._component.id}', asked whether it is healthy")
+        except Exception as error:
+            logger.exception("component '%s' is not healthy", self._component.id)
+            raise Unavailable(self._redactor.text(_said(error))) from None
 
     async def _dial(self, question: Question) -> Connection:
         if question.reply_to is None or os.environ.get(CHANNEL_FLAG) == "0":
@@ -106,7 +111,7 @@ class Worker:
         try:
             await self._dialer.aclose()
         finally:
-            await self._component.close()
+            await _staying(self._component.close(), f"component '{self._component.id}', told to close")
 
 
 class Inputs:
@@ -181,10 +186,12 @@ async def _set_up(plan: ComponentPlan, component: ComponentClass, redactor: Reda
     try:
         made = component(component.Config.model_validate(dict(plan.config)), Setup(plan.id))
         await made.setup()
+    except GeneratorExit:
+        raise
     except BaseException as error:
         if made is not None:
-            await made.close()
-        if not isinstance(error, Exception):
+            await _close_half(made)
+        if isinstance(error, asyncio.CancelledError):
             raise
         logger.exception("component '%s' could not be set up", plan.id)
         raise Unavailable(
@@ -193,5 +200,22 @@ async def _set_up(plan: ComponentPlan, component: ComponentClass, redactor: Reda
     return made
 
 
-def _said(error: Exception) -> str:
+async def _close_half(component: Component[Any, Any]) -> None:
+    """Close what was not all set up; that it can't be closed is not what its author must be told first."""
+    try:
+        await component.close()
+    except (Exception, *EXITS):
+        logger.exception("component '%s' was not all set up, and could not be closed", component.id)
+
+
+async def _staying(work: Awaitable[None], what: str) -> None:
+    """Await what the component does; `sys.exit` in it is a failure, and doesn't end the loop that all calls share."""
+    try:
+        await work
+    except EXITS as exit:
+        logger.exception("%s, failed", what)
+        raise ComponentFailed(f"{what}, raised {type(exit).__name__}; its log says where") from exit
+
+
+def _said(error: BaseException) -> str:
     return error.message if isinstance(error, AnabranchError) else f"{type(error).__name__}: {error}"

@@ -83,7 +83,7 @@ class ActionInput(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An answer that is no stream: yielded once, alone."""
+    """An answer that is no stream: yielded once, alone. Its value is text, bytes or JSON."""
 
     value: Value
     notes: Mapping[str, Value] | None = None

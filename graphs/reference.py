@@ -12,6 +12,7 @@ from graphs.component import ActionInput, Component, ComponentConfig, Registry, 
 from graphs.schema import Schema, Written
 from graphs.units import seconds, size
 from graphs.validation.keys import model_in
+from graphs.validation.words import number
 
 WORDS = {
     "string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "array": "list",
@@ -68,7 +69,7 @@ def _words(schema: Schema) -> str:
     words = WORDS.get(str(schema.get("type")), "mapping" if "$ref" in schema else "anything")
     if words == "list" and (items := schema.get("items")):
         words = f"list of {_words(items)}"
-    bounds = [text.format(f"{schema[key]:g}") for key, text in BOUNDS.items() if key in schema]
+    bounds = [text.format(number(schema[key])) for key, text in BOUNDS.items() if key in schema]
     return f"{words}, {', '.join(bounds)}" if bounds else words
 
 
@@ -79,7 +80,9 @@ def _value(value: Any) -> str:
         case bool():
             return f"`{str(value).lower()}`"
         case float():
-            return f"`{value:g}`"
+            return f"`{number(value)}`"
+        case "":
+            return '`""`'
         case str() | int():
             return f"`{value}`"
         case _:

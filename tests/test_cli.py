@@ -7,6 +7,8 @@ import json
 import socket
 import subprocess
 import sys
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -215,6 +217,23 @@ class TestCauses:
 
     def test_a_deployment_that_tells_no_error_is_left_out(self) -> None:
         assert causes({"a": "", "b": "Updating the deployment."}) == []
+
+
+def test_the_tables_of_fields_are_markdown_in_whole_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "--format", "markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "``" not in out
+    assert "e+" not in out
+    assert "| `seed` | integer, at least -9223372036854775808, at most 9223372036854775807 |" in out
+
+
+@pytest.mark.parametrize("package", ["graphs", "deployments"])
+def test_authors_of_component_types_get_types(package: str) -> None:
+    wheel = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"][
+        "build"
+    ]["targets"]["wheel"]
+    assert package in wheel["packages"]
+    assert files(package).joinpath("py.typed").is_file()
 
 
 def test_checking_imports_nothing_heavy(documents: Path) -> None:

@@ -18,6 +18,7 @@ from unittest import mock
 
 import pytest
 import yaml
+from starlette.responses import Response
 
 from deployments.components import registry
 from graphs import spec
@@ -29,6 +30,7 @@ from graphs.load import load, load_inline
 from graphs.source import Source
 from tests.docs.pages import PAGES, ROOT, Block, Page, Table, blocks, code, commands
 from tests.docs.served import document
+from tests.transports.served import serving
 
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-of-the-pages", "SEARCH_URL": "https://search.example.com", "SEARCH_KEY": "key-of-the-pages",
@@ -138,12 +140,17 @@ def served_by(page: Page) -> Any:
     return document(plan or load([ROOT / "configs/hello.yaml"], TYPES, {}), TYPES)
 
 
-async def output_of(*command: str, given: str | None = None) -> str:
+async def run(*command: str, given: str = "") -> tuple[int | None, str, str]:
     pipe = asyncio.subprocess.PIPE
     running = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-    out, err = await running.communicate(None if given is None else given.encode())
-    assert running.returncode == 0, err.decode()
-    return out.decode()
+    out, err = await running.communicate(given.encode())
+    return running.returncode, out.decode(), err.decode()
+
+
+async def output_of(*command: str) -> str:
+    status, out, err = await run(*command)
+    assert status == 0, err
+    return out
 
 
 def unchanging(text: str) -> str:
@@ -188,20 +195,42 @@ async def test_the_head_of_a_stream_is_as_the_page_says() -> None:
     assert [header for header in headers if header not in came] == []
 
 
-@each(blocks("python", page="http-api.md"))
-async def test_a_python_client_prints_the_text(block: Block) -> None:
-    async with served_by(Page(block.page)) as address:
-        printed = await output_of(sys.executable, "-", given=block.text.replace(ADDRESS, address))
-    assert printed == "One word at a time\n"
+every_client = each(blocks("python", "javascript", page="http-api.md"))
+SAID = "One word at a time"
+INTERPRETERS = {"python": [sys.executable, "-X", "utf8", "-"], "javascript": ["node", "--input-type=module", "-"]}
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-@each(blocks("javascript"))
-async def test_a_javascript_client_prints_the_text(block: Block) -> None:
+async def client(block: Block, address: str, text: str = SAID) -> tuple[int | None, str, str]:
+    """Run a printed client; return its status and what it says."""
+    interpreter = INTERPRETERS[block.language]
+    if shutil.which(interpreter[0]) is None:
+        pytest.skip(f"{interpreter[0]} is not installed")
+    assert SAID in block.text
+    return await run(*interpreter, given=block.text.replace(ADDRESS, address).replace(SAID, text))
+
+
+@every_client
+@pytest.mark.parametrize("text", [SAID, "안녕 세계 🦊 é", "👩‍👩‍👧 二\u2028三 a\u2029b c\x85d \u00a0e"], ids=ascii)
+async def test_a_client_prints_the_text(block: Block, text: str) -> None:
     async with served_by(Page(block.page)) as address:
-        script = block.text.replace(ADDRESS, address)
-        printed = await output_of("node", "--input-type=module", "-", given=script)
-    assert printed == "One word at a time\n"
+        assert await client(block, address, text) == (0, f"{text}\n", "")
+
+
+@every_client
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (b"", "the stream was cut"),
+        (b"data: wor", "the stream was cut"),
+        (b'event: error\ndata: {"error": {"type": "x", "message": "it broke"}}\n\n', "it broke"),
+    ],
+)
+async def test_a_client_takes_no_stream_for_whole_that_did_not_end_well(block: Block, end: bytes, told: str) -> None:
+    answer = Response(b"data: One\n\n" + end, headers={"Content-Type": "text/event-stream"})
+    async with serving(answer) as address:
+        status, _, said = await client(block, address)
+    assert status != 0
+    assert told in said
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

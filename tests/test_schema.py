@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from pydantic import Field
 
 from deployments.components import registry
+from graphs.component import ActionInput, Component, ComponentConfig
+from graphs.reference import markdown
 from graphs.schema import document_schema, input_schema
 from graphs.source import Mistakes, Source, parse
 from graphs.validation import to_data
@@ -180,6 +183,23 @@ def test_both_layouts_are_valid() -> None:
     assert validator().is_valid({"workflow": {"job": {"component": {"type": "echo", "text": "hi"}, "retry": 3}}})
 
 
+class Greeting(ActionInput):
+    prefix: str = Field(default="", description="What stands before it.")
+    share: float = Field(default=0.5, ge=0, le=1e10)
+
+
+class Greeter(Component[ComponentConfig, Greeting]):
+    type = "greeter"
+    Config = ComponentConfig
+    Input = Greeting
+
+
+def test_empty_text_and_large_numbers_stand_in_the_tables_as_people_write_them() -> None:
+    rows = markdown({"greeter": Greeter}).splitlines()
+    assert '| `prefix` | text | `""` | What stands before it. |' in rows
+    assert "| `share` | number, at least 0, at most 10000000000 | `0.5` |  |" in rows
+
+
 # --- of a workflow's input ---------------------------------------------------------------------------------------------
 
 
@@ -210,7 +230,7 @@ def test_a_field_of_the_input_as_a_schema(binding: str, schema: dict[str, Any]) 
 
 
 def test_what_has_a_default_is_not_required() -> None:
-    schema = schema_of("${input.a}", "${input.b | 5}", "${input.c.d}")
-    assert schema["required"] == ["a"]
-    assert Draft202012Validator(schema).is_valid({"a": 1, "more": 2})
+    schema = schema_of("${input.a}", "${input.b | 5}", "${input.c.d}", "${input.e == 1}")
+    assert schema["required"] == ["a", "c"]
+    assert Draft202012Validator(schema).is_valid({"a": 1, "c": {}, "more": 2})
     assert not Draft202012Validator(schema).is_valid({})

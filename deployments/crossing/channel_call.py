@@ -26,6 +26,7 @@ from deployments.crossing.messages import (
     ReplyTo,
     Streamed,
     to_bytes,
+    too_deep,
 )
 from deployments.crossing.offers import Offers
 from deployments.events import Invocation
@@ -40,7 +41,10 @@ Detach = Callable[[Coroutine[Any, Any, None]], None]
 """Runs what is left to do when nobody waits for it."""
 
 END_DEADLINE = 5.0
-"""How long the end of a stream may take once its call has returned, and the return once the stream has ended."""
+"""How long the end of a stream may take once its call has returned and no more bytes come in, and the return once the
+stream has ended."""
+OPEN_DEADLINE = 60.0
+"""How long the stream may take to be opened once its call has returned, however much else comes in."""
 GRACE = 1.0
 """How long, after the connection is lost, the call's own failure is waited for, which says more; and how much later
 than the worker a deadline strikes here."""
@@ -68,7 +72,11 @@ class ChannelCall:
     def start(self, handle: Handle) -> None:
         """Send the question."""
         reply_to = ReplyTo(self._listener.address, self._inlet.id)
-        question = to_bytes(asked(self._invocation, self._offers.replace(self._invocation.input), reply_to))
+        try:
+            input = self._offers.replace(self._invocation.input)
+        except RecursionError:
+            raise too_deep() from None
+        question = to_bytes(asked(self._invocation, input, reply_to))
         if len(question) > LARGE:
             handle = handle.options(_by_reference=True)  # as a Ray object
         # An empty context: Serve would cancel whatever a request has called as soon as its client leaves, and how a run
@@ -142,11 +150,28 @@ class ChannelCall:
             self._outcome = from_data(reply.error)
         # The socket and the call are two roads: what was sent before the return may still be under way.
         if isinstance(reply, Streamed) or (isinstance(reply, Erred) and self._inlet.bound):
-            if not self._inlet.over:
-                timer = task.get_loop().call_later(END_DEADLINE, self._inlet.fail, self._as_error(None))
-                self._timers.append(timer)
+            self._await_end(task.get_loop().time())
         else:
             self._inlet.fail(Left())
+
+    def _await_end(self, returned: float) -> None:
+        """Give the rest of the stream until no more comes in: on a slow link it may be long under way."""
+        if not self._inlet.over:
+            loop = asyncio.get_running_loop()
+            self._timers.append(loop.call_later(END_DEADLINE, self._end_is_late, self._received(), returned))
+
+    def _end_is_late(self, received: int, returned: float) -> None:
+        # A connection keeps its bytes in order: while some come, those of the end may be behind them. A stream that no
+        # connection carries yet may have been lost with one that is gone.
+        waited = asyncio.get_running_loop().time() - returned
+        if self._received() != received and (self._inlet.bound or waited < OPEN_DEADLINE):
+            self._await_end(returned)
+        else:
+            self._inlet.fail(self._as_error(None))
+
+    def _received(self) -> int:
+        carrier = self._inlet.carrier
+        return self._listener.received if carrier is None else carrier.received
 
     def _time_out(self) -> None:
         self._inlet.fail(TimedOut(f"component '{self._component}' did not finish before the run's deadline"))

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.crossing.channel_call import GRACE, asked
 from deployments.crossing.failures import call_failure
-from deployments.crossing.lists import STEP, Item, start_progress
-from deployments.crossing.messages import Answered, Erred, Streamed, to_bytes
+from deployments.crossing.lists import NOT_COUNTED, STEP, Item, start_progress
+from deployments.crossing.messages import Answered, Erred, Streamed, to_bytes, too_deep
 from deployments.events import Invocation
 from deployments.redaction import Redactor
 from deployments.running.leaves import joined
 from graphs.component import Whole
 from graphs.errors import AnabranchError, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value
+
+logger = logging.getLogger("anabranch.handles")
 
 Handle = DeploymentHandle[Any]
 
@@ -35,15 +39,34 @@ class ListCalls:
 
     async def call(self, invocation: Invocation, handle: Handle) -> Value | Stream | Whole:
         """Call a component: its whole answer, or its stream once the first chunk is there."""
-        input, _ = await joined(invocation.input)
-        if self._progress is None:
-            self._progress = start_progress()
-        call = ListCall(invocation, self._progress, next(self._ids), self._redactor)
+        try:
+            input, _ = await joined(invocation.input)
+        except RecursionError:
+            raise too_deep() from None
+        call = ListCall(invocation, *await self._counted(), self._redactor)
         try:
             return await call.answer(handle, input)
         except BaseException:
             await call.aclose()
             raise
+
+    async def _counted(self) -> tuple[Any, int]:
+        """Return the actor that counts for a new stream, and the stream's id; one that has died gives way to another."""
+        id = next(self._ids)
+        for _ in range(2):
+            progress = self._progress = self._progress or start_progress()
+            try:
+                await progress.open.remote(id)
+            except RayActorError as error:
+                logger.warning("the actor that counts which chunks were read is gone: %s", error)
+                if self._progress is progress:
+                    self._progress = None
+            except BaseException:
+                progress.close.remote(id)
+                raise
+            else:
+                return progress, id
+        raise Unavailable(NOT_COUNTED)
 
 
 class ListCall:
@@ -61,7 +84,6 @@ class ListCall:
 
     async def answer(self, handle: Handle, input: Value) -> Value | Stream | Whole:
         """Send the question; return the whole answer, or the stream once its first list is there."""
-        await self._progress.open.remote(self._id)
         streaming = handle.options(method_name="answer_in_lists", stream=True, _by_reference=True)
         question = to_bytes(asked(self._invocation, input, None))
         self._response = contextvars.Context().run(streaming.remote, question, self._progress, self._id)

@@ -11,11 +11,14 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deployments.answering import Answerer, Sink
-from deployments.crossing.messages import Question, Reply
+from deployments.crossing.messages import Erred, Question, Reply
 from deployments.wire.flow import COST
-from graphs.errors import AnabranchError
+from deployments.wire.frames import decode, encode
+from graphs.errors import AnabranchError, Unavailable
 from graphs.stream import Batch, Chunk
 
 LIST_SIZE = 64 * 1024
@@ -26,6 +29,8 @@ AHEAD = 8
 """Lists under way that the reader has not taken."""
 STEP = AHEAD // 2
 """The reader tells how far it is every so many lists."""
+
+NOT_COUNTED = "the actor that counts which chunks were read has died; ask again"
 
 Item = Batch | Reply
 """Lists of chunks, then one reply."""
@@ -45,12 +50,17 @@ class Basket:
         self._emptied = asyncio.Event()
 
     def put(self, chunk: Chunk) -> bool:
-        """Add a chunk. False: `room` must be awaited before the next."""
+        """Add a chunk, as the channel would give it. False: `room` must be awaited before the next."""
+        if type(chunk) is str or type(chunk) is bytes:
+            size = len(chunk)
+        else:
+            kind, body = encode(chunk)
+            chunk, size = decode(kind, body), len(body)
         self._ready.append(chunk)
         self._filled.set()
         self.count += 1
         self._burst -= 1
-        self._size += COST + (len(chunk) if isinstance(chunk, str | bytes) else 0)
+        self._size += COST + size
         return self._burst > 0 and self._size < LIST_SIZE
 
     async def room(self) -> None:
@@ -113,9 +123,10 @@ class Progress:
 
 
 def start_progress() -> Any:
-    """Return the handle of a Progress that lives as long as this process."""
+    """Return the handle of a Progress that lives as long as this process, and where it does."""
     actor: Any = ray.remote(Progress)
-    return actor.options(num_cpus=0, max_concurrency=10_000).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return actor.options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here).remote()
 
 
 async def answer_in_lists(
@@ -133,7 +144,11 @@ async def answer_in_lists(
                 await asyncio.wait([work, news], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 news.cancel()
-            if sent >= AHEAD and not await progress.reached.remote(stream, sent - AHEAD + STEP):
+            try:
+                if sent >= AHEAD and not await progress.reached.remote(stream, sent - AHEAD + STEP):
+                    return
+            except RayActorError:
+                yield Erred(Unavailable(NOT_COUNTED).to_data())
                 return
             if batch := basket.take():
                 yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 import time
@@ -28,6 +29,8 @@ OPTIONS = (
     "revision", "trust_remote_code", "attn_implementation", "source_language", "target_language", "max_model_len",
 )  # fmt: skip
 """What `options:` may say about loading; the engine has some of its own."""
+PACKAGES = ("torch", "transformers")
+"""What both drivers bring."""
 
 # The process's, not a component's: transformers builds models on a device that is set globally, and two loads at once
 # leave weights that were never filled in.
@@ -61,7 +64,13 @@ def load(
     """Return the model, loaded. Takes as long as that takes: call it in a thread."""
     options = options or {}
     check_options(options, OPTIONS)
-    with _ONE_AT_A_TIME, _quiet():
+    with _ONE_AT_A_TIME, _staying(name):
+        _refuse_without_packages(name, "huggingface")
+        return _load(name, task, device, precision, options)
+
+
+def _load(name: str, task: str, device: str | None, precision: str, options: Mapping[str, Any]) -> Loaded:
+    with _quiet():
         chosen = devices.choose_device(device, name)
         dtype = devices.choose_precision(precision, chosen)
         folder = fetch(name, options)
@@ -73,9 +82,11 @@ def load(
 
 
 def read_config(name: str, options: Mapping[str, Any] | None = None) -> Any:
-    """Return the model's configuration, without loading it."""
+    """Return the model's configuration, without loading it, for vLLM."""
     options = options or {}
-    return _config(name, fetch_config(name, options), trusts_code(options))
+    with _staying(name):
+        _refuse_without_packages(name, "vllm")
+        return _config(name, fetch_config(name, options), trusts_code(options))
 
 
 def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -86,6 +97,28 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
             near = closest(option, known)
             hint = f"did you mean '{near}'?" if near else f"there are {', '.join(known)}"
             raise InvalidInput(f"options: there is no '{option}' for the driver huggingface; {hint}", field="options")
+
+
+def _refuse_without_packages(name: str, driver: str) -> None:
+    try:
+        for package in PACKAGES:
+            importlib.import_module(package)
+    except ImportError as error:
+        raise Unavailable(
+            f"model {name!r}: the driver {driver} can't be imported here ({_first_line(error)}); "
+            f"install it: pip install 'anabranch[{driver}]'"
+        ) from error
+
+
+@contextmanager
+def _staying(name: str) -> Generator[None]:
+    """Make an error of `sys.exit` in code that a model brings: it would end the loop that all calls share."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as exit:
+        raise Unavailable(
+            f"model {name!r} could not be loaded: code that it brings raised {type(exit).__name__}: {_first_line(exit)}"
+        ) from exit
 
 
 def _loaded(name: str, task: str, folder: Path, device: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Loaded:

@@ -1,10 +1,11 @@
-"""The origins a document allows in, what their browsers must be told out: preflights answered, answers marked."""
+"""The origins a document allows in, what their browsers must be told out: preflights answered, answers marked, others refused."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,23 +21,28 @@ EXPOSED = (
     "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Reset-Tokens"
 )
 MAX_AGE = "600"
+SAFE = ("GET", "HEAD", "OPTIONS")
+"""Methods that start nothing: any page may use them, and can't read the answer."""
+
+_USUAL_PORT = re.compile(r":(?:80|443)$")
 
 
 class Cors:
-    """Lets pages of the given origins read the answers, errors included: it stands outside of all else."""
+    """Lets pages of the given origins ask and read the answers, errors included, and turns those of others away: a browser
+    only keeps answers from them, and sends plain POSTs and opens WebSockets for any page. It stands outside of all else."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self._app = app
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        origin = _header(scope, b"origin")
+        if origin is None and not self._origins:
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope)
-        marks = self._marks(asked.get("origin"))
-        if scope["method"] == "OPTIONS" and "origin" in asked and "access-control-request-method" in asked:
-            await _preflight(asked, marks)(scope, receive, send)
+        marks = self._marks(origin)
+        if origin is not None and (answer := _instead(scope, origin, marks)) is not None:
+            await _tell(answer, scope, receive, send)
             return
 
         async def send_marked(message: Message) -> None:
@@ -48,20 +54,48 @@ class Cors:
 
     def _marks(self, origin: str | None) -> dict[str, str]:
         """Return the headers for this origin. Cookies are for named origins alone: `*` would hand them to every page."""
+        if not self._origins:
+            return {}
         if "*" in self._origins:
-            return {"Access-Control-Allow-Origin": "*"} if origin else {}
+            return {} if origin is None else {"Access-Control-Allow-Origin": "*"}
         if origin not in self._origins:
             return {"Vary": "Origin"}
         return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
 
 
-def _preflight(asked: Headers, marks: dict[str, str]) -> Response:
-    if "Access-Control-Allow-Origin" not in marks:
-        origin = asked["origin"]
-        refusal = error_response(Forbidden(f"the origin {origin!r} isn't allowed; add it to controller.origins"))
-        refusal.headers.update(marks)
-        return refusal
-    more = [name.strip() for name in asked.get("access-control-request-headers", "").split(",")]
+def _instead(scope: Scope, origin: str, marks: dict[str, str]) -> Response | None:
+    """Return what a page's request is answered without the application: a preflight, or one that the page may not send."""
+    allowed = "Access-Control-Allow-Origin" in marks
+    if scope["type"] == "http" and scope["method"] in SAFE:
+        asked = _header(scope, b"access-control-request-method") if scope["method"] == "OPTIONS" else None
+        if asked is None:
+            return None
+        return _granted(scope, marks) if allowed else _refusal(origin, marks)
+    return None if allowed or _is_own(scope, origin) else _refusal(origin, marks)
+
+
+def _is_own(scope: Scope, origin: str) -> bool:
+    """Whether the origin is the server's own. Its scheme says nothing: a proxy may speak TLS before the server. A page can
+    set neither header: Host is the browser's, and for the other it would ask beforehand, and be refused."""
+    place = _place(origin.partition("://")[2])
+    forwarded = (_header(scope, b"x-forwarded-host") or "").partition(",")[0]
+    return place != "" and place in (_place(_header(scope, b"host") or ""), _place(forwarded))
+
+
+def _place(host: str) -> str:
+    """Return host and port, a usual port left out as browsers do."""
+    return _USUAL_PORT.sub("", host.strip().lower())
+
+
+def _refusal(origin: str, marks: dict[str, str]) -> Response:
+    shown = origin if len(origin) <= 80 else f"{origin[:79]}…"
+    refusal = error_response(Forbidden(f"the origin {shown!r} isn't allowed; add it to controller.origins"))
+    refusal.headers.update(marks)
+    return refusal
+
+
+def _granted(scope: Scope, marks: dict[str, str]) -> Response:
+    more = [name.strip() for name in (_header(scope, b"access-control-request-headers") or "").split(",")]
     known = {name.lower() for name in ALLOWED}
     names = [*ALLOWED, *(name for name in more if name and name.lower() not in known)]
     granted = {
@@ -70,6 +104,20 @@ def _preflight(asked: Headers, marks: dict[str, str]) -> Response:
         "Access-Control-Max-Age": MAX_AGE,
     }
     return Response(status_code=204, headers={**marks, **granted})
+
+
+async def _tell(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
+    else:
+        await answer(scope, receive, send)
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for key, value in scope.get("headers", ()):
+        if key == name:
+            return value.decode("latin-1")
+    return None
 
 
 def _mark(start: Message, marks: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -35,6 +35,12 @@ class ErrorAnswer(BaseModel):
     """The body of every answer that is no success."""
 
     error: Problem
+
+
+def described(errors: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Return the errors of a route, by status, as its description has them; those that any route may have are added."""
+    every = {**errors, 500: "a fault of the server's; it is in its log", "default": "any other error"}
+    return {status: {"model": ErrorAnswer, "description": description} for status, description in every.items()}
 
 
 def error_data(error: AnabranchError, run_id: str | None = None) -> dict[str, Any]:

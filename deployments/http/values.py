@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import re
+import sys
 from typing import Any, NoReturn
 
 from graphs.errors import BadRequest, ComponentFailed
@@ -31,7 +32,10 @@ def json_text(value: Value) -> str:
         pass
     try:
         return _STRICT.encode(finite(value))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if "integer string conversion" in str(error):
+            said = f"the output has an integer of more than {sys.get_int_max_str_digits()} digits; map it to text in `output`"
+            raise ComponentFailed(said) from None
         raise ComponentFailed("the output is nested too deep to be JSON, or holds itself; map it in `output`") from None
 
 
@@ -94,8 +98,11 @@ def parse_json(body: bytes) -> Any:
         ) from None
     except RecursionError:
         raise BadRequest(_TOO_DEEP) from None
-    except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {_lowered(str(error))}") from None
+    except ValueError:  # Python reads integers up to a length
+        digits = sys.get_int_max_str_digits()
+        raise BadRequest(
+            f"an integer in the body has more than {digits} digits; send fewer, or the number as text"
+        ) from None
     if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
         raise BadRequest(_TOO_DEEP)
     return value
@@ -124,7 +131,12 @@ def _no_constant(name: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     number = float(text)
-    return number if math.isfinite(number) else _no_constant(text if len(text) <= 20 else f"{text[:20]}…")
+    if math.isfinite(number):
+        return number
+    shown = text if len(text) <= 20 else f"{text[:20]}…"
+    raise BadRequest(
+        f"the number {shown} in the body is too large for a double; send a smaller one, or the number as text"
+    )
 
 
 def _is_deep(value: Any) -> bool:

@@ -196,8 +196,9 @@ def _check_options(config: Mapping[str, Any]) -> Found:
 
         known = (*OWN_OPTIONS, *loading.OPTIONS, *huggingface.OPTIONS)
         for name, value in options.items():
+            shown = str(value).lower() if isinstance(value, bool) else repr(value)
             if name in COUNTS and not (type(value) is int and value > 0) and _known(value):
-                yield f"options.{name}", f"expected a whole number above zero, got {value!r}"
+                yield f"options.{name}", f"expected a whole number above zero, got {shown}"
             said = {name: value if _known(value) else None}
             yield from _refusal(f"options.{name}", lambda said=said: loading.check_options(said, known))
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from deployments.events import Delta, Finished
 from deployments.gateway import Gateway, Running, raise_failure
 from deployments.http.client import Client, Cut
-from deployments.http.errors import RUN_ID, ErrorAnswer, error_json, error_response
+from deployments.http.errors import RUN_ID, described, error_json, error_response
 from deployments.http.fields import validated
 from deployments.http.values import json_bytes, parse_object
 from deployments.transports import sse
@@ -101,19 +101,20 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },
-    **{
-        status: {"model": ErrorAnswer, "description": description}
-        for status, description in {
+    **described(
+        {
             400: "the body is no JSON, or names no workflow where there are several",
+            403: "a web page asks whose origin isn't allowed",
             404: "there is no such workflow",
-            413: "the body is too large",
+            413: "the body is too large, or a stream that was needed whole",
             422: "a field of the request, or of the workflow's input, doesn't fit",
-            502: "a component failed",
+            502: "a component failed, or an API that it asked",
             503: "a component isn't there, or the queue is full: try again after Retry-After",
-            504: "the run took too long",
-        }.items()
-    },
+            504: "an API was silent for longer than its timeout, or a polled job not done within completion.timeout",
+        }
+    ),
 }
+_BODY = {"required": True, "content": {"application/json": {"schema": RunRequest.model_json_schema()}}}
 
 
 def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
@@ -133,7 +134,7 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
         description=_DESCRIPTION,
         response_class=Response,
         responses=_RESPONSES,
-        openapi_extra={"requestBody": {"content": {"application/json": {"schema": RunRequest.model_json_schema()}}}},
+        openapi_extra={"requestBody": _BODY},
     )
     return router
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from deployments.gateway import Gateway
-from deployments.http.errors import ErrorAnswer
+from deployments.http.errors import described
 from deployments.redaction import Redactor
 from graphs.plan import InputField, OutputKind, WorkflowPlan
 from graphs.schema import input_schema
@@ -74,12 +74,12 @@ def routes(gateway: Gateway) -> APIRouter:
     async def show_schema(workflow_id: str) -> WorkflowSchema:
         return schema(gateway.workflow(workflow_id), gateway)
 
-    router.add_api_route("/workflows", list_workflows, summary="List the workflows")
+    router.add_api_route("/workflows", list_workflows, summary="List the workflows", responses=described({}))
     router.add_api_route(
         "/workflows/{workflow_id}/schema",
         show_schema,
         summary="Tell what a workflow takes and gives",
-        responses={404: {"model": ErrorAnswer, "description": "there is no such workflow"}},
+        responses=described({404: "there is no such workflow"}),
     )
     return router
 

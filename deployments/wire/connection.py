@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import logging
 import socket
-import struct
 from contextlib import suppress
 from typing import Protocol, cast
 
@@ -35,8 +34,8 @@ HELLO_DEADLINE = 5.0
 WRITE_BUFFER = 1024 * 1024
 """What the socket may have left to send before producers wait for it."""
 
-BROKEN = (BadFrame, ValueError, struct.error, RecursionError)
-"""What parsing a corrupt peer's bytes may raise."""
+USER_TIMEOUT = 60_000
+"""Milliseconds that what was sent may stay unacknowledged, or find no room at a peer whose process doesn't read."""
 
 
 class Home(Protocol):
@@ -44,7 +43,7 @@ class Home(Protocol):
 
     @property
     def token(self) -> bytes: ...
-    def admit(self, connection: Connection) -> bool: ...
+    def admit(self, connection: Connection) -> None: ...
     def welcome(self, connection: Connection) -> None: ...
     def gone(self, connection: Connection) -> None: ...
     def opened(self, id: int, connection: Connection, whole: bool) -> bool: ...
@@ -56,6 +55,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, home: Home | None = None, token: bytes | None = None) -> None:
         self.paused = False
+        self.received = 0
         self.greeted = False
         self._home = home
         self._token = token
@@ -124,6 +124,12 @@ class Connection(asyncio.Protocol):
         self._inlets.pop(stream, None)
         self._outlets.pop(stream, None)
 
+    def drop(self, reason: str) -> None:
+        """Give a peer up that is broken or a stranger."""
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        logger.warning("dropped a connection from %s: %s", peer, reason)
+        self.abort()
+
     async def aclose(self) -> None:
         """Send what is queued, and close."""
         if self._transport is not None and not self.lost:
@@ -133,6 +139,12 @@ class Connection(asyncio.Protocol):
                 await asyncio.wait_for(asyncio.shield(self._closed), 1.0)
             self._transport.abort()
 
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._end()
+        if self._transport is not None:
+            self._transport.abort()
+
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,15 +152,15 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         _keep_alive(transport.get_extra_info("socket"))
         if self._home is not None:
-            self._hello_deadline = self._loop.call_later(HELLO_DEADLINE, self._drop, "no hello came")
-            if not self._home.admit(self):
-                self._drop("too many connections that have not said hello")
+            self._hello_deadline = self._loop.call_later(HELLO_DEADLINE, self.drop, "no hello came")
+            self._home.admit(self)
         elif self._token is not None:
             self.send(HELLO, 0, MAGIC + self._token)
             self.flush()
 
     def data_received(self, data: bytes) -> None:
         inlets = self._inlets
+        self.received += len(data)
         try:
             for kind, stream, body in self._parser.feed(data):
                 if TEXT <= kind <= NOTE and self.greeted:
@@ -161,8 +173,8 @@ class Connection(asyncio.Protocol):
                     self._signal(kind, stream, body)
                 if self.lost:
                     return
-        except BROKEN as error:
-            self._drop(f"it sent what can't be read: {error}")
+        except BadFrame as error:
+            self.drop(f"it sent what can't be read: {error}")
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -190,7 +202,8 @@ class Connection(asyncio.Protocol):
         if self._home is None:
             if kind != WELCOME:
                 raise BadFrame("no welcome came")
-            self._welcomed.set_result(None)
+            if not self._welcomed.done():  # who dialled may have given up a moment ago
+                self._welcomed.set_result(None)
         else:
             if kind != HELLO or not hmac.compare_digest(body, MAGIC + self._home.token):
                 raise BadFrame("its hello was wrong")
@@ -220,14 +233,6 @@ class Connection(asyncio.Protocol):
         else:
             raise BadFrame(f"a frame of kind {kind} in the middle")
 
-    def _drop(self, reason: str) -> None:
-        """Give a peer up that is broken or a stranger."""
-        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
-        logger.warning("dropped a connection from %s: %s", peer, reason)
-        self._end()
-        if self._transport is not None:
-            self._transport.abort()
-
     def _end(self) -> None:
         if self.lost:
             return
@@ -250,11 +255,20 @@ class Connection(asyncio.Protocol):
 
 
 def _keep_alive(sock: socket.socket | None) -> None:
-    """Let the kernel notice within half a minute that the peer's machine is gone."""
+    """Let the kernel notice within about a minute that the peer's machine is gone, or that its process is stuck.
+
+    Probes find it while nothing is under way; none are sent while data waits to be acknowledged, so that has a limit of
+    its own. Where the kernel doesn't know that limit, data under way is given up when its retransmissions are.
+    """
     if sock is None:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+    for name, value in (
+        ("TCP_KEEPIDLE", 10),
+        ("TCP_KEEPINTVL", 5),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", USER_TIMEOUT),
+    ):
         if (option := getattr(socket, name, None)) is not None:
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -25,7 +25,7 @@ from deployments.wire.frames import (
     encode_error,
     encode_number,
 )
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, ComponentFailed
 from graphs.stream import Batch, Chunk
 
 WINDOW = 256 * 1024
@@ -50,6 +50,8 @@ class Carrier(Protocol):
     """What an end asks of its connection."""
 
     paused: bool
+    received: int
+    """Bytes that have come in, of all its streams."""
 
     def send(self, kind: int, stream: int, body: bytes = b"") -> None: ...
     def flush(self) -> None: ...
@@ -91,6 +93,11 @@ class Inlet:
         """What the stream failed with."""
         return self._error
 
+    @property
+    def carrier(self) -> Carrier | None:
+        """The connection that carries this stream."""
+        return self._carrier
+
     def bind(self, carrier: Carrier) -> None:
         """Let `carrier` deliver."""
         self._carrier = carrier
@@ -129,10 +136,15 @@ class Inlet:
         cost = len(body) + COST
         if self._under_way >= HALF and self._under_way + cost > WINDOW:
             raise BadFrame(f"{cost} bytes more than stream {self.id} has credit for")
+        try:
+            chunk = decode(kind, body)
+        except ComponentFailed as error:
+            self._refuse(error)
+            return
         self._under_way += cost
         self._ready_cost += cost
         self.count += 1
-        self._ready.append(decode(kind, body))
+        self._ready.append(chunk)
         if self._news is not None:
             self._wake()
 
@@ -158,17 +170,20 @@ class Inlet:
     def close(self) -> None:
         """Read no more: the producer is told to stop."""
         self._ready, self._ready_cost = [], 0
-        if not self.over:
-            if self._carrier is not None:
-                self._carrier.send(RESET, self.id)
-                self._carrier.flush()
-            self._error = Left()
-            self._leave()
+        self._refuse(Left())
 
     def want(self) -> None:
         """Ask for a stream that the peer offers: its first credit starts it."""
         if self._carrier is not None:
             self._carrier.send(CREDIT, self.id, encode_number(WINDOW))
+
+    def _refuse(self, error: BaseException) -> None:
+        """End the stream from here: its producer is told to stop."""
+        if not self.over:
+            if self._carrier is not None:
+                self._carrier.send(RESET, self.id)
+                self._carrier.flush()
+            self.fail(error)
 
     def _give_back(self) -> None:
         self._taken += self._ready_cost

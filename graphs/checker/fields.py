@@ -11,6 +11,7 @@ from graphs.checker.bindings import fields_of
 from graphs.checker.jobs import Draft
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Reference, Template
+from graphs.language.references import references_in
 from graphs.plan import ComponentCall, InputField, WorkflowCall
 from graphs.stream import Value
 
@@ -22,6 +23,19 @@ class _Seen:
     known: InputField
     options: list[str] = field(default_factory=list[str])
 
+
+@dataclass(frozen=True)
+class _HandedOn:
+    """A field that a call's input hands on without a default; `whole` when it is the field itself, and no part of it."""
+
+    name: str
+    whole: bool = True
+
+
+_Names = Mapping[str, _HandedOn] | None
+"""What is handed on, by its name where it is read; None when all of it is, under its own."""
+
+ORDERS = frozenset({"<", "<=", ">", ">="})
 
 Inputs = Callable[[str], tuple[InputField, ...]]
 """The input fields of another workflow, by its id."""
@@ -53,31 +67,58 @@ def _collect_given(given: Template, read: frozenset[str], seen: dict[str, _Seen]
         _collect(given, seen)
         return
     for name, template in fields.items():
-        _collect(template, seen, decides=name not in read or _name_handed_on(template) is None)
+        _collect(template, seen, decides=name not in read or _handed(template) is None)
 
 
-def _collect(
-    template: Template, seen: dict[str, _Seen], names: Mapping[str, str] | None = None, *, decides: bool = True
-) -> None:
+def _collect(template: Template, seen: dict[str, _Seen], names: _Names = None, *, decides: bool = True) -> None:
     """Note every `input.NAME` below a template; with `names`, NAME is first translated (and unknown ones left out).
 
-    With `decides`, a field that is read without a default is required.
+    With `decides`, a field that the template needs is required.
     """
     for binding in bindings(template):
         for each, plain in _bindings(binding):
-            for reference in _references(each.expr):
-                if reference.name != "input" or not reference.path or not isinstance(reference.path[0], str):
+            needed = frozenset(_needed(each)) if decides and plain else frozenset[str]()
+            for reference in references_in(each.expr):
+                written = _field(reference)
+                handed = _translated(written, names) if written is not None else None
+                if written is None or handed is None:
                     continue
-                name = written = reference.path[0]
-                if names is not None:
-                    if name not in names:
-                        continue
-                    name = names[name]
-                entry = seen.setdefault(name, _Seen(InputField(name, required=False)))
-                whole = isinstance(each.expr, Reference) and len(reference.path) == 1
-                if whole:
-                    entry.known = _learn(entry.known, each, required=decides and plain and each.default is None)
+                entry = seen.setdefault(handed.name, _Seen(InputField(handed.name, required=False)))
+                entry.known = replace(entry.known, required=entry.known.required or written in needed)
+                if not handed.whole:
+                    continue
+                if isinstance(each.expr, Reference) and len(reference.path) == 1:
+                    entry.known = _learn(entry.known, each)
                 entry.options += [text for text in _compared(each.expr, written) if text not in entry.options]
+
+
+def _field(reference: Reference) -> str | None:
+    """Return the NAME of `input.NAME` and of what lies below it."""
+    first = reference.path[0] if reference.name == "input" and reference.path else None
+    return first if isinstance(first, str) else None
+
+
+def _needed(binding: Binding) -> Iterator[str]:
+    """Yield the fields without which a binding gives null, as it has no default, or fails."""
+    if not isinstance(binding.expr, Reference):
+        yield from _ordered(binding.expr)
+    elif binding.default is None and (name := _field(binding.expr)) is not None:
+        yield name
+
+
+def _ordered(expr: Expr) -> Iterator[str]:
+    """Yield the fields that are ordered in any case, which fails on null; `input.n and input.n > 5` does not."""
+    match expr.kind:
+        case "comparison":
+            for side in (expr.left, expr.right):
+                name = _field(side) if isinstance(side, Reference) and expr.op in ORDERS else None
+                yield from _ordered(side) if name is None else (name,)
+        case "not":
+            yield from _ordered(expr.operand)
+        case "logic":
+            yield from _ordered(expr.operands[0])
+        case _:
+            return
 
 
 def _bindings(binding: Binding) -> Iterator[tuple[Binding, bool]]:
@@ -89,7 +130,7 @@ def _bindings(binding: Binding) -> Iterator[tuple[Binding, bool]]:
         inner = inner.default
 
 
-def _learn(known: InputField, binding: Binding, required: bool) -> InputField:
+def _learn(known: InputField, binding: Binding) -> InputField:
     """Add what one binding says: its type, its default, its description."""
     cast = binding.cast or binding.final_cast
     default = binding.default.value if isinstance(binding.default, Literal_) and _is_public(binding.default) else None
@@ -107,7 +148,6 @@ def _learn(known: InputField, binding: Binding, required: bool) -> InputField:
     return replace(
         learned,
         default=learned.default if learned.default is not None else default,
-        required=learned.required or required,
         description=learned.description or notes.get("description"),
     )
 
@@ -136,7 +176,7 @@ def _read_there(draft: Draft, inputs: Inputs) -> frozenset[str]:
     if isinstance(draft.call, WorkflowCall):
         inner = _handed_on(draft.call.action_input)
         names = (_translated(field.name, inner) for field in inputs(draft.call.workflow))
-        return frozenset(name for name in names if name is not None)
+        return frozenset(each.name for each in names if each is not None)
     read = [each for template in _called(draft) for each in references(template) if each.name == "input"]
     return (
         frozenset(str(each.path[0]) for each in read if each.path) if all(each.path for each in read) else frozenset()
@@ -160,32 +200,36 @@ def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
     if isinstance(draft.call, WorkflowCall):
         inner = _handed_on(draft.call.action_input)
         for field in inputs(draft.call.workflow):
-            name = _translated(_translated(field.name, inner), names)
-            if name is not None:
-                entry = seen.setdefault(name, _Seen(InputField(name, required=False)))
+            between = _translated(field.name, inner)
+            handed = _translated(between.name, names) if between is not None else None
+            if between is None or handed is None:
+                continue
+            entry = seen.setdefault(handed.name, _Seen(InputField(handed.name, required=False)))
+            if between.whole and handed.whole:
                 entry.known = _merged(entry.known, field)
+            entry.known = replace(entry.known, required=entry.known.required or field.required)
     for template in _called(draft):
         _collect(template, seen, names)
 
 
-def _handed_on(given: Template) -> Mapping[str, str] | None:
-    """Return the fields that are handed on as they are, by their new names; None when all are, under their own."""
+def _handed_on(given: Template) -> _Names:
+    """Return the fields that are handed on, by their new names; None when all are, under their own."""
     if isinstance(given, Binding) and isinstance(given.expr, Reference) and given.expr.name == "input":
         return None if not given.expr.path else {}
-    names = {inner: _name_handed_on(template) for inner, template in (fields_of(given) or {}).items()}
-    return {inner: name for inner, name in names.items() if name is not None}
+    handed = {inner: _handed(template) for inner, template in (fields_of(given) or {}).items()}
+    return {inner: each for inner, each in handed.items() if each is not None}
 
 
-def _name_handed_on(template: Template) -> str | None:
-    """Return the NAME of a template that is `input.NAME`, without a default."""
+def _handed(template: Template) -> _HandedOn | None:
+    """Return what a template that is `input.NAME`, or lies below it, hands on; None with a default."""
     if not isinstance(template, Binding) or not isinstance(template.expr, Reference) or template.default is not None:
         return None
-    handed_on = template.expr.name == "input" and len(template.expr.path) == 1
-    return str(template.expr.path[0]) if handed_on else None
+    name = _field(template.expr)
+    return _HandedOn(name, len(template.expr.path) == 1) if name is not None else None
 
 
-def _translated(name: str | None, names: Mapping[str, str] | None) -> str | None:
-    return name if names is None or name is None else names.get(name)
+def _translated(name: str, names: _Names) -> _HandedOn | None:
+    return _HandedOn(name) if names is None else names.get(name)
 
 
 def _merged(known: InputField, field: InputField) -> InputField:
@@ -197,7 +241,6 @@ def _merged(known: InputField, field: InputField) -> InputField:
     return replace(
         known,
         default=known.default if known.default is not None else field.default,
-        required=known.required or field.required,
         description=known.description or field.description,
     )
 
@@ -207,22 +250,6 @@ def _finished(seen: _Seen) -> InputField:
     if seen.options and not learned.options and learned.type in ("any", "text"):
         learned = replace(learned, type="text", options=tuple(seen.options))
     return replace(learned, default=None) if learned.required else learned
-
-
-def _references(expr: Expr) -> Iterator[Reference]:
-    match expr.kind:
-        case "reference":
-            yield expr
-        case "literal":
-            return
-        case "not":
-            yield from _references(expr.operand)
-        case "logic":
-            for operand in expr.operands:
-                yield from _references(operand)
-        case "comparison":
-            yield from _references(expr.left)
-            yield from _references(expr.right)
 
 
 def _compared(expr: Expr, name: str) -> Iterator[str]:

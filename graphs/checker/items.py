@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphs import spec
 from graphs.checker.ids import PLURAL, is_id
 from graphs.source import Mapping, Mistakes, Node
-from graphs.validation import describe, nearest_key
+from graphs.validation import as_mapping, describe, nearest_key
 
 ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 
@@ -60,7 +60,7 @@ def items(parent: Mapping, singular: str, mistakes: Mistakes) -> list[Mapping]:
             mappings.append(node)
         else:
             expected = f"expected {ARTICLE[singular]} {singular} to be a mapping, got {describe(node)}"
-            mistakes.add(node.span, expected, "write `key: value` lines below it", node.path)
+            mistakes.add(node.span, expected, as_mapping(node), node.path)
     return mappings
 
 

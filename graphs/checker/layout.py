@@ -12,7 +12,7 @@ from graphs.checker.items import Found, has_known_id, items
 from graphs.component import Component, Registry
 from graphs.source import Entry, Mapping, Mistakes, Node
 from graphs.suggest import closest
-from graphs.validation import describe, nearest_key, unknown_key
+from graphs.validation import as_mapping, describe, nearest_key, unknown_key
 
 COMPONENT_KEYS = frozenset(spec.Component.model_fields)
 ACTION_KEYS = frozenset(spec.Action.model_fields)
@@ -66,7 +66,9 @@ class Layout:
 def read(root: Node, mistakes: Mistakes) -> Layout | None:
     """Return the document's parts; None when there are none to be found."""
     if root.kind != "mapping":
-        mistakes.add(root.span, f"expected a document of keys, got {describe(root)}", "begin with `component:`")
+        mistakes.add(
+            root.span, f"expected a document of keys, got {describe(root)}", as_mapping(root, "begin with `component:`")
+        )
         return None
     if "type" in root.entries:
         first = root.entries["type"]
@@ -79,7 +81,8 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     controller = root.get("controller")
     if controller is not None and controller.kind != "mapping":
         expected = f"expected controller to be a mapping, got {describe(controller)}"
-        mistakes.add(controller.span, expected, "write `key: value` lines below it, or leave it out", controller.path)
+        hint = as_mapping(controller, "write `key: value` lines below it, or leave it out")
+        mistakes.add(controller.span, expected, hint, controller.path)
         controller = None
     components = Found.read(root, "component", mistakes)
     workflows = Found.read(root, "workflow", mistakes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -42,6 +43,9 @@ class Scope:
 
 
 Evaluate = Callable[[Scope], Value]
+
+DIGITS = re.compile(r"[0-9]{1,15}")
+"""A step that is an index into a list, written as a name: `choices.0`."""
 
 
 def evaluate(template: Template, scope: Scope) -> Value:
@@ -249,7 +253,8 @@ def _value(reference: Reference, flow: bool) -> Evaluate:
 def walk(value: Value, path: tuple[str | int, ...]) -> Value:
     """Return what lies at `path` in `value`; null for missing keys, wrong containers and indices out of range.
 
-    A negative index counts from the end: `messages[-1]` is the last.
+    A negative index counts from the end: `messages[-1]` is the last. In a list `.0` is what `[0]` is; only in a
+    mapping it is a key.
     """
     for step in path:
         kind = type(value)
@@ -268,7 +273,8 @@ def _step(value: Value, step: str | int) -> Value:
             return walk(whole(value), (step,))
         case Mapping():
             return value.get(step)
-        case list() | tuple() if isinstance(step, int):
-            return value[step] if -len(value) <= step < len(value) else None
+        case list() | tuple() if isinstance(step, int) or DIGITS.fullmatch(step):
+            index = int(step)
+            return value[index] if -len(value) <= index < len(value) else None
         case _:
             return None

@@ -157,6 +157,9 @@ def _index(cursor: Cursor) -> tuple[int, Offsets]:
         hint = "write response[].choices[0], or [0] for the first of a list"
         message = "[] names the current chunk and stands after the first name only"
         raise LanguageError(message, (start, token.at[1]), hint)
+    if token.text == "*":
+        hint = "write [0] for the first of a list, [-1] for the last; each chunk of a stream is response[]"
+        raise LanguageError("expected a whole number in [ ], got '*'", token.at, hint)
     if token.kind in ("name", "string"):
         raise _key_in_brackets(token)
     if token.kind != "number" or not isinstance(token.value, int):

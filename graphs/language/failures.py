@@ -7,6 +7,7 @@ from typing import assert_never
 from graphs.errors import BindingFailed
 from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Logic, Not, Reference
 from graphs.language.printer import print_binding
+from graphs.language.references import references_in
 from graphs.language.values import Unfit
 
 
@@ -18,8 +19,9 @@ def failure(binding: Binding, unfit: Unfit) -> BindingFailed:
     details: dict[str, object] = {"binding": text}
     if binding.source:
         details["where"] = binding.source
-    if isinstance(binding.expr, Reference) and binding.expr.name == "input" and binding.expr.path:
-        details["field"] = ".".join(map(str, binding.expr.path))
+    read = {each.path for each in references_in(binding.expr) if each.name == "input"}
+    if len(read) == 1 and (path := read.pop()):
+        details["field"] = ".".join(map(str, path))
     return BindingFailed(f"{text}{where}: {unfit.message}{shown}", **details)
 
 

@@ -30,7 +30,7 @@ from graphs.language.nodes import (
 )
 from graphs.language.scalars import typed
 from graphs.language.tokens import name_end, shortened, skip_space
-from graphs.language.types import ELSEWHERE, FORMATS, TYPES
+from graphs.language.types import ELSEWHERE, FORMAT_OF, FORMATS, TYPES
 from graphs.suggest import closest
 
 OPEN = "${"
@@ -116,6 +116,9 @@ def _cast(cursor: Cursor, after_default: bool = False) -> Type | None:
     if token.kind != "name":
         raise cursor.unexpected("a type after 'as'", "write as text, as integer, as json…")
     cursor.take()
+    if token.text in FORMATS - TYPES:
+        hint = f"write the type before it: as {FORMAT_OF[token.text]};{token.text}"
+        raise LanguageError(f"'{token.text}' is a format, not a type", token.at, hint)
     remark = "; quote a default that has the word 'as' in it" if after_default else ""
     _check_known(token.text, token.at, "type", TYPES, ELSEWHERE, remark)
     subtype = _subtype(cursor, token.text) if cursor.take_next("/") else None
@@ -151,7 +154,7 @@ def _choices(written: str, at: Offsets) -> str:
 
 
 def _format(cursor: Cursor) -> str:
-    start = cursor.position
+    start = skip_space(cursor.text, cursor.position)
     end = name_end(cursor.text, start)
     if end == start:
         raise cursor.unexpected("a format after ';'", f"write {_any_of(FORMATS)}")

@@ -49,7 +49,7 @@ def references(template: Template) -> Iterator[Reference]:
 
 def references_of(binding: Binding) -> Iterator[Reference]:
     """Yield the references of one binding and of its default."""
-    yield from _in_expression(binding.expr)
+    yield from references_in(binding.expr)
     if isinstance(binding.default, Binding):
         yield from references_of(binding.default)
 
@@ -70,19 +70,20 @@ def is_stream_reference(template: Template) -> bool:
     )
 
 
-def _in_expression(expr: Expr) -> Iterator[Reference]:
+def references_in(expr: Expr) -> Iterator[Reference]:
+    """Yield the references of an expression."""
     match expr:
         case Reference():
             yield expr
         case Literal_():
             pass
         case Not(operand=operand):
-            yield from _in_expression(operand)
+            yield from references_in(operand)
         case Logic(operands=operands):
             for operand in operands:
-                yield from _in_expression(operand)
+                yield from references_in(operand)
         case Comparison(left=left, right=right):
-            yield from _in_expression(left)
-            yield from _in_expression(right)
+            yield from references_in(left)
+            yield from references_in(right)
         case _:
             assert_never(expr)

@@ -12,6 +12,8 @@ TYPES = TEXTS | MEDIA | CONVERTED
 
 STREAMED = frozenset({"sse-text", "sse-json"})
 FORMATS = STREAMED | {"base64", "url", "path"}
+FORMAT_OF = {"sse-text": "text", "sse-json": "json", "url": "image", "path": "file"}
+"""The types that are most often meant where a format stands alone."""
 
 ELSEWHERE = {
     "str": "text", "int": "integer", "long": "integer", "float": "number", "double": "number", "bool": "boolean",

@@ -2,10 +2,12 @@
 
 from graphs.source.offsets import offsets_in_source
 from graphs.source.reading import parse
-from graphs.source.text import Diagnostic, Mistakes, Source, Span
+from graphs.source.text import FOREIGN_SPACE, Diagnostic, Mistakes, Source, Span
 from graphs.source.tree import Bound, Entry, Mapping, Node, Scalar, Sequence
+from graphs.source.yaml_errors import separated, spaced
 
 __all__ = [
+    "FOREIGN_SPACE",
     "Bound",
     "Diagnostic",
     "Entry",
@@ -18,4 +20,6 @@ __all__ = [
     "Span",
     "offsets_in_source",
     "parse",
+    "separated",
+    "spaced",
 ]

@@ -10,9 +10,9 @@ import yaml
 from graphs.language import LanguageError, typed
 from graphs.language import parse as parse_template
 from graphs.source.composing import Refused, compose
-from graphs.source.text import Mistakes, Source, Span
+from graphs.source.text import FOREIGN_SPACE, Mistakes, Source, Span
 from graphs.source.tree import Entry, Mapping, Node, Scalar, Sequence
-from graphs.source.yaml_errors import tell_character, tell_yaml_error
+from graphs.source.yaml_errors import tell_character, tell_odd_space, tell_yaml_error
 
 MAX_NODES = 100_000
 """More than any honest document: stops a few lines of nested aliases from filling the memory."""
@@ -106,6 +106,10 @@ class _Reader:
             self.mistakes.add(span, "a key must be text, not a mapping or a list", hint, path)
             return None
         key = str(node.value)
+        odd = FOREIGN_SPACE.match(key) or FOREIGN_SPACE.search(key, len(key) - 1)
+        if odd and not node.style:
+            tell_odd_space(self.source, span.start + odd.start(), path, self.mistakes)
+            return None
         if "${" not in key:
             return key
         try:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+FOREIGN_SPACE = re.compile(r"[\xa0\u1680\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]")
+"""What looks like a space and is text to YAML: pasted from web pages, or typed in Chinese, Japanese and Korean."""
 
 WIDEST = 160
 """Of a line that is shown: of a longer one, the part around the mistake."""
@@ -39,6 +43,10 @@ class Source:
         """Return the span of text[start:end], cut at the end of its first line."""
         line, column = self.position(start)
         return Span(self, start, max(min(end, self._line_starts[line] - 1), start), line, column)
+
+    def line_start(self, line: int) -> int:
+        """Return the offset of a line's first character; lines count from 1."""
+        return self._line_starts[line - 1]
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return the line and column of an offset, both from 1."""

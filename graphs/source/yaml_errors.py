@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 import yaml
 
-from graphs.source.text import Mistakes, Source
+from graphs.source.text import FOREIGN_SPACE, Mistakes, Source
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 IN_BRACES = re.compile(r"[{\[,:]\s*\$\{|\[\s*\$\{")
 """A binding that begins a value inside `{ }` or `[ ]`, where YAML takes its brace for its own."""
+
+ODD_SPACE = re.compile(
+    rf"(?:[ ]|-[ ])*(?:({FOREIGN_SPACE.pattern})\s*[\w.-]+:(?:\s|$)|[\w.-]+:({FOREIGN_SPACE.pattern}))"
+)
+"""A key with what only looks like a space before it, or after its ':'."""
+
+UNSPACED = re.compile(r"([A-Za-z_][\w.-]*):(?!//)([^\s:].*)")
+"""A key and its value without a space between them, which YAML takes for text."""
+UNSEPARATED = re.compile(r"([A-Za-z_][\w.-]*)[ ]+([^\s:].*)")
+KEY = re.compile(r":(?:\s|$)")
 
 
 def tell_character(source: Source, mistakes: Mistakes) -> bool:
@@ -26,6 +37,34 @@ def tell_character(source: Source, mistakes: Mistakes) -> bool:
         "remove it, or write it as an escape in a double-quoted string",
     )
     return True
+
+
+def tell_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> None:
+    """Tell a character that only looks like a space, where YAML wants one."""
+    message, hint = _odd_space_words(source.text[at])
+    mistakes.add(source.span(at, at + 1), message, hint, path)
+
+
+def _odd_space_words(character: str) -> tuple[str, str]:
+    name = unicodedata.name(character, "").lower()
+    said = f"U+{ord(character):04X} ({name})" if name else f"U+{ord(character):04X}"
+    return f"{said} only looks like a space", "type a plain space instead; text copied from elsewhere may hold others"
+
+
+def spaced(text: str) -> str | None:
+    """Return `key: value` for `key:value`, None for anything else."""
+    found = UNSPACED.fullmatch(text)
+    return f"{found[1]}: {_shortened(found[2])}" if found else None
+
+
+def separated(text: str) -> str | None:
+    """Return `key: value` for `key value`, None for anything else."""
+    found = UNSEPARATED.fullmatch(text)
+    return f"{found[1]}: {_shortened(found[2])}" if found else None
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= 40 else f"{value[:39]}…"
 
 
 @dataclass(frozen=True)
@@ -58,7 +97,8 @@ def tell_yaml_error(error: yaml.MarkedYAMLError, source: Source, mistakes: Mista
     end = min(at.index if at is not None else 0, len(source.text))
     begun = min(error.context_mark.index if error.context_mark is not None else end, len(source.text))
     problem = _Problem(source, error.context or "", error.problem or "this is not YAML", begun, end)
-    place, message, hint = _in_collection(problem) or _in_scalar(problem) or _elsewhere(problem)
+    told = _odd_space(problem) or _in_collection(problem) or _without_colon(problem) or _in_scalar(problem)
+    place, message, hint = told or _elsewhere(problem)
     mistakes.add(source.span(place, place + 1), message, hint)
 
 
@@ -122,6 +162,56 @@ def _elsewhere(problem: _Problem) -> Told:
     if "<document start>" in problem.problem:
         return problem.at, "the document has ended before this", "write `key: value` lines, all keys at one level"
     return problem.at, f"not valid YAML: {problem.problem}", problem.context or None
+
+
+def _odd_space(problem: _Problem) -> Told | None:
+    number = problem.source.position(problem.at)[0]
+    for line in dict.fromkeys((problem.source.position(problem.begun)[0], max(number - 1, 1), number)):
+        if found := ODD_SPACE.match(problem.source.lines[line - 1]):
+            at = problem.source.line_start(line) + found.start(1 if found[1] else 2)
+            return at, *_odd_space_words(problem.source.text[at])
+    return None
+
+
+def _without_colon(problem: _Problem) -> Told | None:
+    """Tell the line that YAML takes for text, as no ':' with a space after it is there; it stumbles only later."""
+    if "mapping values are not allowed" in problem.problem:
+        number = _text_above(problem)
+    elif "could not find expected ':'" in problem.problem:
+        number = problem.source.position(problem.begun)[0]
+    else:
+        return None
+    if number is None:
+        return None
+    line = problem.source.lines[number - 1]
+    text = line.lstrip(" -")
+    at = problem.source.line_start(number) + len(line) - len(text)
+    text = text.rstrip()
+    if unspaced := UNSPACED.fullmatch(text):
+        return at + unspaced.end(1), "a space is missing after this ':'", f"write `{spaced(text)}`"
+    meant = separated(text) or f"{_shortened(text)}:"
+    if "could not find" in problem.problem:
+        return at, "a key without its ':'", f"write `{meant}`"
+    hint = f"write `{meant}` if it is a key, or put all of the text in quotes"
+    return at, "this line has no ':', and a line with a key follows it", hint
+
+
+def _text_above(problem: _Problem) -> int | None:
+    """Return the number of the line that begins the text which runs on into the problem's; None if a key begins it."""
+    number, column = problem.source.position(problem.at)
+    if KEY.search(problem.line[: column - 1]):
+        return None
+    first: int | None = None
+    for above in range(number - 1, 0, -1):
+        text = problem.source.lines[above - 1].strip()
+        if not text or text.startswith("#"):
+            continue
+        if KEY.search(text):
+            return first if text.endswith(":") or ": #" in text else None
+        first = above
+        if text.startswith("- "):
+            break
+    return first
 
 
 def _tab(problem: _Problem) -> int | None:

@@ -14,9 +14,18 @@ from graphs.component import Unknown
 from graphs.source import Mapping, Mistakes, Node, Span
 from graphs.suggest import closest
 from graphs.validation.keys import model_in, nearest_key, unknown_key
-from graphs.validation.words import describe, example, expectation, without_secrets
+from graphs.validation.words import as_mapping, describe, example, expectation, without_secrets
 
-__all__ = ["describe", "nearest_key", "tell_binding", "to_data", "unknown_key", "validate", "without_secrets"]
+__all__ = [
+    "as_mapping",
+    "describe",
+    "nearest_key",
+    "tell_binding",
+    "to_data",
+    "unknown_key",
+    "validate",
+    "without_secrets",
+]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,7 +63,7 @@ def validate(
     """
     if node.kind != "mapping":
         expected = f"expected {what} to be a mapping, got {describe(node)}"
-        mistakes.add(node.span, expected, "write `key: value` lines", node.path)
+        mistakes.add(node.span, expected, as_mapping(node, "write `key: value` lines"), node.path)
         return None
     data = to_data(node)
     try:

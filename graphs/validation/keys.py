@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,9 +22,14 @@ def unknown_key(
 ) -> str | None:
     """Tell an unknown key, with the nearest known one, which is returned; `models` may know it one level down."""
     names = sorted(set(names))
+    models = tuple(models)
     near, home = nearest_key(key, names), _home_of(key, models)
+    below = _below(key, models) if near is None else None
     if home is not None:
         hint = f"move `{key}` one level down, under `{home}`"
+    elif below is not None:
+        home, meant = below
+        hint = f"did you mean '{meant}'? It stands one level down, under `{home}`"
     else:
         hint = f"did you mean '{near}'?" if near else f"Known keys: {', '.join(names)}."
     mistakes.add(span, f"unknown key '{key}' in {place}", hint, path)
@@ -51,12 +56,21 @@ def nearest_key(key: str, names: Iterable[str]) -> str | None:
 
 def _home_of(key: str, models: Iterable[type[BaseModel]]) -> str | None:
     """Return the field whose own fields have that name."""
+    return next((name for name, inner in _inner(models) if key in inner.model_fields), None)
+
+
+def _below(key: str, models: Iterable[type[BaseModel]]) -> tuple[str, str] | None:
+    """Return the field among whose own fields one was probably meant, and that one."""
+    found = ((name, nearest_key(key, inner.model_fields)) for name, inner in _inner(models))
+    return next(((name, near) for name, near in found if near is not None), None)
+
+
+def _inner(models: Iterable[type[BaseModel]]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the fields that hold models, and these."""
     for model in models:
         for name, info in model.model_fields.items():
-            inner = model_in(info.annotation)
-            if inner is not None and key in inner.model_fields:
-                return name
-    return None
+            if (inner := model_in(info.annotation)) is not None:
+                yield name, inner
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:

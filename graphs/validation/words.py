@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic_core import ErrorDetails
 
-from graphs.source import Node
+from graphs.source import FOREIGN_SPACE, Node, separated, spaced
 
 EXPECTED = {
     "string_type": "text", "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
@@ -33,7 +33,7 @@ def describe(node: Node) -> str:
             if node.value is None:
                 return "nothing"
             if isinstance(node.value, str):
-                line = node.value.replace("\n", "\\n")
+                line = FOREIGN_SPACE.sub(lambda odd: f"\\u{ord(odd[0]):04x}", node.value.replace("\n", "\\n"))
                 return f"'{line if len(line) <= 40 else line[:39] + '…'}'"
             return str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
 
@@ -56,18 +56,23 @@ def without_secrets(message: str, node: Node) -> str:
     return message
 
 
+def number(value: float) -> str:
+    """Return a number as people write it: whole ones whole, however large."""
+    return str(int(value)) if value == value // 1 else f"{value:g}"
+
+
 def expectation(error: ErrorDetails) -> str:
     """Return what pydantic expected."""
     context = error.get("ctx", {})
     match error["type"]:
         case "greater_than_equal":
-            return f"{context['ge']:g} or more"
+            return f"{number(context['ge'])} or more"
         case "greater_than":
-            return f"more than {context['gt']:g}"
+            return f"more than {number(context['gt'])}"
         case "less_than_equal":
-            return f"at most {context['le']:g}"
+            return f"at most {number(context['le'])}"
         case "less_than":
-            return f"less than {context['lt']:g}"
+            return f"less than {number(context['lt'])}"
         case "too_short":
             return f"at least {context['min_length']} item" + ("" if context["min_length"] == 1 else "s")
         case "string_too_long":
@@ -75,9 +80,20 @@ def expectation(error: ErrorDetails) -> str:
         case "string_too_short":
             return "text that isn't empty"
         case "string_pattern_mismatch":
-            return "a name of letters, digits, '_' and '-'"
+            return "a name of letters a-z and A-Z, digits, '_' and '-'"
         case kind:
             return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def as_mapping(node: Node, otherwise: str = "write `key: value` lines below it") -> str:
+    """Return what to write where a mapping is expected: `type: echo` for `type:echo`, or for `type echo` on its line."""
+    if node.kind != "scalar" or node.shown is not None or not isinstance(node.value, str):
+        return otherwise
+    if meant := spaced(node.value):
+        return f"write `{meant}`, with a space after the ':'"
+    line = node.span.source.lines[node.span.line - 1]
+    meant = separated(node.value) if line.strip(" -") == node.value else None
+    return f"write `{meant}`, with a ':' after the key" if meant else otherwise
 
 
 def example(kind: str, node: Node) -> str | None:
@@ -91,8 +107,8 @@ def example(kind: str, node: Node) -> str | None:
         "list_type": "write `[…]`, or one `- …` line for each",
         "bool_type": "write true or false",
         "bool_parsing": "write true or false",
-        "dict_type": "write `key: value` lines below it",
-        "model_type": "write `key: value` lines below it",
+        "dict_type": as_mapping(node),
+        "model_type": as_mapping(node),
         "string_type": "put it in quotes",
         "string_pattern_mismatch": "write it like 'my-component_1'",
     }.get(kind)

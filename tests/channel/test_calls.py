@@ -1,6 +1,8 @@
 """How a call ends: two roads lead back from a worker, the call's return and the socket, and either may be cut."""
 
 import asyncio
+import functools
+import pickle
 import warnings
 from collections.abc import Callable
 
@@ -9,18 +11,20 @@ import pytest
 with warnings.catch_warnings():
     # Ray's own modules warn when they are imported, and warnings are errors here.
     warnings.simplefilter("ignore")
-    from ray.exceptions import ActorUnavailableError
+    from ray.exceptions import ActorUnavailableError, RayTaskError
     from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
     from deployments.crossing import channel_call
     from deployments.crossing.channel_call import ChannelCall
+    from deployments.crossing.failures import call_failure
 
 from deployments.crossing.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
 from deployments.events import Invocation, Run
 from deployments.redaction import Redactor
 from deployments.wire.flow import Outlet
+from deployments.wire.frames import END, NOTE, TEXT, encode_number, header
 from graphs.component import Whole
-from graphs.errors import Cancelled, ComponentFailed, Overloaded, TimedOut, Unavailable, UpstreamFailed
+from graphs.errors import Cancelled, ComponentFailed, InvalidInput, Overloaded, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Stream
 from tests.channel.conftest import Pair
 
@@ -143,6 +147,39 @@ async def test_an_end_that_never_comes_after_the_return_is_a_failure(calling: Ca
         await read(worker)
 
 
+async def test_an_end_that_is_long_under_way_is_waited_for_while_bytes_come_in(calling: Calling):
+    worker = calling()
+    worker.open("a")
+    worker.returns(Streamed(2))
+    batches = (await worker.call.answer()).batches()
+    assert await anext(batches) == ["a"]
+    frame = header(TEXT, worker.stream, 1000) + b"x" * 1000
+    for at in (0, 300, 600):  # on its way in pieces, and the deadline strikes after each
+        before = worker.call._received()
+        worker.pair.near.data_received(frame[at : at + 300])
+        worker.call._end_is_late(before, 0.0)
+        assert worker.call._inlet.error is None
+    worker.pair.near.data_received(frame[900:] + header(END, worker.stream, 8) + encode_number(2))
+    assert [batch async for batch in batches] == [["x" * 1000]]
+
+
+async def test_an_open_that_is_late_is_waited_for_while_other_bytes_come_in_and_no_longer_than_a_minute(
+    calling: Calling, monkeypatch
+):
+    monkeypatch.setattr(channel_call, "END_DEADLINE", 3600.0)
+    worker = calling()
+    worker.returns(Streamed(1))
+    await asyncio.wait([worker.call._task])
+    now = asyncio.get_running_loop().time()
+    before = worker.call._received()
+    worker.pair.near.data_received(header(NOTE, 4711, 9) + b"another's")
+    worker.call._end_is_late(before, now)
+    assert worker.call._inlet.error is None
+    worker.call._end_is_late(before, now - channel_call.OPEN_DEADLINE)
+    with pytest.raises(Unavailable, match="stopped answering before the end of its answer"):
+        await worker.call.answer()
+
+
 async def test_a_return_that_never_comes_after_the_end_is_a_failure(calling: Calling, monkeypatch):
     monkeypatch.setattr(channel_call, "END_DEADLINE", 0.02)
     worker = calling()
@@ -225,6 +262,27 @@ async def test_what_a_handle_raises_is_told_as_one_of_ours(calling: Calling, err
         await worker.call.answer()
     assert type(caught.value) is told
     assert "abcd" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RecursionError("while pickling"),
+        RayTaskError("answer", "traceback", RecursionError()).as_instanceof_cause(),
+        RayTaskError("answer", "traceback", pickle.PicklingError()),
+    ],
+    ids=["here", "in the worker", "in Ray"],
+)
+def test_what_cannot_travel_is_told_in_words(error):
+    told = call_failure(error, "it", "run-1")
+    assert type(told) is ComponentFailed
+    assert told.message == "the input or the answer of component 'it' is nested too deep to travel, or is no JSON"
+
+
+async def test_an_input_nested_too_deep_is_the_callers_fault(calling: Calling):
+    for depth in (700, 5000):
+        with pytest.raises(InvalidInput, match="the input is nested too deep to travel, or holds itself"):
+            calling(deep=functools.reduce(lambda inner, _: [inner], range(depth), []))
 
 
 async def test_whole_answers_and_refusals_come_as_the_return(calling: Calling):

@@ -1,15 +1,31 @@
 import asyncio
 import json
 import logging
+import socket
 
 import pytest
 
 from deployments import channel
 from deployments.channel import Address, Dialer, Listener, Unreachable
 from deployments.wire import connection
-from deployments.wire.connection import MAGIC, TOKEN_BYTES
+from deployments.wire.connection import MAGIC, TOKEN_BYTES, Connection
 from deployments.wire.flow import HALF, WINDOW, Lost
-from deployments.wire.frames import CREDIT, END, ERR, HELLO, JSON, OPEN, RESET, TEXT, encode_number, header
+from deployments.wire.frames import (
+    CREDIT,
+    END,
+    ERR,
+    HELLO,
+    JSON,
+    JSON_WITH_BYTES,
+    NOTE,
+    OPEN,
+    RESET,
+    TEXT,
+    WELCOME,
+    encode_number,
+    header,
+)
+from graphs.errors import ComponentFailed
 from tests.channel.conftest import Pair, connected, read, send
 
 
@@ -60,6 +76,63 @@ async def test_who_says_nothing_is_dropped(pair: Pair, monkeypatch, caplog):
     assert "no hello came" in caplog.text
 
 
+async def test_of_too_many_strangers_the_oldest_is_dropped(monkeypatch):
+    monkeypatch.setattr(channel, "STRANGERS", 1)
+    async with connected() as pair:
+        admit, admitted = pair.listener.admit, asyncio.Event()
+
+        def watched(connection: Connection) -> None:
+            admit(connection)
+            admitted.set()
+
+        pair.listener.admit = watched
+        oldest = asyncio.create_task(stranger(pair.listener.address))
+        await admitted.wait()
+        dialer = Dialer()
+        assert not (await dialer.dial(pair.listener.address)).lost
+        assert await oldest == b""
+        await dialer.aclose()
+
+
+async def test_200_replicas_may_dial_a_busy_listener_at_once():
+    listener, dialers = Listener("127.0.0.1"), [Dialer(deadline=20.0) for _ in range(200)]
+    address = await listener.start()
+    async with asyncio.timeout(30):
+        dialled = await asyncio.gather(*(dialer.dial(address) for dialer in dialers))
+    assert not any(connection.lost for connection in dialled)
+    for dialer in dialers:
+        await dialer.aclose()
+    await listener.aclose()
+
+
+async def test_who_is_hung_up_on_dials_once_more():
+    listener, dialer = Listener("127.0.0.1"), Dialer()
+    address = await listener.start()
+    admit, dialled = listener.admit, []
+
+    def crowded(connection: Connection) -> None:
+        dialled.append(connection)
+        admit(connection)
+        if len(dialled) == 1:
+            connection.drop("the first one")
+
+    listener.admit = crowded
+    assert not (await dialer.dial(address)).lost
+    assert len(dialled) == 2
+    await dialer.aclose()
+    await listener.aclose()
+
+
+async def test_a_welcome_after_its_dialer_has_given_up_is_no_fault():
+    connection = Connection(token=bytes(TOKEN_BYTES))
+    waiting = asyncio.create_task(connection.welcomed())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    connection.data_received(frame(WELCOME, 0))
+    assert not connection.lost
+
+
 async def test_too_many_strangers_are_dropped(pair: Pair, monkeypatch, caplog):
     monkeypatch.setattr(channel, "STRANGERS", 0)
     assert await stranger(pair.listener.address) == b""
@@ -73,13 +146,9 @@ async def test_too_many_strangers_are_dropped(pair: Pair, monkeypatch, caplog):
         header(TEXT, 1, 2**31),
         frame(HELLO, 0, b"again"),
         frame(END, 1, b"short"),
-        frame(JSON, 1, b"{broken"),
-        frame(TEXT, 1, b"\xff\xff"),
-        frame(ERR, 1, b"[]"),
-        frame(JSON, 1, b"[" * 100_000),
         frame(TEXT, 1, b"x" * HALF) + frame(TEXT, 1, b"x" * HALF) + frame(TEXT, 1, b"x"),
     ],
-    ids=["kind", "length", "hello", "count", "json", "utf-8", "error", "nesting", "more than its credit"],
+    ids=["kind", "length", "hello", "count", "more than its credit"],
 )
 async def test_a_corrupt_peer_is_dropped_and_its_streams_fail(sent: bytes, caplog):
     async with connected() as pair:
@@ -89,6 +158,43 @@ async def test_a_corrupt_peer_is_dropped_and_its_streams_fail(sent: bytes, caplo
         with pytest.raises(Lost):
             await read(inlet)
         assert "dropped a connection" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (JSON, b"{broken", "a chunk of the stream can't be read: Expecting property name"),
+        (TEXT, b"\xff\xff", "a chunk of the stream can't be read: 'utf-8' codec"),
+        (JSON, b"[" * 100_000, "a chunk of the stream can't be read: values nested too deep"),
+        (NOTE, b'{"\\u0000base64":"?"}', "a chunk of the stream can't be read: "),
+        (JSON_WITH_BYTES, b'{"\\u0000base64":5}', "a chunk of the stream can't be read: bytes that are neither"),
+        (ERR, b"[]", "the error that the stream ended with can't be read: it is no mapping"),
+        (ERR, b'{"body":{"\\u0000base64":5}}', "the error that the stream ended with can't be read: bytes that"),
+    ],
+    ids=["json", "utf-8", "nesting", "base64 in a note", "no base64", "error", "base64 in an error"],
+)
+async def test_a_body_that_cannot_be_read_fails_its_own_stream_alone(pair: Pair, kind: int, body: bytes, said: str):
+    other_outlet, other_inlet = pair.stream()
+    other_outlet.put("before")
+    outlet, inlet = pair.stream()
+    stopped = asyncio.Event()
+    outlet.on_stop = stopped.set
+    pair.far.send(kind, inlet.id, body)
+    with pytest.raises(ComponentFailed, match=said):
+        await read(inlet)
+    if kind != ERR:
+        await stopped.wait()
+    other_outlet.put("after")
+    other_outlet.finish()
+    assert await read(other_inlet) == ["before", "after"]
+
+
+async def test_the_kernel_is_told_when_to_give_a_peer_up_at_both_ends(pair: Pair):
+    for end in (pair.near, pair.far):
+        sock = end._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
 
 async def test_signals_for_unknown_streams_are_ignored(pair: Pair):

@@ -1,10 +1,25 @@
 import asyncio
+import functools
 import math
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from deployments.wire.flow import BURST, COST, HALF, WINDOW, Left, Lost, Outlet
-from deployments.wire.frames import CREDIT, END, MAX_FRAME, RESET, TEXT, decode_number, encode_number
+from deployments.wire.frames import (
+    CREDIT,
+    END,
+    MAX_FRAME,
+    RESET,
+    TEXT,
+    decode,
+    decode_error,
+    decode_number,
+    encode,
+    encode_error,
+    encode_number,
+)
 from graphs.errors import ComponentFailed, TooLarge, UpstreamFailed
 from graphs.stream import Note
 from tests.channel.conftest import Pair, collect, read, send
@@ -44,10 +59,78 @@ async def test_a_chunk_arrives_as_it_was_sent(pair: Pair, chunk):
     assert type(got) is type(chunk)
 
 
+MARK = "\0base64"
+"""What stands for bytes inside JSON on the wire: upstreams may send it too."""
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just(MARK) | st.text(max_size=3), inner, max_size=2),
+    max_leaves=10,
+)
+
+
+@example({"error": {MARK: 5}})
+@example({MARK: "aGk="})
+@example([{MARK: b"x"}, {MARK: {MARK: [{MARK: b""}]}}])
+@example({MARK: [5]})
+@example([b"x", f'{{"{MARK}":'])
+@given(VALUES)
+def test_every_value_comes_out_of_its_frame_as_it_went_in(value):
+    same(decode(*encode(value)), value)
+    same(decode(*encode([b"", value])), [b"", value])
+    same(decode(*encode(Note({"x": value}))).data, {"x": value})
+    error = decode_error(encode_error(UpstreamFailed("no", upstream=value)))
+    assert type(error) is UpstreamFailed
+    same(error.details, {"upstream": value})
+
+
+def same(got, sent) -> None:
+    assert got == sent
+    assert repr(got) == repr(sent)  # 1 is not True
+
+
+async def test_an_upstreams_own_mark_neither_cuts_other_streams_nor_becomes_bytes(pair: Pair):
+    other_outlet, other_inlet = pair.stream()
+    outlet, inlet = pair.stream()
+    body = {"error": {MARK: "aGk="}}
+    outlet.put(Note({"usage": body}))
+    outlet.fail(UpstreamFailed("refused", upstream={"status": 400, "body": {MARK: 5}}))
+    got = []
+    with pytest.raises(UpstreamFailed, match="refused") as raised:
+        await collect(inlet, got)
+    assert got == [Note({"usage": body})]
+    assert raised.value.details == {"upstream": {"status": 400, "body": {MARK: 5}}}
+    await send(other_outlet, ["goes on"])
+    assert await read(other_inlet) == ["goes on"]
+
+
+def test_an_error_that_no_frame_can_hold_keeps_its_type():
+    error = decode_error(encode_error(UpstreamFailed("refused", upstream={"body": bytes(MAX_FRAME)})))
+    assert (type(error), error.message, error.details) == (UpstreamFailed, "refused", {})
+
+
+@pytest.mark.parametrize(
+    ("chunk", "said"),
+    [
+        (
+            functools.reduce(lambda inner, _: [inner], range(2000), []),
+            "values nested too deep, or one that holds itself",
+        ),
+        ([10**5000], "a whole number of more than 4300 digits; write it as text"),
+        (10**5000, "a whole number of more than 4300 digits; write it as text"),
+    ],
+    ids=["deep", "a long number in a list", "a long number"],
+)
+async def test_what_json_cannot_hold_is_refused_in_words(pair: Pair, chunk, said: str):
+    outlet, _ = pair.stream()
+    with pytest.raises(ComponentFailed, match=f"expected chunks of text, bytes or JSON values, got one with {said}"):
+        outlet.put(chunk)
+
+
 async def test_what_is_no_chunk_is_refused_where_it_is_sent(pair: Pair):
     outlet, inlet = pair.stream()
     with pytest.raises(
-        ComponentFailed, match="expected chunks of text, bytes or JSON values, got one with a object in it"
+        ComponentFailed, match="expected chunks of text, bytes or JSON values, got one with an object in it"
     ):
         outlet.put({"thing": object()})
     outlet.put("still works")
@@ -266,6 +349,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.paused = False
+        self.received = 0
         self.sent: list[tuple[int, bytes]] = []
 
     def send(self, kind: int, stream: int, body: bytes = b"") -> None:

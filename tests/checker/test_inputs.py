@@ -30,7 +30,16 @@ def inputs(binding: str) -> tuple[InputField, ...]:
         ),
         ("${input.a @(description What to say)}", InputField("a", description="What to say")),
         ("Say ${input.a as text} now", InputField("a", "text")),
-        ("${input.a.b}", InputField("a", required=False)),
+        ("${input.a.b}", InputField("a")),
+        ("${input.a.b | 5}", InputField("a", required=False)),
+        ("${input.a > 5}", InputField("a")),
+        ("${not (5 <= input.a.b)}", InputField("a")),
+        ("${input.a > 5 | false}", InputField("a")),
+        ("${input.a > 5 or true}", InputField("a")),
+        ("${input.a and input.a > 5}", InputField("a", required=False)),
+        ("${run.id | ${input.a > 5}}", InputField("a", required=False)),
+        ("${not input.a}", InputField("a", required=False)),
+        ("${'x' in input.a}", InputField("a", required=False)),
         ("${input.a == 'x' or input.a == 'y'}", InputField("a", "text", required=False, options=("x", "y"))),
     ],
 )
@@ -79,6 +88,9 @@ def test_jobs_that_read_a_field_with_and_without_a_default_require_it() -> None:
         ("${input.text | hi}", "say ${input.a}", InputField("a")),
         ("${input.text | hi} ${input}", "${input.a}", InputField("a", "text")),
         ("hi", "${input.a}", InputField("a")),
+        ("${input.text | hi}", "${input.a.b}", InputField("a", required=False)),
+        ("${input.text as text}", "${input.a.b}", InputField("a")),
+        ("${input.text > 5}", "${input.a}", InputField("a")),
         (
             "${input.text == 'x' or input.text == 'y'}",
             "${input.a}",
@@ -89,6 +101,21 @@ def test_jobs_that_read_a_field_with_and_without_a_default_require_it() -> None:
 def test_what_a_job_only_hands_on_is_required_where_it_is_read(text: str, given: str, field: InputField) -> None:
     plan = workflow(f'component: {{type: echo, text: "{text}"}}\nworkflow: {{job: {{input: {{text: "{given}"}}}}}}\n')
     assert plan.inputs == (field,)
+
+
+@pytest.mark.parametrize(("text", "required"), [("${input.text as text | hi}", False), ("${input.text as text}", True)])
+def test_a_part_that_is_handed_to_a_workflow_is_required_where_it_is_read(text: str, required: bool) -> None:
+    plan = compiled(
+        f"""
+        components:
+          - {{id: say, type: echo, text: "{text}"}}
+          - {{id: inner, type: workflow, workflow: one}}
+        workflows:
+          - {{id: two, job: {{component: inner, input: {{text: "${{input.user.name}}"}}}}}}
+          - {{id: one, component: say}}
+        """
+    ).workflows["two"]
+    assert plan.inputs == (InputField("user", required=required),)
 
 
 def test_the_output_of_an_action_is_read_too() -> None:

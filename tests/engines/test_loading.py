@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,24 @@ def test_code_of_a_models_own_runs_only_when_it_is_trusted(tmp_path: Path, optio
     folder = changed("gpt2", tmp_path / "m", model_type="own", auto_map=auto)
     (folder / "own.py").write_text("raise SystemExit('run')")
     assert "if you trust it write `options: {trust_remote_code: true}`" in refused(folder, options=options)
+
+
+@pytest.mark.parametrize("read", [lambda name, options: load(name, "text-generation", options=options), read_config])
+def test_code_of_a_models_own_that_exits_ends_nothing_but_the_loading(tmp_path: Path, read: Any):
+    folder = changed("gpt2", tmp_path / "m", model_type="own", auto_map={"AutoConfig": "own.OwnConfig"})
+    (folder / "own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(Unavailable, match=r"could not be loaded: code that it brings raised SystemExit: run$"):
+        read(str(folder), {"trust_remote_code": True})
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_without_its_packages_it_says_how_to_install_them(monkeypatch: pytest.MonkeyPatch, package: str):
+    monkeypatch.setitem(sys.modules, package, None)
+    message = refused("gpt2")
+    assert message.startswith(f"model 'gpt2': the driver huggingface can't be imported here (import of {package} ")
+    assert message.endswith("; install it: pip install 'anabranch[huggingface]'")
+    with pytest.raises(Unavailable, match=r"the driver vllm .*; install it: pip install 'anabranch\[vllm\]'"):
+        read_config("gpt2")
 
 
 @pytest.mark.parametrize("said", ["maybe", 1, ["yes"]])

@@ -67,6 +67,18 @@ def test_what_is_missing_is_null_and_takes_the_default(path: str) -> None:
     assert value(f"${{{path} | 5}}") == 5
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("messages.0.content", "first"), ("messages.2", None), ("messages.²", None), ("numbered.0", "key")],
+)
+def test_a_number_as_a_name_is_an_index_in_a_list_and_a_key_in_a_mapping(path: str, expected: object) -> None:
+    assert value(f"${{{path}}}", numbered={"0": "key"}) == expected
+
+
+def test_an_index_beyond_all_lists_is_missing() -> None:
+    assert value("${messages." + "9" * 5000 + "}") is None
+
+
 @pytest.mark.parametrize(("path", "expected"), [("no", False), ("zero", 0), ("empty", "")])
 def test_false_zero_and_empty_text_are_present(path: str, expected: object) -> None:
     assert value(f"${{input.{path} | other}}") == expected
@@ -205,6 +217,14 @@ def test_values_nested_without_end_fail_to_compare() -> None:
 
 
 # --- failures ---
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [("${input.gone > 5}", "gone"), ("${5 < input.who.age}", "who.age"), ("${input.gone > input.n}", None)],
+)
+def test_what_fails_to_be_ordered_is_named_where_it_is_the_only_field(text: str, field: str | None) -> None:
+    assert fails(text).details.get("field") == field
 
 
 def test_a_failure_names_the_binding_its_place_and_the_field() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graphs.language import parse
+from graphs.language import parse, print_template
 from graphs.language.nodes import (
     Annotation,
     Binding,
@@ -231,3 +231,8 @@ def test_offsets_count_characters_not_bytes() -> None:
     assert isinstance(parsed.parts[1], Binding)
     assert parsed.parts[1].at == (5, 15)
     assert parsed.parts[1].expr.at == (7, 14)
+
+
+def test_a_space_may_stand_before_a_format() -> None:
+    written, spaced = parse("${x as text;sse-text}"), parse("${x as text; sse-text}")
+    assert print_template(spaced) == print_template(written) == "${x as text;sse-text}"

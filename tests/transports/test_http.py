@@ -7,17 +7,20 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientSession
-from starlette.types import Receive, Scope, Send
+from fastapi.openapi.models import OpenAPI
+from jsonschema import Draft202012Validator
+from starlette.types import Message, Receive, Scope, Send
 
 from deployments.api import build_app
 from deployments.gateway import Gateway
 from deployments.http.compression import accepts_gzip
+from deployments.http.cors import Cors
 from deployments.http.guards import CatchFaults
 from graphs.plan import InputField, OutputKind
 from tests.transports.served import Feed, answering, app, connected, one, plan, serving
@@ -129,7 +132,7 @@ async def test_what_nobody_foresaw_is_a_500_whose_traceback_is_in_the_log_alone(
 
 async def test_a_body_that_announces_too_much_is_refused_unread() -> None:
     async with serving(app(answering(1), max_request_size=10)) as address, connected(address) as wire:
-        await wire.send(b"POST /workflows/runs HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\nOrigin: x\r\n\r\n")
+        await wire.send(b"POST /workflows/runs HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\n")
         assert (await wire.head())[0] == 413
         assert json.loads(await wire.until(b"}}"))["error"]["max_request_size"] == 10
 
@@ -212,9 +215,103 @@ async def test_a_stream_is_marked_too() -> None:
     assert "Access-Control-Allow-Credentials" not in response.headers
 
 
-async def test_without_origins_no_page_is_let_in() -> None:
+async def test_without_origins_no_page_may_read() -> None:
     response, _ = await asked("GET", "/health", headers={"Origin": PAGE})
+    assert response.status == 200
     assert not [name for name in response.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("origins", [(), (PAGE,)], ids=["no origins", "another origin"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{PAGE}.evil.example", "http://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/workflows/runs"), ("POST", "/api/workflows/runs"), ("POST", "/nowhere"), ("DELETE", "/workflows")],
+)
+async def test_a_page_that_is_not_allowed_cannot_ask_blindly(
+    origins: tuple[str, ...], origin: str, method: str, path: str
+) -> None:
+    """A form, or `fetch` with `no-cors`: the browser asks nobody beforehand, and only keeps the answer from the page."""
+    began: list[object] = []
+
+    async def invoke(invocation: object) -> None:
+        began.append(invocation)
+
+    headers = {"Origin": origin, "Content-Type": "text/plain"}
+    response, body = await asked(method, path, invoke=invoke, headers=headers, options={"origins": origins}, data=b"{}")
+    assert (response.status, began) == (403, [])
+    assert json.loads(body)["error"] == {
+        "type": "forbidden",
+        "message": f"the origin '{origin}' isn't allowed; add it to controller.origins",
+    }
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "heads", "status"),
+    [
+        ("http://api.test", ["Host: api.test"], 200),
+        ("http://api.test:8080", ["Host: api.test:8080"], 200),
+        ("https://API.test", ["Host: Api.test:443"], 200),  # the proxy before it speaks TLS
+        ("http://[::1]:8080", ["Host: [::1]:8080"], 200),
+        ("https://api.test", ["Host: 10.0.0.7:8080", "X-Forwarded-Host: api.test"], 200),
+        ("https://api.test", ["Host: 10.0.0.7:8080", "X-Forwarded-Host: api.test, inner.test"], 200),
+        ("http://api.test:3000", ["Host: api.test:8080"], 403),
+        ("http://api.test", ["Host: api.test:8080"], 403),
+        ("http://evil.example", ["Host: api.test", "X-Forwarded-Host: api.test"], 403),
+        ("http://xapi.test", ["Host: api.test"], 403),
+        ("null", ["Host: null"], 403),
+        ("", ["Host: "], 403),
+        ("http://", ["Host: "], 403),
+    ],
+)
+async def test_pages_of_the_server_itself_may_ask(origin: str, heads: list[str], status: int) -> None:
+    async with serving(app(answering(1))) as address, connected(address) as wire:
+        lines = ["POST /workflows/runs HTTP/1.1", *heads, f"Origin: {origin}", "Content-Length: 2", "", "{}"]
+        await wire.send("\r\n".join(lines).encode())
+        assert (await wire.head())[0] == status
+
+
+@pytest.mark.parametrize("origins", [("*",), (PAGE,)])
+async def test_allowed_pages_may_ask_blindly_too(origins: tuple[str, ...]) -> None:
+    response, _ = await asked(
+        "POST", "/workflows/runs", headers={"Origin": PAGE}, options={"origins": origins}, data=b"{}"
+    )
+    assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "extensions", "answers"),
+    [
+        (None, {}, ["inside"]),
+        (PAGE, {}, ["inside"]),
+        ("http://api.test", {}, ["inside"]),
+        ("https://evil.example", {}, ["websocket.close"]),
+        (
+            "https://evil.example",
+            {"websocket.http.response": {}},
+            ["websocket.http.response.start", "websocket.http.response.body"],
+        ),
+    ],
+)
+async def test_a_page_that_is_not_allowed_cannot_open_a_websocket(
+    origin: str | None, extensions: Mapping[str, Any], answers: list[str]
+) -> None:
+    """No preflight goes before one, and its page may read all that comes."""
+    told: list[str] = []
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append("inside")
+
+    async def send(message: Message) -> None:
+        told.append(message["type"])
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    headers = [(b"host", b"api.test"), *([] if origin is None else [(b"origin", origin.encode())])]
+    scope = {"type": "websocket", "path": "/v1/chat/completions", "headers": headers, "extensions": extensions}
+    await Cors(inside, [PAGE])(scope, receive, send)
+    assert told == answers
 
 
 # --- compression -----------------------------------------------------------------------------------------------------
@@ -388,7 +485,8 @@ async def test_the_docs_describe_every_answer_of_a_run(prefix: str) -> None:
         "text/event-stream",
         "application/octet-stream",
     }
-    assert {"400", "404", "413", "422", "502", "503", "504"} <= set(run["responses"])
+    assert {"400", "403", "404", "413", "422", "500", "502", "503", "504"} <= set(run["responses"])
+    assert run["requestBody"]["required"] is True  # an empty body is refused
     assert "session_id" in run["requestBody"]["content"]["application/json"]["schema"]["properties"]
     response, body = await asked("GET", f"{prefix}/docs", headers=PLAIN)
     assert f"{prefix}/openapi.json".encode() in body
@@ -398,3 +496,76 @@ async def test_the_docs_describe_every_answer_of_a_run(prefix: str) -> None:
     for each in loads:  # all of it from here: there may be no network
         response, body = await asked("GET", each, headers=PLAIN)
         assert (response.status, len(body) > 1000) == (200, True)
+
+
+async def described() -> dict[str, Any]:
+    _, body = await asked("GET", "/openapi.json", headers=PLAIN)
+    return json.loads(body)
+
+
+def operations(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def within(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every mapping within a value, itself included."""
+    if isinstance(value, dict):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from within(each)
+
+
+async def test_the_description_is_openapi() -> None:
+    document = await described()
+    assert document["openapi"].startswith("3.1")
+    OpenAPI.model_validate(document)
+    for each in within(document):
+        if isinstance(schema := each.get("schema"), dict):
+            Draft202012Validator.check_schema(schema)
+    known = document["components"]["schemas"]
+    for schema in known.values():
+        Draft202012Validator.check_schema(schema)
+    named = {each["$ref"] for each in within(document) if "$ref" in each}
+    assert named == {f"#/components/schemas/{name}" for name in known}
+    ids = [operation["operationId"] for operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_every_error_is_described_in_the_one_shape_there_is() -> None:
+    document = await described()
+    assert "ValidationError" not in json.dumps(document)
+    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    del document["paths"]["/ready"]["get"]["responses"]["503"]  # no error, but an answer: what isn't ready
+    for operation in operations(document):
+        errors = {status: answer for status, answer in operation["responses"].items() if status != "200"}
+        assert {"500", "default"} <= set(errors)
+        assert all(answer["content"] == shape for answer in errors.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "amiss", "status"),
+    [
+        ("/health", None, "200"),
+        ("/ready", None, "200"),
+        ("/ready", "updating", "503"),
+        ("/workflows", None, "200"),
+        ("/workflows/{workflow_id}/schema", None, "200"),
+        ("/nowhere", None, "404"),
+    ],
+)
+async def test_an_answer_is_as_described(path: str, amiss: str | None, status: str) -> None:
+    async def ready() -> dict[str, str | None]:
+        return {"a": amiss}
+
+    document = await described()
+    answers = document["paths"].get(path, document["paths"]["/workflows/{workflow_id}/schema"])["get"]["responses"]
+    schema = answers[status]["content"]["application/json"]["schema"]
+    assert schema  # an empty one would fit anything
+    served = build_app(Gateway(plan(), answering(1), ready))
+    async with (
+        serving(served) as address,
+        ClientSession() as session,
+        session.get(address + path.replace("{workflow_id}", "story")) as response,
+    ):
+        assert str(response.status) == status
+        Draft202012Validator({**schema, "components": document["components"]}).validate(await response.json())

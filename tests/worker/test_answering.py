@@ -1,7 +1,12 @@
 """What a worker does with a question, without Ray and without sockets."""
 
 import asyncio
+import enum
 import logging
+import math
+import re
+import sys
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -81,6 +86,77 @@ async def test_a_whole_is_a_value_with_its_notes():
     assert await answer(yielding(Whole(3, {"usage": 1}))) == ([], Answered(3, {"usage": 1}))
 
 
+@pytest.mark.parametrize("more", [Whole(2), "a", 0, Note({"n": 1})], ids=repr)
+async def test_more_beside_a_whole_is_an_error(more):
+    error = {"type": "component_failed"} | {
+        "message": "expected a Whole to be yielded once, alone, got more beside it; yield chunks, or all of it in one Whole"
+    }
+    assert await answer(yielding(Whole(1), more)) == ([], Erred(error))
+    assert await answer(yielding("a", Whole(2)), parse("<${result}>")) == ([], Erred(error))
+
+
+async def test_a_component_may_do_more_after_its_whole():
+    done = []
+
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        yield Whole(1)
+        done.append(True)
+        yield None
+
+    assert await answer(run) == ([], Answered(1))
+    assert done == [True]
+
+
+LOOP: list = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (object(), "an? object in it"),
+        ({"a": [{1, 2}]}, "a set in it"),
+        ({(1, 2): 3}, "keys must be str"),
+        (LOOP, "Circular reference"),
+    ],
+    ids=["object", "set", "key", "loop"],
+)
+async def test_what_is_no_json_is_refused_however_it_is_yielded(thing, said: str):
+    for run in (yielding(Whole(thing)), yielding(Whole(1, {"note": thing})), yielding(thing)):
+        chunks, reply = await answer(run)
+        assert chunks == []
+        assert isinstance(reply, Erred)
+        assert reply.error["type"] == "component_failed"
+        assert re.match(f"expected .*JSON values, got one with {said}", str(reply.error["message"]))
+    _, reply = await answer(yielding(thing), ListTemplate((parse("${result}"),)))
+    assert isinstance(reply, Erred)
+
+
+async def test_an_output_may_take_what_is_json_out_of_what_is_not():
+    run = yielding(Whole({"tensor": object(), "text": "a"}))
+    assert await answer(run, parse("${result.text}")) == ([], Answered("a"))
+
+
+async def test_a_whole_and_a_chunk_are_the_same_json():
+    class Level(enum.IntEnum):
+        HIGH = 3
+
+    given = {1: (Level.HIGH, OrderedDict(a=b"\xff")), "b": [math.inf, "\ud83d"]}
+    told = {"1": [3, {"a": b"\xff"}], "b": [math.inf, "\ud83d"]}
+    _, whole = await answer(yielding(Whole(given)))
+    (chunk,), _ = await answer(yielding(given))
+    for got in (whole.value, chunk):
+        assert got == told
+        assert type(got["1"][0]) is int
+        assert type(got["1"][1]) is dict
+
+
+async def test_a_plain_whole_is_not_copied():
+    value = {"vectors": [[0.5, 1], [None, True]], "raw": b"a", "of": [{"a": ["b"]}]}
+    _, reply = await answer(yielding(Whole(value)))
+    assert reply.value is value
+
+
 async def test_nothing_yielded_is_an_empty_stream():
     assert await answer(yielding()) == ([], Streamed(0))
 
@@ -155,6 +231,66 @@ async def test_an_unforeseen_error_crosses_in_one_line_and_its_traceback_is_logg
     assert reply == Erred({"type": "component_failed", "message": message})
     assert "run run-1: component 'it' failed" in caplog.text
     assert "Traceback" in caplog.text
+
+
+class Odd(BaseException):
+    """What a library may raise past every `except Exception`."""
+
+
+@pytest.mark.parametrize("chunks", [(), ("a",), (Whole(1),)], ids=["at once", "later", "after a Whole"])
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt("3"), Odd("3"), GeneratorExit("3")], ids=repr)
+async def test_what_would_end_the_process_ends_the_call_alone(caplog, raised: BaseException, chunks):
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        for chunk in chunks:
+            yield chunk
+        raise raised
+
+    _, reply = await answer(run)
+    message = f"component 'it' failed: {type(raised).__name__}: 3"
+    assert reply == Erred({"type": "component_failed", "message": message})
+    assert "run run-1: component 'it' failed" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+async def test_an_exit_in_a_thread_in_a_stream_or_while_closing_ends_the_call_alone():
+    async def in_a_thread(input: Given) -> AsyncIterator[Chunk]:
+        yield await asyncio.to_thread(sys.exit, 3)
+
+    async def batches():
+        yield ["a"]
+        sys.exit(3)
+
+    async def of_a_stream(input: Given) -> AsyncIterator[Chunk]:
+        async for chunk in input.text:
+            yield chunk
+
+    async def while_closing(input: Given) -> AsyncIterator[Chunk]:
+        try:
+            yield "a"
+            yield object()
+        finally:
+            sys.exit(3)
+
+    failed = Erred({"type": "component_failed", "message": "component 'it' failed: SystemExit: 3"})
+    assert await answer(in_a_thread) == ([], failed)
+    assert await answer(of_a_stream, input={"text": Stream(batches())}) == (["a"], failed)
+    assert await answer(while_closing) == (["a"], failed)
+
+
+async def test_a_component_that_exits_when_its_reader_leaves_was_stopped():
+    async def run(input: Given) -> AsyncIterator[Chunk]:
+        yield "a"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            sys.exit(3)
+
+    basket = Basket()
+    answering = asyncio.ensure_future(answerer(run).answer(question(), lambda: basket))
+    await basket.filled()
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
 
 
 async def test_an_error_without_words_is_named():

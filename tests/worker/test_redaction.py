@@ -1,6 +1,7 @@
 """Secrets stay in."""
 
 import base64
+import builtins
 import io
 import json
 import logging
@@ -129,7 +130,15 @@ def test_a_secret_that_is_a_word_of_ours_takes_nothing_from_the_errors_shape(sec
     }
 
 
-def test_log_records_and_their_tracebacks_are_redacted():
+@pytest.mark.parametrize("printing", ["Python's", "Ray's"])
+def test_log_records_and_their_tracebacks_are_redacted(monkeypatch: pytest.MonkeyPatch, printing: str):
+    plain = builtins.print
+    if printing == "Ray's":  # in its replicas: a tuple of all that is printed to a file
+
+        def redirected(*objects, sep=" ", end="\n", file=None, flush=False):
+            plain(objects, sep=sep, end=end, file=file, flush=flush)
+
+        monkeypatch.setattr(builtins, "print", redirected)
     out = io.StringIO()
     handler = logging.StreamHandler(out)
     handler.addFilter(Redaction(Redactor({"abcd-1234"})))
@@ -141,5 +150,8 @@ def test_log_records_and_their_tracebacks_are_redacted():
     except ValueError:
         logger.exception("failed with %s", "abcd-1234")
     assert "failed with ***" in out.getvalue()
-    assert "ValueError: the key is ***" in out.getvalue()
+    shown = out.getvalue().splitlines()
+    assert shown[1] == "Traceback (most recent call last):"
+    assert shown[2].startswith('  File "')
+    assert shown[-1] == "ValueError: the key is ***"
     assert "abcd-1234" not in out.getvalue()
