@@ -19,7 +19,6 @@ from deployments.running.clock import Clock
 from deployments.running.outbox import Outbox
 from deployments.running.result import Result
 from deployments.running.schedule import Locate, Schedule
-from deployments.running.wiring import wire
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, Overloaded, TimedOut
 from graphs.plan import Job, Plan
@@ -72,11 +71,8 @@ class _Flow:
         self._site = Site(run, invoke, self._nest, self._spawn, clock, chance)
         self._kept = AsyncExitStack()
         self._outbox = Outbox()
-        wiring = wire(self._workflow)
-        self._schedule = Schedule(
-            self._workflow, wiring, self._site, self._outbox.tell, self._fail, self._locate, self._kept
-        )
-        self._result = Result(self._workflow, wiring, self._schedule, self._outbox)
+        self._schedule = Schedule(self._workflow, self._site, self._outbox.tell, self._fail, self._locate, self._kept)
+        self._result = Result(self._workflow, self._schedule, self._outbox)
         self._error: AnabranchError | None = None
         self._jobs: asyncio.Task[None] | None = None
         self._settled = False

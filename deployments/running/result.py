@@ -12,7 +12,6 @@ from deployments.running.blame import siblings
 from deployments.running.leaves import apart, copies, drain, joined, sources, streams_in
 from deployments.running.outbox import Outbox
 from deployments.running.schedule import RESULT, Schedule
-from deployments.running.wiring import Wiring
 from graphs.errors import AnabranchError, NoResult
 from graphs.language import Scope, bindings, parse, references, render
 from graphs.language.nodes import MappingTemplate, Reference, Template
@@ -29,11 +28,11 @@ class Result:
     Which job's output it is never depends on which ended first.
     """
 
-    def __init__(self, workflow: WorkflowPlan, wiring: Wiring, schedule: Schedule, outbox: Outbox) -> None:
+    def __init__(self, workflow: WorkflowPlan, schedule: Schedule, outbox: Outbox) -> None:
         self.streamed = False
         self.value: Value = None
         self.notes: tuple[Note, ...] = ()
-        self._workflow, self._wiring, self._outbox = workflow, wiring, outbox
+        self._workflow, self._wiring, self._outbox = workflow, workflow.wiring, outbox
         self._schedule, self._outcomes = schedule, schedule.outcomes
         self._template = UNMAPPED if workflow.output is None else workflow.output
         self._places: list[_Place] = []

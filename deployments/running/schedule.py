@@ -16,10 +16,9 @@ from deployments.running.calls import Names, Site
 from deployments.running.jobs import Answer
 from deployments.running.leaves import Opened, apart, begun, copies, drain, joined, streams_in
 from deployments.running.share import share
-from deployments.running.wiring import Inputs, Wiring
 from graphs.errors import AnabranchError
 from graphs.language import Scope, render, truth
-from graphs.plan import Job, WorkflowPlan
+from graphs.plan import Inputs, Job, WorkflowPlan
 from graphs.stream import Note, Stream, Value
 
 logger = logging.getLogger("anabranch.run")
@@ -71,7 +70,6 @@ class Schedule:
     def __init__(
         self,
         workflow: WorkflowPlan,
-        wiring: Wiring,
         site: Site,
         tell: Callable[[JobDone], None],
         fail: Callable[[AnabranchError], None],
@@ -80,7 +78,7 @@ class Schedule:
     ) -> None:
         self.outcomes = {id: Outcome() for id in workflow.jobs}
         self.unsettled = len(workflow.jobs)
-        self._workflow, self._wiring, self._site = workflow, wiring, site
+        self._workflow, self._wiring, self._site = workflow, workflow.wiring, site
         self._tell, self._fail, self._locate, self._kept = tell, fail, locate, kept
 
     async def run_job(self, job: Job) -> None:

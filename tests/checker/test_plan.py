@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.running.wiring import wire
 from graphs.errors import DocumentError
 from graphs.plan import Inputs, Options, Readers
 from tests.checker.compiling import compiled, messages
@@ -52,7 +51,7 @@ def test_who_reads_whose_output_is_settled_once_and_travels_with_the_plan() -> N
     [workflow] = pickle.loads(pickle.dumps(plan)).workflows.values()
     wiring = workflow.wiring
     assert wiring == next(iter(plan.workflows.values())).wiring
-    assert wire(workflow) is wire(workflow) is wiring
+    assert workflow.wiring is wiring
     assert wiring.readers["a"] == Readers(flowing=("b",), whole=True, ended=False, result=False)
     assert wiring.readers["b"] == Readers(flowing=(), whole=False, ended=True, result=False)
     assert wiring.inputs["c"] == Inputs(frozenset(), frozenset({"a"}), frozenset({"b"}))
