@@ -143,7 +143,13 @@ class Pool:
         if before is not None and _is_loaded(before):
             logger.info("letting go of %s to make room for %s", evicted, name)
             await before.loading.result().aclose()
-        return await self._start(name)
+        try:
+            return await self._start(name)
+        except (SystemExit, KeyboardInterrupt) as exit:
+            # Out of this task they would end the loop, and every other call with it.
+            logger.exception("loading %s would have ended the process", name)
+            said = f"{type(exit).__name__}: {exit}"
+            raise Unavailable(f"model {name!r} could not be loaded: {said}; the replica's log says where") from exit
 
     def _loaded(self, name: str, place: _Place, task: asyncio.Task[Engine]) -> None:
         failed = task.cancelled() or task.exception() is not None

@@ -199,6 +199,21 @@ async def test_a_model_that_cannot_be_loaded_is_told_and_takes_no_place(starts: 
     await pool.aclose()
 
 
+async def test_what_exits_while_it_is_loaded_is_told_and_ends_nothing_else(starts: Starts):
+    async def start(name: str) -> Engine:
+        if name == "exits":
+            raise SystemExit("no such card")
+        return await starts(name)
+
+    pool = Pool(start, 2)
+    with pytest.raises(Unavailable, match="model 'exits' could not be loaded: SystemExit: no such card; "):
+        async with pool.use("exits"):
+            pass
+    async with pool.use("a") as engine:
+        await engine.healthy()
+    await pool.aclose()
+
+
 async def test_as_many_as_have_room_are_loaded_beforehand(starts: Starts):
     pool = Pool(starts, 2)
     await pool.preload(["a", "b", "c"])
