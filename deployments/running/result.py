@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
@@ -11,9 +11,10 @@ from deployments.events import Delta
 from deployments.running.blame import siblings
 from deployments.running.leaves import apart, copies, drain, joined, sources, streams_in
 from deployments.running.outbox import Outbox
+from deployments.running.places import AsRead, Place, Unsettled
 from deployments.running.schedule import RESULT, Schedule
 from graphs.errors import AnabranchError, NoResult
-from graphs.language import Scope, bindings, parse, references, render
+from graphs.language import Scope, bindings, parse, render
 from graphs.language.nodes import MappingTemplate, Reference, Template
 from graphs.plan import WorkflowPlan
 from graphs.stream import Note, Stream, Value
@@ -35,7 +36,7 @@ class Result:
         self._workflow, self._wiring, self._outbox = workflow, workflow.wiring, outbox
         self._schedule, self._outcomes = schedule, schedule.outcomes
         self._template = UNMAPPED if workflow.output is None else workflow.output
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
         self._final: tuple[str | None] | None = None
         """The job whose output is `output`, once that is decided; there may be none."""
         self._seen_off: set[str] = set()
@@ -45,13 +46,13 @@ class Result:
         """Leave the result: a plain one in `value`, a stream or several side by side in the outbox."""
         template, reads = self._template, self._workflow.reads
         entries = template.items if side_by_side and isinstance(template, MappingTemplate) else ()
-        places = {name: _Place(item, reads) for name, item in entries}
+        places = {name: Place(item, reads) for name, item in entries}
         if places and not any(place.chunked for place in places.values()):
             self._places = [*places.values()]
             self._see_off_unread()
             await self._give_named({name: partial(self._find, place) for name, place in places.items()})
         else:
-            self._places = [_Place(template, reads)]
+            self._places = [Place(template, reads)]
             self._see_off_unread()
             if await self._give_one(self._places[0], side_by_side):
                 return
@@ -65,7 +66,7 @@ class Result:
 
     # --- finding it --------------------------------------------------------------------------------------------------
 
-    async def _find(self, place: _Place) -> Value:
+    async def _find(self, place: Place) -> Value:
         """Return what stands in the place, as soon as the jobs that decide it have settled."""
         try:
             value = await self._rendered(place)
@@ -78,7 +79,7 @@ class Result:
         self._see_off_unread()
         return value
 
-    async def _rendered(self, place: _Place) -> Value:
+    async def _rendered(self, place: Place) -> Value:
         # The first that is named is read in any case; and what is rendered chunk by chunk can't wait in between.
         for each in place.names if place.chunked else place.names[:1]:
             await self._settled(each)
@@ -86,13 +87,13 @@ class Result:
             seen = self._schedule.scope({id: self._read(place, id) for id in place.jobs})
             output = self._read_final(place) if place.reads_output else None
             return await render(place.template, Scope({**seen, "output": output}))
-        jobs = _AsRead(place.jobs, lambda job: {"output": self._read(place, job)})
+        jobs = AsRead(place.jobs, lambda job: {"output": self._read(place, job)})
         seen = {**self._schedule.scope({}), "jobs": jobs}
-        names = _AsRead({*seen, "output"}, lambda name: self._read_final(place) if name == "output" else seen[name])
+        names = AsRead({*seen, "output"}, lambda name: self._read_final(place) if name == "output" else seen[name])
         while True:
             try:
                 return await render(place.template, Scope(names))
-            except _Unsettled as unsettled:
+            except Unsettled as unsettled:
                 await unsettled.settled()
 
     async def _settled(self, reference: Reference) -> None:
@@ -102,17 +103,17 @@ class Result:
         elif reference.name == "jobs" and reference.path and reference.path[0] in self._workflow.reads:
             await self._outcomes[str(reference.path[0])].settled.wait()
 
-    def _read(self, place: _Place, id: str) -> Value:
+    def _read(self, place: Place, id: str) -> Value:
         outcome = self._outcomes[id]
         if not outcome.settled.is_set():
-            raise _Unsettled(outcome.settled.wait)
+            raise Unsettled(outcome.settled.wait)
         if id not in place.taken:
             self._hand_out(id)
         return place.taken[id]
 
-    def _read_final(self, place: _Place) -> Value:
+    def _read_final(self, place: Place) -> Value:
         if self._final is None:
-            raise _Unsettled(self._decide_final)
+            raise Unsettled(self._decide_final)
         (final,) = self._final
         return None if final is None else self._read(place, final)
 
@@ -125,7 +126,7 @@ class Result:
         for place, share in zip(readers, shares, strict=True):
             place.taken[id] = share
 
-    def _may_read(self, place: _Place, id: str) -> bool:
+    def _may_read(self, place: Place, id: str) -> bool:
         if place.known:
             return False
         finals = self._wiring.finals if self._final is None else self._final
@@ -166,7 +167,7 @@ class Result:
 
     # --- letting go of the rest --------------------------------------------------------------------------------------
 
-    async def _close_unread(self, place: _Place, value: Value) -> None:
+    async def _close_unread(self, place: Place, value: Value) -> None:
         """Close what the place was handed and doesn't hold: kept for nobody, it would only grow."""
         if place.chunked:  # other streams are read with the first chunk
             return
@@ -197,7 +198,7 @@ class Result:
 
     # --- giving it ---------------------------------------------------------------------------------------------------
 
-    async def _give_one(self, place: _Place, side_by_side: bool) -> bool:
+    async def _give_one(self, place: Place, side_by_side: bool) -> bool:
         """Leave the value of the whole template; True if whoever reads it closes the result."""
         value = await self._find(place)
         if isinstance(value, Stream) and value.joined is None:
@@ -290,46 +291,6 @@ class Result:
         if self._outcomes[id].streams:
             for place in self._places:
                 yield from streams_in(place.taken.get(id))
-
-
-class _Place:
-    """What is known as one: an entry of the output, or the whole of it."""
-
-    def __init__(self, template: Template, reads: frozenset[str]) -> None:
-        self.template = template
-        self.names = tuple(references(template))
-        self.jobs = reads.intersection(str(each.path[0]) for each in self.names if each.name == "jobs" and each.path)
-        self.reads_output = any(each.name == "output" for each in self.names)
-        self.chunked = any(each.chunked for each in self.names)
-        self.taken: dict[str, Value] = {}
-        """The outputs that it was handed, by their jobs."""
-        self.known = False
-
-
-class _Unsettled(Exception):
-    """What is read isn't there yet."""
-
-    def __init__(self, settled: Callable[[], Awaitable[object]]) -> None:
-        super().__init__("a job hasn't settled")
-        self.settled = settled
-
-
-class _AsRead(Mapping[str, Value]):
-    """A mapping whose values are made when they are read: a default that isn't needed waits for no job."""
-
-    def __init__(self, names: Collection[str], read: Callable[[str], Value]) -> None:
-        self._names, self._read = names, read
-
-    def __getitem__(self, name: str) -> Value:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._read(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 async def _known(value: Value) -> Value:

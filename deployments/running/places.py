@@ -1,0 +1,49 @@
+"""A place in a workflow's output, and the jobs that decide what stands there: each is waited for only once it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+
+from graphs.language import references
+from graphs.language.nodes import Template
+from graphs.stream import Value
+
+
+class Place:
+    """What is known as one: an entry of the output, or the whole of it."""
+
+    def __init__(self, template: Template, reads: frozenset[str]) -> None:
+        self.template = template
+        self.names = tuple(references(template))
+        self.jobs = reads.intersection(str(each.path[0]) for each in self.names if each.name == "jobs" and each.path)
+        self.reads_output = any(each.name == "output" for each in self.names)
+        self.chunked = any(each.chunked for each in self.names)
+        self.taken: dict[str, Value] = {}
+        """The outputs that it was handed, by their jobs."""
+        self.known = False
+
+
+class Unsettled(Exception):
+    """What is read isn't there yet."""
+
+    def __init__(self, settled: Callable[[], Awaitable[object]]) -> None:
+        super().__init__("a job hasn't settled")
+        self.settled = settled
+
+
+class AsRead(Mapping[str, Value]):
+    """A mapping whose values are made when they are read: a default that isn't needed waits for no job."""
+
+    def __init__(self, names: Collection[str], read: Callable[[str], Value]) -> None:
+        self._names, self._read = names, read
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
