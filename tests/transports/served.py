@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from aiohttp import ClientResponse, ClientSession
 from starlette.types import ASGIApp
 
 from deployments.api import build_app
@@ -159,3 +160,20 @@ async def soon(event: asyncio.Event) -> None:
     """Wait for what must happen."""
     async with asyncio.timeout(DEADLINE):
         await event.wait()
+
+
+async def asked(
+    method: str,
+    path: str,
+    *,
+    invoke: Any = None,
+    headers: Mapping[str, str] = {},
+    options: Mapping[str, Any] = {},
+    **body: Any,
+) -> tuple[ClientResponse, bytes]:
+    async with (
+        serving(app(invoke or answering(...), **options)) as address,
+        ClientSession(auto_decompress=False) as session,
+        session.request(method, address + path, headers=headers, **body) as response,
+    ):
+        return response, await response.read()

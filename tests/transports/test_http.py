@@ -1,50 +1,27 @@
-"""What surrounds every route: errors as JSON, limits, CORS, compression, health and docs."""
+"""What surrounds every route: errors as JSON, limits, compression; and what tells of workflows and health."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import logging
-import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, ClientSession
-from fastapi.openapi.models import OpenAPI
-from jsonschema import Draft202012Validator
-from starlette.types import Message, Receive, Scope, Send
+from aiohttp import ClientSession
+from starlette.types import Receive, Scope, Send
 
 from deployments.api import build_app
 from deployments.gateway import Gateway
 from deployments.http.compression import accepts_gzip
-from deployments.http.cors import Cors
 from deployments.http.guards import CatchFaults
 from graphs.plan import InputField, OutputKind
-from tests.transports.served import Feed, answering, app, connected, one, plan, serving
+from tests.transports.served import Feed, answering, app, asked, connected, one, plan, serving
 
 TEXT = OutputKind("text", "sse-text")
-PAGE = "https://page.test"
-PLAIN = {"Accept-Encoding": "identity"}
-
-
-async def asked(
-    method: str,
-    path: str,
-    *,
-    invoke: Any = None,
-    headers: Mapping[str, str] = {},
-    options: Mapping[str, Any] = {},
-    **body: Any,
-) -> tuple[ClientResponse, bytes]:
-    async with (
-        serving(app(invoke or answering(...), **options)) as address,
-        ClientSession(auto_decompress=False) as session,
-        session.request(method, address + path, headers=headers, **body) as response,
-    ):
-        return response, await response.read()
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
@@ -152,166 +129,6 @@ async def test_a_chunked_body_within_the_limit_is_read() -> None:
         await wire.send(b"POST /workflows/runs HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
         assert (await wire.head())[0] == 200
         assert await wire.reader.readexactly(2) == b"12"
-
-
-# --- CORS ------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_preflight_lets_in_what_the_contract_says_and_what_it_asks_for() -> None:
-    headers = {
-        "Origin": PAGE,
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,x-stainless-os",
-    }
-    response, _ = await asked("OPTIONS", "/workflows/runs", headers=headers, options={"origins": (PAGE,)})
-    assert response.status == 204
-    assert response.headers["Access-Control-Allow-Origin"] == PAGE
-    assert response.headers["Access-Control-Allow-Credentials"] == "true"
-    assert response.headers["Access-Control-Allow-Headers"] == (
-        "Accept, Authorization, Content-Type, Last-Event-ID, x-stainless-os"
-    )
-    assert "POST" in response.headers["Access-Control-Allow-Methods"]
-    assert response.headers["Vary"] == "Origin"
-
-
-async def test_a_preflight_of_another_page_is_refused() -> None:
-    headers = {"Origin": "https://other.test", "Access-Control-Request-Method": "POST"}
-    response, body = await asked("OPTIONS", "/workflows/runs", headers=headers, options={"origins": (PAGE,)})
-    assert response.status == 403
-    assert "Access-Control-Allow-Origin" not in response.headers
-    assert b"https://other.test" in body
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
-        ("/workflows/runs", b"{}", 200),
-        ("/workflows/runs", b"{", 400),
-        ("/workflows/runs", b" " * 101, 413),
-        ("/workflows/runs", b'{"inputs": 1}', 422),
-        ("/nowhere", b"", 404),
-    ],
-)
-async def test_answers_of_every_kind_are_marked_for_the_page(path: str, body: bytes, status: int) -> None:
-    response, _ = await asked(
-        "POST", path, headers={"Origin": PAGE}, options={"origins": (PAGE,), "max_request_size": 100}, data=body
-    )
-    assert response.status == status
-    assert response.headers["Access-Control-Allow-Origin"] == PAGE
-    assert "X-Run-Id" in response.headers["Access-Control-Expose-Headers"]
-    assert "X-RateLimit-Remaining" in response.headers["Access-Control-Expose-Headers"]
-
-
-async def test_a_stream_is_marked_too() -> None:
-    response, _ = await asked(
-        "POST",
-        "/workflows/runs",
-        invoke=Feed("a"),
-        headers={"Origin": PAGE},
-        options={"origins": ("*",)},
-        json={"output_only": True},
-    )
-    assert response.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Access-Control-Allow-Credentials" not in response.headers
-
-
-async def test_without_origins_no_page_may_read() -> None:
-    response, _ = await asked("GET", "/health", headers={"Origin": PAGE})
-    assert response.status == 200
-    assert not [name for name in response.headers if name.startswith("Access-Control")]
-
-
-@pytest.mark.parametrize("origins", [(), (PAGE,)], ids=["no origins", "another origin"])
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{PAGE}.evil.example", "http://127.0.0.1:1"])
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", "/workflows/runs"), ("POST", "/api/workflows/runs"), ("POST", "/nowhere"), ("DELETE", "/workflows")],
-)
-async def test_a_page_that_is_not_allowed_cannot_ask_blindly(
-    origins: tuple[str, ...], origin: str, method: str, path: str
-) -> None:
-    """A form, or `fetch` with `no-cors`: the browser asks nobody beforehand, and only keeps the answer from the page."""
-    began: list[object] = []
-
-    async def invoke(invocation: object) -> None:
-        began.append(invocation)
-
-    headers = {"Origin": origin, "Content-Type": "text/plain"}
-    response, body = await asked(method, path, invoke=invoke, headers=headers, options={"origins": origins}, data=b"{}")
-    assert (response.status, began) == (403, [])
-    assert json.loads(body)["error"] == {
-        "type": "forbidden",
-        "message": f"the origin '{origin}' isn't allowed; add it to controller.origins",
-    }
-    assert "Access-Control-Allow-Origin" not in response.headers
-
-
-@pytest.mark.parametrize(
-    ("origin", "heads", "status"),
-    [
-        ("http://api.test", ["Host: api.test"], 200),
-        ("http://api.test:8080", ["Host: api.test:8080"], 200),
-        ("https://API.test", ["Host: Api.test:443"], 200),  # the proxy before it speaks TLS
-        ("http://[::1]:8080", ["Host: [::1]:8080"], 200),
-        ("https://api.test", ["Host: 10.0.0.7:8080", "X-Forwarded-Host: api.test"], 200),
-        ("https://api.test", ["Host: 10.0.0.7:8080", "X-Forwarded-Host: api.test, inner.test"], 200),
-        ("http://api.test:3000", ["Host: api.test:8080"], 403),
-        ("http://api.test", ["Host: api.test:8080"], 403),
-        ("http://evil.example", ["Host: api.test", "X-Forwarded-Host: api.test"], 403),
-        ("http://xapi.test", ["Host: api.test"], 403),
-        ("null", ["Host: null"], 403),
-        ("", ["Host: "], 403),
-        ("http://", ["Host: "], 403),
-    ],
-)
-async def test_pages_of_the_server_itself_may_ask(origin: str, heads: list[str], status: int) -> None:
-    async with serving(app(answering(1))) as address, connected(address) as wire:
-        lines = ["POST /workflows/runs HTTP/1.1", *heads, f"Origin: {origin}", "Content-Length: 2", "", "{}"]
-        await wire.send("\r\n".join(lines).encode())
-        assert (await wire.head())[0] == status
-
-
-@pytest.mark.parametrize("origins", [("*",), (PAGE,)])
-async def test_allowed_pages_may_ask_blindly_too(origins: tuple[str, ...]) -> None:
-    response, _ = await asked(
-        "POST", "/workflows/runs", headers={"Origin": PAGE}, options={"origins": origins}, data=b"{}"
-    )
-    assert response.status == 200
-
-
-@pytest.mark.parametrize(
-    ("origin", "extensions", "answers"),
-    [
-        (None, {}, ["inside"]),
-        (PAGE, {}, ["inside"]),
-        ("http://api.test", {}, ["inside"]),
-        ("https://evil.example", {}, ["websocket.close"]),
-        (
-            "https://evil.example",
-            {"websocket.http.response": {}},
-            ["websocket.http.response.start", "websocket.http.response.body"],
-        ),
-    ],
-)
-async def test_a_page_that_is_not_allowed_cannot_open_a_websocket(
-    origin: str | None, extensions: Mapping[str, Any], answers: list[str]
-) -> None:
-    """No preflight goes before one, and its page may read all that comes."""
-    told: list[str] = []
-
-    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
-        told.append("inside")
-
-    async def send(message: Message) -> None:
-        told.append(message["type"])
-
-    async def receive() -> Message:
-        return {"type": "websocket.connect"}
-
-    headers = [(b"host", b"api.test"), *([] if origin is None else [(b"origin", origin.encode())])]
-    scope = {"type": "websocket", "path": "/v1/chat/completions", "headers": headers, "extensions": extensions}
-    await Cors(inside, [PAGE])(scope, receive, send)
-    assert told == answers
 
 
 # --- compression -----------------------------------------------------------------------------------------------------
@@ -472,100 +289,3 @@ async def test_readiness_tells_each_component(prefix: str) -> None:
             assert (await response.json())["components"] == {"a": "ready", "b": "updating"}
         async with session.get(f"{address}{prefix}/health") as response:
             assert response.status == 200
-
-
-@pytest.mark.parametrize("prefix", ["", "/api"])
-async def test_the_docs_describe_every_answer_of_a_run(prefix: str) -> None:
-    response, body = await asked("GET", f"{prefix}/openapi.json", headers=PLAIN)
-    paths = json.loads(body)["paths"]
-    assert {"/workflows", "/workflows/{workflow_id}/schema", "/workflows/runs", "/health", "/ready"} <= set(paths)
-    run = paths["/workflows/runs"]["post"]
-    assert set(run["responses"]["200"]["content"]) == {
-        "application/json",
-        "text/event-stream",
-        "application/octet-stream",
-    }
-    assert {"400", "403", "404", "413", "422", "500", "502", "503", "504"} <= set(run["responses"])
-    assert run["requestBody"]["required"] is True  # an empty body is refused
-    assert "session_id" in run["requestBody"]["content"]["application/json"]["schema"]["properties"]
-    response, body = await asked("GET", f"{prefix}/docs", headers=PLAIN)
-    assert f"{prefix}/openapi.json".encode() in body
-    assert response.status == 200
-    loads = re.findall(r'(?:src|href)="([^"]+)"', body.decode())
-    assert loads
-    for each in loads:  # all of it from here: there may be no network
-        response, body = await asked("GET", each, headers=PLAIN)
-        assert (response.status, len(body) > 1000) == (200, True)
-
-
-async def described() -> dict[str, Any]:
-    _, body = await asked("GET", "/openapi.json", headers=PLAIN)
-    return json.loads(body)
-
-
-def operations(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [operation for path in document["paths"].values() for operation in path.values()]
-
-
-def within(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every mapping within a value, itself included."""
-    if isinstance(value, dict):
-        yield value
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from within(each)
-
-
-async def test_the_description_is_openapi() -> None:
-    document = await described()
-    assert document["openapi"].startswith("3.1")
-    OpenAPI.model_validate(document)
-    for each in within(document):
-        if isinstance(schema := each.get("schema"), dict):
-            Draft202012Validator.check_schema(schema)
-    known = document["components"]["schemas"]
-    for schema in known.values():
-        Draft202012Validator.check_schema(schema)
-    named = {each["$ref"] for each in within(document) if "$ref" in each}
-    assert named == {f"#/components/schemas/{name}" for name in known}
-    ids = [operation["operationId"] for operation in operations(document)]
-    assert len(set(ids)) == len(ids)
-
-
-async def test_every_error_is_described_in_the_one_shape_there_is() -> None:
-    document = await described()
-    assert "ValidationError" not in json.dumps(document)
-    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
-    del document["paths"]["/ready"]["get"]["responses"]["503"]  # no error, but an answer: what isn't ready
-    for operation in operations(document):
-        errors = {status: answer for status, answer in operation["responses"].items() if status != "200"}
-        assert {"500", "default"} <= set(errors)
-        assert all(answer["content"] == shape for answer in errors.values())
-
-
-@pytest.mark.parametrize(
-    ("path", "amiss", "status"),
-    [
-        ("/health", None, "200"),
-        ("/ready", None, "200"),
-        ("/ready", "updating", "503"),
-        ("/workflows", None, "200"),
-        ("/workflows/{workflow_id}/schema", None, "200"),
-        ("/nowhere", None, "404"),
-    ],
-)
-async def test_an_answer_is_as_described(path: str, amiss: str | None, status: str) -> None:
-    async def ready() -> dict[str, str | None]:
-        return {"a": amiss}
-
-    document = await described()
-    answers = document["paths"].get(path, document["paths"]["/workflows/{workflow_id}/schema"])["get"]["responses"]
-    schema = answers[status]["content"]["application/json"]["schema"]
-    assert schema  # an empty one would fit anything
-    served = build_app(Gateway(plan(), answering(1), ready))
-    async with (
-        serving(served) as address,
-        ClientSession() as session,
-        session.get(address + path.replace("{workflow_id}", "story")) as response,
-    ):
-        assert str(response.status) == status
-        Draft202012Validator({**schema, "components": document["components"]}).validate(await response.json())
