@@ -53,7 +53,6 @@ class HuggingFace(Engine):
         tokenizer = loaded.tokenizer
         self._network = network(loaded.model, loaded.device)
         self._ends = ending(self._network.own, tokenizer)
-        self._hidden = frozenset({tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id} - {None})
         self._detokenizers = Detokenizers(tokenizer)
         self._grammars = Grammars(tokenizer, sorted(self._ends))
         most = max_cache_tokens or affordable(loaded.model, self._network.device)
@@ -130,7 +129,6 @@ class HuggingFace(Engine):
             ),
             constraint=constraint,
             streaming=ask.streaming,
-            hidden=self._hidden,
         )
 
     def _space(self, prompt: int) -> Space:

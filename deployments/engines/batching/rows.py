@@ -43,7 +43,6 @@ class Row:
         shape: Shape | None = None,
         constraint: Constraint | None = None,
         streaming: bool = True,
-        hidden: frozenset[int] = frozenset(),
     ) -> None:
         self.prompt = prompt
         self.settings = settings
@@ -56,7 +55,6 @@ class Row:
         self._stops = Stops(settings.stops)
         self._shape = shape
         self._constraint = constraint
-        self._hidden = hidden
         # A generator of Python's is the same on every device, and costs nothing.
         self._chance = random.Random(settings.seed)
         self._streaming = streaming
@@ -95,7 +93,7 @@ class Row:
         if token in self.settings.ends:
             cut = self.settings.forced_end and self._full()
             return self._end("length" if cut else "stop")
-        text = "" if token in self._hidden else self._detokenizer.feed(token)
+        text = self._detokenizer.feed(token)
         if self.settings.stops and not self._early():
             text, stopped = self._stops.feed(text)
             if stopped:
