@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from deployments.running.leaves import joined
-from graphs.component import ActionInput, TakesStream
+from graphs.component import ActionInput, TakesStream, Traced, Waiting, waiting_fields
 from graphs.errors import InvalidInput
 from graphs.language import Scope, kind_of, references, render
 from graphs.language.nodes import Binding, Constant, MappingTemplate, Reference, Template, Text
@@ -20,7 +20,6 @@ from graphs.plan import ActionPlan
 from graphs.stream import Stream, Value
 from graphs.suggest import closest
 from graphs.validation.words import expectation
-from graphs.written import Traced, Waiting, waiting_fields
 
 
 async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:

@@ -1,7 +1,7 @@
 """The tree of errors, and the one table of what each is called and which HTTP status it earns.
 
     AnabranchError                        500  internal_error
-    ├── DocumentError                     400  invalid_document      a document that doesn't compile (all diagnostics)
+    ├── DocumentError (graphs.source)     400  invalid_document      a document that doesn't compile (all diagnostics)
     ├── BadRequest                        400  bad_request           malformed JSON, a wrong envelope
     ├── Unauthorized                      401  unauthorized
     ├── Forbidden                         403  forbidden
@@ -25,10 +25,7 @@ Errors cross process borders as data: `error.to_data()` on one side, `from_data(
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from graphs.source import Diagnostic
+from typing import ClassVar
 
 ErrorData = dict[str, object]
 
@@ -54,20 +51,6 @@ class AnabranchError(Exception):
     def at(self, where: str, **details: object) -> AnabranchError:
         """Return the same error, its message led by where it happened; details already known win."""
         return from_data({**details, **self.to_data(), "message": f"{where}: {self.message}"})
-
-
-class DocumentError(AnabranchError):
-    """A document that doesn't compile: carries every diagnostic, and prints them all."""
-
-    type = "invalid_document"
-    status = 400
-
-    def __init__(self, diagnostics: list[Diagnostic]) -> None:
-        self.diagnostics = diagnostics
-        super().__init__("\n".join(diagnostic.render() for diagnostic in diagnostics))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.diagnostics,))
 
 
 class BadRequest(AnabranchError):
@@ -160,7 +143,8 @@ def from_data(data: Mapping[str, object]) -> AnabranchError:
 
 
 def _by_type() -> dict[str, type[AnabranchError]]:
-    return {cls.type: cls for cls in _descendants(AnabranchError) if cls is not DocumentError}
+    # A class with an `__init__` of its own takes something else than a message and details.
+    return {cls.type: cls for cls in _descendants(AnabranchError) if cls.__init__ is AnabranchError.__init__}
 
 
 def _descendants(cls: type[AnabranchError]) -> Iterator[type[AnabranchError]]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from graphs.checker import check
 from graphs.component import Registry
-from graphs.errors import BadRequest, DocumentError, NotFound
+from graphs.errors import BadRequest, NotFound
 from graphs.plan import Plan
-from graphs.source import Mistakes, Source
+from graphs.source import DocumentError, Mistakes, Source
 
 INLINE = "<document>"
 

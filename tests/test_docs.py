@@ -21,7 +21,7 @@ import yaml
 from starlette.responses import Response
 
 from deployments.components import registry
-from graphs import spec
+from graphs import document as spec
 from graphs.checker import check
 from graphs.cli import main
 from graphs.errors import AnabranchError, BindingFailed

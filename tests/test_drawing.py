@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
-from graphs import drawing
+from graphs.export import drawing
 from tests.checker.compiling import compiled
 
 PLAN = compiled(

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from deployments.components import registry
 from graphs.component import ActionInput, Component, ComponentConfig
-from graphs.reference import markdown
-from graphs.schema import document_schema, input_schema
+from graphs.export.fields import markdown
+from graphs.export.schema import document_schema, input_schema
 from graphs.source import Mistakes, Source, parse
 from graphs.validation import to_data
 from tests.checker.compiling import compiled, messages, workflow

@@ -14,9 +14,8 @@ from deployments.upstream.completion import Completion, completion_mistakes
 from deployments.upstream.fields import CallerConfig, CallInput, Headers, Patience, Url, check_call, requests_for
 from deployments.upstream.hosts import host_pattern
 from deployments.upstream.request import header_mistakes, join_url, merge_headers, origin, web_url
-from graphs.component import Chunk, Component, Whole
+from graphs.component import Chunk, Component, Later, Traced, Whole
 from graphs.errors import InvalidInput
-from graphs.written import Later, Traced
 
 if TYPE_CHECKING:
     from deployments.upstream.exchange import Exchange, Fetched

@@ -13,11 +13,10 @@ from deployments.owned.filling import fill
 from deployments.upstream.completion import Polling, completion_mistakes
 from deployments.upstream.fields import CallInput, check_call, requests_for
 from deployments.upstream.request import Request, join_url
-from graphs.component import Chunk, Component, Setup, Unknown, Whole
+from graphs.component import Chunk, Component, Later, Setup, Unknown, Waiting, Whole
 from graphs.errors import AnabranchError, InvalidInput, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Value
 from graphs.units import Duration
-from graphs.written import Later, Waiting
 
 if TYPE_CHECKING:
     from deployments.owned.output import Output

@@ -12,7 +12,7 @@ from graphs.language import Scope, render
 from graphs.language.nodes import Template
 from graphs.plan import DelayJob
 from graphs.stream import Value
-from graphs.times import duration, moment, zone
+from graphs.units import duration, moment, zone
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from deployments.gateway import Gateway
 from deployments.http.errors import described
 from deployments.redaction import Redactor
+from graphs.export.schema import input_schema
 from graphs.plan import InputField, OutputKind, WorkflowPlan
-from graphs.schema import input_schema
 from graphs.stream import Value
 
 

@@ -13,9 +13,9 @@ from deployments.upstream.exchange import Exchange, Fetched
 from deployments.upstream.refusals import reason_in, shown
 from deployments.upstream.spelling import spell
 from deployments.upstream.upstreams import Route
+from graphs.component import Waiting
 from graphs.errors import TimedOut, UpstreamFailed
 from graphs.stream import Value
-from graphs.written import Waiting
 
 DONE = ("completed", "complete", "succeeded", "success", "successful", "finished", "done", "ready")
 FAILED = (

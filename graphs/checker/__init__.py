@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from graphs import spec
+from graphs import document
 from graphs.checker import layout
 from graphs.checker.bindings import Environment, Lookup, resolve, tell_missing
 from graphs.checker.components import CheckedComponent, check_component, is_true, options, tell_bindings
@@ -16,9 +16,8 @@ from graphs.checker.routes import node_at, node_text
 from graphs.checker.runtime_env import runtime_env
 from graphs.checker.workflows import CheckedWorkflow, check_workflow
 from graphs.component import Registry
-from graphs.errors import DocumentError
 from graphs.plan import Controller, Plan, Webui
-from graphs.source import Entry, Mistakes, Node, Source, Span, parse
+from graphs.source import DocumentError, Entry, Mistakes, Node, Source, Span, parse
 from graphs.source import Mapping as MappingNode
 from graphs.validation import validate
 
@@ -37,8 +36,8 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup) -> Plan
     root = resolve(_merged(roots), environment, mistakes)
     mistakes.secrets = environment.hidden()
     tell_missing(environment, mistakes)
-    document = layout.read(root, mistakes)
-    plan = _Checker(document, registry, mistakes).plan(environment.secrets()) if document else None
+    layouts = layout.read(root, mistakes)
+    plan = _Checker(layouts, registry, mistakes).plan(environment.secrets()) if layouts else None
     if plan is None:
         raise DocumentError(mistakes.sorted())
     return plan
@@ -184,7 +183,7 @@ class _Checker:
                 routers=frozenset(
                     job_id
                     for job_id, job in zip(job_ids, workflow.jobs, strict=True)
-                    if node_text(job, "type") in spec.ROUTERS
+                    if node_text(job, "type") in document.ROUTERS
                 ),
             )
             checked[id] = check_workflow(workflow, id, job_ids, around, self.mistakes)
@@ -199,10 +198,10 @@ class _Checker:
 
     def _controller(self) -> Controller:
         node = self.document.controller
-        valid = validate(spec.Controller, node, self.mistakes, "the controller") if node else spec.Controller()
+        valid = validate(document.Controller, node, self.mistakes, "the controller") if node else document.Controller()
         tell_bindings(node.get("runtime_env") if node else None, self.mistakes)
         environment = runtime_env(valid.runtime_env, node, self.mistakes) if valid and node else None
-        valid = valid or spec.Controller()
+        valid = valid or document.Controller()
         webui = valid.webui
         return Controller(
             name=valid.name,

@@ -7,20 +7,19 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphs import spec
+from graphs import document
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
 from graphs.checker.ids import identify
 from graphs.checker.layout import ActionLayout, ComponentLayout
 from graphs.checker.paths import folders
 from graphs.checker.runtime_env import runtime_env
-from graphs.component import Component, TakesStream
+from graphs.component import ANSWER, Component, TakesStream, waiting_fields
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
 from graphs.source import Bound, Entry, Mapping, Mistakes, Node, Scalar, Sequence
 from graphs.validation import tell_binding, to_data, validate, without_secrets
-from graphs.written import ANSWER, waiting_fields
 
 SEEN_BY_INPUT = frozenset({"input", "run", "session"})
 SEEN_BY_OUTPUT = SEEN_BY_INPUT | frozenset(ANSWER)
@@ -64,7 +63,7 @@ class CheckedComponent:
 def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> CheckedComponent:
     """Return the component, checked; after mistakes it is still good enough to check workflows against."""
     before = len(mistakes.found)
-    common = validate(spec.Component, layout.keys, mistakes, layout.what, meant=layout.meant)
+    common = validate(document.Component, layout.keys, mistakes, layout.what, meant=layout.meant)
     tell_bindings(layout.keys.get("runtime_env"), mistakes)
     config = _check_config(layout, mistakes)
     ids = identify([(each.keys, each.keys.span) for each in layout.actions], "action", "action", (), mistakes)
@@ -91,9 +90,9 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     return CheckedComponent(plan, layout.cls, layout, well)
 
 
-def options(deployment: spec.Deployment, environment: MappingType[str, Any] | None) -> Options:
+def options(deployment: document.Deployment, environment: MappingType[str, Any] | None) -> Options:
     """Return what Ray Serve is asked for."""
-    resources = deployment.resources or spec.Resources()
+    resources = deployment.resources or document.Resources()
     scaling = deployment.autoscaling
     limits: dict[str, Any] = {
         name: value
@@ -129,7 +128,9 @@ def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> MappingType[st
         for bound in bindings.bounds(config):
             mistakes.silence(bound.span)  # told by its names
     what = f"{layout.what} ({layout.cls.type})"
-    valid = validate(layout.cls.Config, config, mistakes, what, known=spec.Component.model_fields, meant=layout.meant)
+    valid = validate(
+        layout.cls.Config, config, mistakes, what, known=document.Component.model_fields, meant=layout.meant
+    )
     tell_bindings(config, mistakes)
     return {**to_data(config), **folders(layout.cls.Config, layout.config, mistakes)} if valid is not None else {}
 
@@ -158,7 +159,7 @@ def _as_text(node: Node, names: frozenset[str]) -> Node:
 
 
 def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: str, mistakes: Mistakes) -> ActionPlan:
-    validate(spec.Action, layout.keys, mistakes, layout.what)
+    validate(document.Action, layout.keys, mistakes, layout.what)
     output = layout.keys.get("output")
     later = waiting_fields(cls.Input) & layout.input.entries.keys()
     bindings.check_names(_without(layout.input, later), Visible(layout.what, SEEN_BY_INPUT), mistakes)
@@ -166,7 +167,7 @@ def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: st
         bindings.check_names(layout.input.get(field), Visible(f"'{field}' of {layout.what}", SEEN_BY_OUTPUT), mistakes)
     chunks = frozenset(ANSWER)
     bindings.check_names(output, Visible(f"the output of {layout.what}", SEEN_BY_OUTPUT, chunks), mistakes)
-    names = spec.Action.model_fields
+    names = document.Action.model_fields
     validate(cls.Input, layout.input, mistakes, layout.what, bindings=True, known=names, meant=layout.meant)
     compiled = bindings.to_template(layout.input) or MappingTemplate(())
     return ActionPlan(name, compiled if layout.input.entries else Constant({}), bindings.to_template(output))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from graphs import spec
+from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.jobs import Draft
 from graphs.language import bindings, references
@@ -46,7 +46,7 @@ def infer(drafts: Mapping[str, Draft], output: Template | None, inputs: Inputs) 
     seen: dict[str, _Seen] = {}
     inputs = cache(inputs)
     for draft in drafts.values():
-        given = "do" if isinstance(draft.spec, spec.ForEachJob) else "input"
+        given = "do" if isinstance(draft.spec, document.ForEachJob) else "input"
         for key in draft.node.entries:
             if draft.call is not None and key == given:
                 _collect_given(draft.call.input, _read_there(draft, inputs), seen)

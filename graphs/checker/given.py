@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphs import spec
+from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.components import CheckedComponent
 from graphs.checker.jobs import Draft
@@ -19,7 +19,9 @@ from graphs.suggest import closest
 
 def check_given(draft: Draft, mistakes: Mistakes) -> None:
     """Tell what the called component needs and the job's input, written out, doesn't give."""
-    given = node_at(draft.node, "do", "input") if isinstance(draft.spec, spec.ForEachJob) else draft.node.get("input")
+    given = (
+        node_at(draft.node, "do", "input") if isinstance(draft.spec, document.ForEachJob) else draft.node.get("input")
+    )
     if draft.called is None or not isinstance(draft.call, ComponentCall) or not isinstance(given, MappingNode):
         return
     action = draft.called.action(draft.call.action)

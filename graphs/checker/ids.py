@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from graphs import spec
+from graphs import document
 from graphs.source import Mapping, Mistakes, Node, Span
 from graphs.validation import describe
 
@@ -55,4 +55,6 @@ def is_id(node: Node) -> bool:
     """Whether a node can be an id; null stands for none."""
     if node.kind != "scalar":
         return False
-    return node.value is None or (isinstance(node.value, str) and re.fullmatch(spec.ID_PATTERN, node.value) is not None)
+    return node.value is None or (
+        isinstance(node.value, str) and re.fullmatch(document.ID_PATTERN, node.value) is not None
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphs import spec
+from graphs import document
 from graphs.checker.ids import PLURAL, is_id
 from graphs.source import Mapping, Mistakes, Node
 from graphs.validation import as_mapping, describe, nearest_key
@@ -26,7 +26,7 @@ class Found:
         nodes = items(parent, singular, mistakes)
         written = bool(parent.entries.keys() & {singular, PLURAL[singular]})
         clean = len(mistakes.found) == before and all(has_known_id(each) for each in nodes)
-        return cls(nodes, clean and (written or parent.entries.keys() <= {*spec.DOCUMENT_KEYS}))
+        return cls(nodes, clean and (written or parent.entries.keys() <= {*document.DOCUMENT_KEYS}))
 
 
 def has_known_id(node: Mapping) -> bool:

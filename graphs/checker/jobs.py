@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphs import spec
+from graphs import document
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
 from graphs.checker.components import CheckedComponent
@@ -17,7 +17,7 @@ from graphs.plan import Call, ComponentCall, WorkflowCall
 from graphs.source import Mapping as MappingNode
 from graphs.source import Mistakes, Node, Span
 from graphs.suggest import closest
-from graphs.times import duration, moment, zone
+from graphs.units import duration, moment, zone
 from graphs.validation import describe, nearest_key, to_data, unknown_key, validate, without_secrets
 
 JOB_NAMES = frozenset({"input", "jobs", "run", "session"})
@@ -29,7 +29,7 @@ class Draft:
 
     id: str
     node: MappingNode
-    spec: spec.JobBase
+    spec: document.JobBase
     what: str
     call: Call | None = None
     called: CheckedComponent | None = None
@@ -84,9 +84,9 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
     found = routes(node, valid)
     draft.routes = [each for each in found if _known_job(each.to, each.span, draft, around, mistakes, "leads to")]
     match valid:
-        case spec.CallJob():
+        case document.CallJob():
             _check_call(draft, node, valid.action, around, mistakes)
-        case spec.ForEachJob():
+        case document.ForEachJob():
             do = node_at(node, "do")
             if isinstance(do, MappingNode):
                 _check_call(draft, do, valid.do.action, around, mistakes)
@@ -96,18 +96,20 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
     return draft
 
 
-def _validated(node: MappingNode, model: type[spec.JobBase], what: str, mistakes: Mistakes) -> spec.JobBase | None:
+def _validated(
+    node: MappingNode, model: type[document.JobBase], what: str, mistakes: Mistakes
+) -> document.JobBase | None:
     """Return the job's keys as its type has them; an output of a router, which has none, is told and left out."""
     entry = node.entries.get("output")
     if entry is not None and "output" not in model.model_fields:
         hint = "write `output` on the jobs it leads to"
         mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
         node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
-    if not issubclass(model, spec.GivingJob):
+    if not issubclass(model, document.GivingJob):
         _tell_stand_in(node, what, mistakes)
     if "type" not in node.entries and _tell_typeless(node, what, mistakes):
         return None
-    known = () if model is spec.CallJob else ("type",)
+    known = () if model is document.CallJob else ("type",)
     place = f"{what} ({node_text(node, 'type') or 'component'})"
     return validate(model, node, mistakes, place, known=known, salvage=True)
 
@@ -124,11 +126,11 @@ def _tell_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
 def _tell_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
     """Tell a job whose type is misspelt, or left out when its keys are another type's; whether it is one."""
     for key, entry in node.entries.items():
-        if key not in spec.JOB_KEYS and nearest_key(key, spec.JOB_KEYS) == "type":
+        if key not in document.JOB_KEYS and nearest_key(key, document.JOB_KEYS) == "type":
             unknown_key(key, entry.key_span, entry.node.path, what, ("type",), mistakes)
             return True
-    foreign = [entry for key, entry in node.entries.items() if key not in spec.CallJob.model_fields]
-    types = [kind for kind, model in spec.JOBS.items() if all(each.key in model.model_fields for each in foreign)]
+    foreign = [entry for key, entry in node.entries.items() if key not in document.CallJob.model_fields]
+    types = [kind for kind, model in document.JOBS.items() if all(each.key in model.model_fields for each in foreign)]
     if not foreign or not types:
         return False
     message = f"'{foreign[0].key}' is for jobs of type {' or '.join(types)}, and {what} has no type"
@@ -151,14 +153,14 @@ def _tell_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
             mistakes.add(condition.span, message, hint, condition.path)
 
 
-def _tell_misfits(node: MappingNode, valid: spec.JobBase, mistakes: Mistakes) -> None:
+def _tell_misfits(node: MappingNode, valid: document.JobBase, mistakes: Mistakes) -> None:
     """Tell values that are written out and no run could use."""
     match valid:
-        case spec.DelayJob():
+        case document.DelayJob():
             for key, read in DELAYS.items():
                 if key in valid.model_fields_set:
                     _tell_unreadable(node.entries[key].node, read, mistakes)
-        case spec.ForEachJob():
+        case document.ForEachJob():
             _tell_no_list(node.entries["input"].node, mistakes)
         case _:
             pass
@@ -191,20 +193,20 @@ SWITCHES = ("", "true", "false", "yes", "no", "on", "off", "0", "1")
 """Texts that a condition may be: they read as true or false."""
 
 
-def _model(node: MappingNode, what: str, mistakes: Mistakes) -> type[spec.JobBase] | None:
+def _model(node: MappingNode, what: str, mistakes: Mistakes) -> type[document.JobBase] | None:
     given = node.get("type")
     if given is None:
-        return spec.CallJob
+        return document.CallJob
     kind = node_text(node, "type")
-    if kind in spec.JOBS:
-        return spec.JOBS[kind]
-    near = closest(kind, spec.JOBS) if kind else None
+    if kind in document.JOBS:
+        return document.JOBS[kind]
+    near = closest(kind, document.JOBS) if kind else None
     hint = f"did you mean '{near}'? " if near else ""
     said = "unknown type" if kind else "expected a type, got"
     mistakes.add(
         given.span,
         f"{said} {describe(given)} of {what}" if kind else f"{said} {describe(given)} in {what}",
-        f"{hint}Types of jobs: {', '.join(spec.JOBS)}.",
+        f"{hint}Types of jobs: {', '.join(document.JOBS)}.",
         given.path,
     )
     return None
@@ -218,7 +220,7 @@ def _check_scopes(node: MappingNode, what: str, id: str, around: Surroundings, m
 
     for key, entry in node.entries.items():
         match key:
-            case _ if key not in spec.JOB_KEYS:
+            case _ if key not in document.JOB_KEYS:
                 continue  # told as unknown
             case "output":
                 see(entry.node, f"the output of {what}", "output", chunked=("output",))
@@ -316,7 +318,7 @@ def _tell_action(
 
 def _passed_on(draft: Draft) -> Template:
     """A job without input hands on the workflow's, a for-each the item."""
-    return parse("${item}" if isinstance(draft.spec, spec.ForEachJob) else "${input}")
+    return parse("${item}" if isinstance(draft.spec, document.ForEachJob) else "${input}")
 
 
 def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: Mistakes) -> CheckedComponent | None:

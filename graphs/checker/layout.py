@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphs import spec
+from graphs import document
 from graphs.checker.bindings import bounds
 from graphs.checker.ids import as_id
 from graphs.checker.items import Found, has_known_id, items
@@ -14,9 +14,9 @@ from graphs.source import Entry, Mapping, Mistakes, Node
 from graphs.suggest import closest
 from graphs.validation import as_mapping, describe, nearest_key, unknown_key
 
-COMPONENT_KEYS = frozenset(spec.Component.model_fields)
-ACTION_KEYS = frozenset(spec.Action.model_fields)
-WORKFLOW_KEYS = frozenset(spec.Workflow.model_fields)
+COMPONENT_KEYS = frozenset(document.Component.model_fields)
+ACTION_KEYS = frozenset(document.Action.model_fields)
+WORKFLOW_KEYS = frozenset(document.Workflow.model_fields)
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
         mistakes.add(first.key_span, "these are the keys of a component, on the level of the document", hint)
         return None
     for entry in root.entries.values():
-        if entry.key not in spec.DOCUMENT_KEYS:
-            unknown_key(entry.key, entry.key_span, entry.node.path, "the document", spec.DOCUMENT_KEYS, mistakes)
+        if entry.key not in document.DOCUMENT_KEYS:
+            unknown_key(entry.key, entry.key_span, entry.node.path, "the document", document.DOCUMENT_KEYS, mistakes)
     controller = root.get("controller")
     if controller is not None and controller.kind != "mapping":
         expected = f"expected controller to be a mapping, got {describe(controller)}"
@@ -180,7 +180,7 @@ def _sort_keys(node: Mapping, cls: type[Component[Any, Any]], what: str, mistake
             keys.output = entry
         else:
             names = {*COMPONENT_KEYS, *cls.Config.model_fields, *cls.Input.model_fields, "action", "actions", "output"}
-            models = (cls.Config, cls.Input, spec.Component)
+            models = (cls.Config, cls.Input, document.Component)
             place = f"{what} ({cls.type})"
             near = unknown_key(key, entry.key_span, entry.node.path, place, names, mistakes, models)
             keys.meant |= set(cls.Input.model_fields) if near in ("action", "actions") else {near} if near else set()
@@ -265,11 +265,11 @@ def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
             own[key] = entry
         elif key in ("job", "jobs"):
             continue
-        elif key in spec.JOB_KEYS:
+        elif key in document.JOB_KEYS:
             flat[key] = entry
         else:
-            names = {*WORKFLOW_KEYS, *spec.JOB_KEYS, "job", "jobs"}
-            unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (spec.CallJob,))
+            names = {*WORKFLOW_KEYS, *document.JOB_KEYS, "job", "jobs"}
+            unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (document.CallJob,))
     if "job" not in node.entries and "jobs" not in node.entries:
         well = len(mistakes.found) == before
         return WorkflowLayout(_part(node, own), [_part(node, flat)] if well or flat else [], True, what, well)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from graphs import spec
+from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.jobs import Draft
+from graphs.component import ANSWER
 from graphs.language import chunked_names
 from graphs.language.nodes import Binding, Reference, Template
 from graphs.language.types import flows
 from graphs.plan import ComponentCall, WorkflowCall
-from graphs.written import ANSWER
 
 Path = tuple[str | int, ...]
 Seen = Mapping[str, Callable[[Path], bool]]
@@ -63,10 +63,10 @@ class Streams:
 
     def _called(self, draft: Draft, path: Path) -> bool:
         """Whether a stream may stand at `path` in what a job gets, before its own `output` maps it."""
-        if draft.call is None or (isinstance(draft.spec, spec.ForEachJob) and draft.template("streaming") is None):
+        if draft.call is None or (isinstance(draft.spec, document.ForEachJob) and draft.template("streaming") is None):
             return False
         output = _mapped_by(draft)
-        if output is None or isinstance(draft.spec, spec.ForEachJob):
+        if output is None or isinstance(draft.spec, document.ForEachJob):
             return not path
         if path and isinstance(draft.call, ComponentCall):  # what a replica sends is a stream, or has none in it
             return False

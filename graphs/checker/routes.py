@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from graphs import spec
+from graphs import document
 from graphs.checker import bindings
 from graphs.language import truth
 from graphs.language.nodes import Constant, Template
@@ -23,23 +23,23 @@ class Route:
     """It can never be taken."""
 
 
-def routes(node: Mapping, valid: spec.JobBase) -> Iterator[Route]:
+def routes(node: Mapping, valid: document.JobBase) -> Iterator[Route]:
     """Yield where the job can lead; a way that can never be taken is marked dead."""
     if valid.on_error is not None and valid.on_error.to is not None:
         yield Route(valid.on_error.to, _place(node, "on_error", "to"))
     match valid:
-        case spec.IfJob():
+        case document.IfJob():
             yield from _if_routes(node, valid)
-        case spec.SwitchJob():
+        case document.SwitchJob():
             yield from _switch_routes(node, valid)
-        case spec.RandomJob():
+        case document.RandomJob():
             for written, route in zip(listed(node, "routings"), valid.routings, strict=False):
                 yield Route(route.to, _place(written, "to"), route.weight == 0)
         case _:
             return
 
 
-def _if_routes(node: Mapping, valid: spec.IfJob) -> Iterator[Route]:
+def _if_routes(node: Mapping, valid: document.IfJob) -> Iterator[Route]:
     if not valid.conditions:
         fixed = fixed_truth(bindings.to_template(node.get("condition")))
         if valid.if_true is not None:
@@ -56,7 +56,7 @@ def _if_routes(node: Mapping, valid: spec.IfJob) -> Iterator[Route]:
         yield Route(valid.otherwise, _place(node, "otherwise"), decided)
 
 
-def _switch_routes(node: Mapping, valid: spec.SwitchJob) -> Iterator[Route]:
+def _switch_routes(node: Mapping, valid: document.SwitchJob) -> Iterator[Route]:
     seen: list[Any] = []
     for written, case in zip(listed(node, "cases"), valid.cases, strict=False):
         fixed = bindings.to_template(node_at(written, "value"))

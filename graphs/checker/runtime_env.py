@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from graphs.document.runtime_env import RuntimeEnv
 from graphs.source import Mapping, Mistakes, Node, Scalar
-from graphs.spec.runtime_env import RuntimeEnv
 from graphs.validation import describe
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from graphs import spec
+from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.jobs import Draft, span_of
 from graphs.checker.routes import fixed_truth, node_at
@@ -104,7 +104,7 @@ def _tell_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], m
     dead: set[str] = set()
     for id in _in_order(wires):
         draft = drafts[id]
-        condition = None if isinstance(draft.spec, spec.IfJob) else draft.node.get("condition")
+        condition = None if isinstance(draft.spec, document.IfJob) else draft.node.get("condition")
         if condition is not None and fixed_truth(draft.template("condition")) is False:
             dead.add(id)
             message, hint = (
@@ -148,7 +148,7 @@ def _flows(draft: Draft, source: str) -> bool:
     ]
     if len(uses) != 1:
         return False
-    if isinstance(draft.spec, spec.ForEachJob):
+    if isinstance(draft.spec, document.ForEachJob):
         return _passes(draft.items, source)
     if _passes(draft.template("output"), source):
         return True

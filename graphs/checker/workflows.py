@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphs import spec
+from graphs import document
 from graphs.checker import bindings, fields, outputs
 from graphs.checker.bindings import Visible, fields_of
 from graphs.checker.given import check_given
@@ -39,7 +39,7 @@ from graphs.validation import validate
 @dataclass(frozen=True)
 class CheckedWorkflow:
     id: str
-    spec: spec.Workflow | None
+    spec: document.Workflow | None
     drafts: Mapping[str, Draft]
     wires: Mapping[str, Wires]
     output: Template | None
@@ -73,7 +73,7 @@ def check_workflow(
     layout: WorkflowLayout, id: str, job_ids: list[str], around: Surroundings, mistakes: Mistakes
 ) -> CheckedWorkflow:
     """Return the workflow, checked; after mistakes it is only good for checking the rest."""
-    valid = validate(spec.Workflow, layout.keys, mistakes, layout.what)
+    valid = validate(document.Workflow, layout.keys, mistakes, layout.what)
     drafts: dict[str, Draft] = {}
     for node, job_id in zip(layout.jobs, job_ids, strict=True):
         what = layout.what if layout.flat else name_of(node, "job", job_id)
@@ -116,7 +116,7 @@ def _plan(draft: Draft, wires: Wires) -> Job:
     """Return the runnable job; only called for documents without mistakes."""
     valid, common = draft.spec, _common(draft, wires)
     match valid:
-        case spec.ForEachJob():
+        case document.ForEachJob():
             assert draft.call is not None
             assert draft.items is not None
             return ForEachJob(
@@ -127,20 +127,20 @@ def _plan(draft: Draft, wires: Wires) -> Job:
                 max_concurrent_count=valid.max_concurrent_count,
                 streaming=draft.template("streaming"),
             )
-        case spec.IfJob():
+        case document.IfJob():
             return IfJob(**common, cases=tuple(_if_cases(draft, valid)), otherwise=valid.if_false or valid.otherwise)
-        case spec.SwitchJob():
+        case document.SwitchJob():
             cases = tuple(
                 Case(_required(_listed(draft, "cases", index, "value")), case.then)
                 for index, case in enumerate(valid.cases)
             )
             return SwitchJob(**common, input=_required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise)
-        case spec.RandomJob():
+        case document.RandomJob():
             return RandomJob(
                 **common,
                 routes=tuple((r.to, 1.0 if r.weight is None else r.weight) for r in valid.routings if r.weight != 0),
             )
-        case spec.DelayJob():
+        case document.DelayJob():
             return DelayJob(
                 **common, duration=draft.template("duration"), time=draft.template("time"), timezone=valid.timezone
             )
@@ -151,7 +151,7 @@ def _plan(draft: Draft, wires: Wires) -> Job:
 
 def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
     valid = draft.spec
-    condition = None if isinstance(valid, spec.IfJob) else draft.template("condition")
+    condition = None if isinstance(valid, document.IfJob) else draft.template("condition")
     node = draft.node.get("condition")
     text = None if condition is None or node is None else _written(node)
     on_error = None
@@ -186,7 +186,7 @@ def _written(node: Node) -> str:
             return ""
 
 
-def _if_cases(draft: Draft, valid: spec.IfJob) -> list[Case]:
+def _if_cases(draft: Draft, valid: document.IfJob) -> list[Case]:
     if not valid.conditions:
         return [Case(_required(draft.node.get("condition")), valid.if_true)]
     return [

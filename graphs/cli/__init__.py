@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from graphs.errors import AnabranchError, DocumentError
+from graphs.errors import AnabranchError
+from graphs.source import DocumentError
 
 if TYPE_CHECKING:
     from graphs.plan import Plan
@@ -135,7 +136,7 @@ def _of_a_file(error: AnabranchError) -> dict[str, object]:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from graphs import drawing
+    from graphs.export import drawing
 
     plan = _load(args.documents)
     print(drawing.mermaid(plan) if args.format == "mermaid" else drawing.text(plan))
@@ -146,11 +147,11 @@ def _schema(args: argparse.Namespace) -> int:
     from deployments.components import registry
 
     if args.format == "markdown":
-        from graphs.reference import markdown
+        from graphs.export.fields import markdown
 
         print(markdown(registry()))
         return 0
-    from graphs.schema import document_schema
+    from graphs.export.schema import document_schema
 
     print(json.dumps(document_schema(registry()), ensure_ascii=False, indent=2))
     return 0

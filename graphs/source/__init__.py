@@ -2,7 +2,7 @@
 
 from graphs.source.offsets import offsets_in_source
 from graphs.source.reading import parse
-from graphs.source.text import FOREIGN_SPACE, Diagnostic, Mistakes, Source, Span
+from graphs.source.text import FOREIGN_SPACE, Diagnostic, DocumentError, Mistakes, Source, Span
 from graphs.source.tree import Bound, Entry, Mapping, Node, Scalar, Sequence
 from graphs.source.yaml_errors import separated, spaced
 
@@ -10,6 +10,7 @@ __all__ = [
     "FOREIGN_SPACE",
     "Bound",
     "Diagnostic",
+    "DocumentError",
     "Entry",
     "Mapping",
     "Mistakes",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from graphs.errors import AnabranchError
+
 FOREIGN_SPACE = re.compile(r"[\xa0\u1680\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]")
 """What looks like a space and is text to YAML: pasted from web pages, or typed in Chinese, Japanese and Korean."""
 
@@ -92,6 +94,20 @@ class Diagnostic:
         if self.hint:
             shown.append(f"   {self.hint}")
         return "\n".join(shown)
+
+
+class DocumentError(AnabranchError):
+    """A document that doesn't compile: carries every diagnostic, and prints them all."""
+
+    type = "invalid_document"
+    status = 400
+
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        self.diagnostics = diagnostics
+        super().__init__("\n".join(diagnostic.render() for diagnostic in diagnostics))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.diagnostics,))
 
 
 def _window(span: Span) -> tuple[str, str, str]:

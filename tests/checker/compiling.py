@@ -11,9 +11,8 @@ import pytest
 from deployments.components import registry
 from graphs.checker import check
 from graphs.component import Registry
-from graphs.errors import DocumentError
 from graphs.plan import Plan, WorkflowPlan
-from graphs.source import Source
+from graphs.source import DocumentError, Source
 
 
 @cache

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from graphs.errors import BadRequest, DocumentError, NotFound
+from graphs.errors import BadRequest, NotFound
 from graphs.load import load, load_inline
+from graphs.source import DocumentError
 from tests.checker.compiling import compiled, messages, types
 
 PORT = "controller: {port: '${env.PORT | 8080}'}\ncomponent: {type: echo, text: hi}\n"

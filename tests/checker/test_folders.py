@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deployments.components import registry
-from graphs.errors import DocumentError
 from graphs.load import load, load_inline
+from graphs.source import DocumentError
 
 DOCUMENT = """
 component:

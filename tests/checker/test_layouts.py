@@ -197,7 +197,7 @@ def test_files_merge_mappings_deeply_and_replace_the_rest() -> None:
 
 
 def test_a_mistake_is_told_in_the_file_that_makes_it() -> None:
-    from graphs.errors import DocumentError
+    from graphs.source import DocumentError
 
     with pytest.raises(DocumentError) as caught:
         compiled(BASE, "component: {txt: ho}\n")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphs.errors import DocumentError
 from graphs.plan import Inputs, Options, Readers
+from graphs.source import DocumentError
 from tests.checker.compiling import compiled, messages
 
 EVERYTHING = (Path(__file__).parent.parent / "documents" / "everything.yaml").read_text(encoding="utf-8")

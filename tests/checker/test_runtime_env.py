@@ -13,10 +13,10 @@ from ray.runtime_env import RuntimeEnv as RaysRuntimeEnv
 from ray.runtime_env import RuntimeEnvConfig as RaysConfig
 
 from deployments.replicas import actor_options
-from graphs.errors import DocumentError
+from graphs.document.runtime_env import ARCHIVES, MODULES, SCHEMES, RuntimeEnv, RuntimeEnvConfig
 from graphs.load import load
 from graphs.plan import Options
-from graphs.spec.runtime_env import ARCHIVES, MODULES, SCHEMES, RuntimeEnv, RuntimeEnvConfig
+from graphs.source import DocumentError
 from tests.checker.compiling import compiled, types
 
 

@@ -12,9 +12,8 @@ from deployments.upstream import polling
 from deployments.upstream.completion import Completion
 from deployments.upstream.polling import Answer as Told
 from deployments.upstream.polling import until_done
-from graphs.component import Unknown, Whole
+from graphs.component import Unknown, Waiting, Whole
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
-from graphs.written import Waiting
 from tests.components.calls import Client, failure, one
 from tests.upstream import Answer, Hang, Upstream
 from tests.upstream.answers import json_answer

@@ -9,8 +9,8 @@ import pytest
 
 from deployments.components import registry
 from deployments.replicas import serve_options
-from graphs.errors import DocumentError
 from graphs.load import load
+from graphs.source import DocumentError
 
 DOCUMENT = """
 component:

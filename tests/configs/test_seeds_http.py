@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from graphs.errors import AnabranchError, DocumentError, NoResult, UpstreamFailed
+from graphs.errors import AnabranchError, NoResult, UpstreamFailed
 from graphs.load import load_inline
 from graphs.plan import Plan
+from graphs.source import DocumentError
 from tests.configs.running import TYPES, serving
 from tests.upstream import Answer, Upstream
 from tests.upstream.answers import json_answer

@@ -14,8 +14,7 @@ from pathlib import Path
 from deployments.components import registry
 from graphs.checker import check
 from graphs.component import Registry
-from graphs.errors import DocumentError
-from graphs.source import Diagnostic, Source
+from graphs.source import Diagnostic, DocumentError, Source
 
 FOLDER = Path(__file__).parent
 ENVIRONMENT = {"PASSWORD": "correct-horse", "PASSPHRASE": "battery staple"}

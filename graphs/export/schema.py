@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import PydanticOmit, core_schema
 
-from graphs import spec
+from graphs import document
 from graphs.component import Component, Registry, truth
 from graphs.plan import InputField, WorkflowPlan
 
@@ -91,9 +91,9 @@ def _changed(change: Callable[[Any], Any], value: str) -> Any:
 def document_schema(registry: Registry) -> Schema:
     """Return the JSON Schema of a document, for the component types there are."""
     definitions: dict[str, Schema] = {}
-    controller = _object(spec.Controller, definitions, ENVIRONMENT)
+    controller = _object(document.Controller, definitions, ENVIRONMENT)
     types = [_component(registry[name], definitions) for name in sorted(registry)]
-    jobs = {name: _job(name, model, definitions) for name, model in spec.JOBS.items()}
+    jobs = {name: _job(name, model, definitions) for name, model in document.JOBS.items()}
     definitions["component"] = {
         "type": "object",
         "required": ["type"],
@@ -140,13 +140,13 @@ def _field(field: InputField) -> Schema:
 
 
 def _component(cls: type[Component[Any, Any]], definitions: dict[str, Schema]) -> Schema:
-    common = _object(spec.Component, definitions, ENVIRONMENT)["properties"]
+    common = _object(document.Component, definitions, ENVIRONMENT)["properties"]
     config = _object(cls.Config, definitions, ENVIRONMENT)["properties"]
     fields = _object(cls.Input, definitions, BINDING)["properties"]
     action = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {**_object(spec.Action, definitions, BINDING)["properties"], **fields},
+        "properties": {**_object(document.Action, definitions, BINDING)["properties"], **fields},
     }
     return {
         "type": "object",
@@ -183,7 +183,7 @@ def _by_type(jobs: Mapping[str, Schema]) -> Schema:
 
 def _workflow(jobs: Mapping[str, Schema], definitions: dict[str, Schema]) -> Schema:
     """Return the schema of a workflow: its own keys, and `job`, `jobs` or the keys of the one job that it is."""
-    own = _object(spec.Workflow, definitions, BINDING)["properties"]
+    own = _object(document.Workflow, definitions, BINDING)["properties"]
     job = {"$ref": "#/$defs/job"}
     own |= {"job": job, "jobs": {"type": "array", "items": job}}
     return _by_type({name: {**each, "properties": {**each["properties"], **own}} for name, each in jobs.items()})

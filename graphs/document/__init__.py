@@ -3,7 +3,7 @@
 Values that may hold bindings are `Any` here; the checker compiles them from the tree, where they keep their positions.
 """
 
-from graphs.spec.document import (
+from graphs.document.document import (
     DOCUMENT_KEYS,
     Action,
     Autoscaling,
@@ -14,7 +14,7 @@ from graphs.spec.document import (
     Webui,
     Workflow,
 )
-from graphs.spec.jobs import (
+from graphs.document.jobs import (
     JOB_KEYS,
     JOBS,
     ROUTERS,
@@ -33,8 +33,8 @@ from graphs.spec.jobs import (
     SwitchCase,
     SwitchJob,
 )
-from graphs.spec.runtime_env import RuntimeEnv
-from graphs.spec.values import ID_PATTERN
+from graphs.document.runtime_env import RuntimeEnv
+from graphs.document.values import ID_PATTERN
 
 __all__ = [
     "DOCUMENT_KEYS",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from graphs.component import ActionInput, Component, ComponentConfig, Registry, TakesStream
-from graphs.schema import Schema, Written
+from graphs.export.schema import Schema, Written
 from graphs.units import seconds, size
 from graphs.validation.keys import model_in
 from graphs.validation.words import number

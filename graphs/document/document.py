@@ -6,8 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from graphs.spec.runtime_env import RuntimeEnv
-from graphs.spec.values import AboveZero, Amount, Count, Id, Origin, Port, Positive, SpecModel, Switch, Template, listed
+from graphs.document.runtime_env import RuntimeEnv
+from graphs.document.values import (
+    AboveZero,
+    Amount,
+    Count,
+    Id,
+    Origin,
+    Port,
+    Positive,
+    SpecModel,
+    Switch,
+    Template,
+    listed,
+)
 from graphs.units import Duration, Size
 
 
