@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from deployments.crossing.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.redaction import Redactor
 from deployments.rendering import render_input
-from deployments.running.leaves import joined
-from deployments.wire.flow import Left, Lost
-from deployments.wire.frames import decode, encode
+from deployments.streams.codec import decode, encode
+from deployments.streams.ends import Left, Lost
+from deployments.streams.inside_values import joined
 from graphs.component import Component, Whole
 from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable
 from graphs.language import Scope, references, render

@@ -12,8 +12,9 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from deployments.streams.ends import Lost
 from deployments.wire.connection import TOKEN_BYTES, Connection
-from deployments.wire.flow import Inlet, Lost, Outlet
+from deployments.wire.flow import Inlet, Outlet
 from deployments.wire.tls import dialing, listening
 
 STRANGERS = 1024

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from deployments.running.leaves import joined
+from deployments.streams.inside_values import joined
 from graphs.component import ActionInput, TakesStream, Traced, Waiting, waiting_fields
 from graphs.errors import InvalidInput
 from graphs.language import Scope, kind_of, references, render

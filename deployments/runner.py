@@ -13,12 +13,13 @@ from typing import Any, assert_never
 
 from deployments import events
 from deployments.events import Delta, Event, Failed, Finished, JobDone, Run, Started
-from deployments.running.blame import foreseen, located, siblings
+from deployments.running.blame import located
 from deployments.running.calls import Invoke, Site
 from deployments.running.clock import Clock
 from deployments.running.outbox import Outbox
 from deployments.running.result import Result
 from deployments.running.schedule import Locate, Schedule
+from deployments.streams.tasks import foreseen, siblings
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, Overloaded, TimedOut
 from graphs.plan import Job, Plan

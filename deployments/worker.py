@@ -31,9 +31,10 @@ from deployments.crossing.messages import (
 )
 from deployments.redaction import Redactor, redact_logs
 from deployments.replicas import serve_options
+from deployments.streams.ends import Left, Lost
 from deployments.versions import fingerprint, pin
 from deployments.wire.connection import Connection
-from deployments.wire.flow import Left, Lost, Outlet
+from deployments.wire.flow import Outlet
 from graphs.component import Component, Setup
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from graphs.plan import ComponentPlan, Options

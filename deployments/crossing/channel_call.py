@@ -31,7 +31,7 @@ from deployments.crossing.messages import (
 from deployments.crossing.offers import Offers
 from deployments.events import Invocation
 from deployments.redaction import Redactor
-from deployments.wire.flow import Left, Lost
+from deployments.streams.ends import Left, Lost
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value

@@ -19,7 +19,7 @@ from deployments.crossing.lists import NOT_COUNTED, STEP, Item, start_progress
 from deployments.crossing.messages import Answered, Erred, Streamed, to_bytes, too_deep
 from deployments.events import Invocation
 from deployments.redaction import Redactor
-from deployments.running.leaves import joined
+from deployments.streams.inside_values import joined
 from graphs.component import Whole
 from graphs.errors import AnabranchError, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value

@@ -16,8 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deployments.answering import Answerer, Sink
 from deployments.crossing.messages import Erred, Question, Reply
+from deployments.streams.codec import decode, encode
 from deployments.wire.flow import COST
-from deployments.wire.frames import decode, encode
 from graphs.errors import AnabranchError, Unavailable
 from graphs.stream import Batch, Chunk
 

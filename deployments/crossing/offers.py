@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 from deployments.channel import Listener
 from deployments.crossing.messages import StreamRef, replace
-from deployments.wire.flow import Left, Lost, Outlet
+from deployments.streams.ends import Left, Lost
+from deployments.wire.flow import Outlet
 from graphs.errors import AnabranchError
 from graphs.stream import Stream, Value
 

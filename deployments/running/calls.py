@@ -8,8 +8,8 @@ from typing import assert_never
 
 from deployments.events import Invocation, Run
 from deployments.running.clock import Clock
-from deployments.running.leaves import Opened, apart, drain, joined, streams_in
-from deployments.running.share import Spawn, share
+from deployments.streams.inside_values import Opened, apart, drain, joined, streams_in
+from deployments.streams.share import Spawn, share
 from graphs.component import Whole
 from graphs.language import Scope, references, render
 from graphs.language.nodes import Template

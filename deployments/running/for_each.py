@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from deployments.running.blame import foreseen, siblings, unfit
+from deployments.running.blame import unfit
 from deployments.running.calls import Names, Site, call, mapped
-from deployments.running.items import End, Items
-from deployments.running.leaves import Opened, joined
+from deployments.streams.inside_values import Opened, joined
+from deployments.streams.item_streams import End, Items
+from deployments.streams.tasks import foreseen, siblings
 from graphs.errors import AnabranchError
 from graphs.language import Scope, kind_of, render, truth
 from graphs.plan import ForEachJob

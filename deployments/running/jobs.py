@@ -9,7 +9,7 @@ from typing import assert_never
 from deployments.running.calls import Names, Site, call, mapped
 from deployments.running.delay import delay
 from deployments.running.for_each import for_each
-from deployments.running.leaves import Opened
+from deployments.streams.inside_values import Opened
 from graphs.language import Scope, render, truth
 from graphs.language.nodes import Binding, Comparison, Reference
 from graphs.plan import CallJob, Case, DelayJob, ForEachJob, IfJob, Job, RandomJob, SwitchJob

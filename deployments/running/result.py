@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
 from deployments.events import Delta
-from deployments.running.blame import siblings
-from deployments.running.leaves import apart, copies, drain, joined, sources, streams_in
 from deployments.running.outbox import Outbox
 from deployments.running.places import AsRead, Place, Unsettled
 from deployments.running.schedule import RESULT, Schedule
+from deployments.streams.inside_values import apart, copies, drain, joined, sources, streams_in
+from deployments.streams.tasks import siblings
 from graphs.errors import AnabranchError, NoResult
 from graphs.language import Scope, bindings, parse, render
 from graphs.language.nodes import MappingTemplate, Reference, Template

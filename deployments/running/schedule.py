@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from deployments.events import JobDone
 from deployments.running import jobs
-from deployments.running.blame import foreseen, located, worth_retrying
+from deployments.running.blame import located, worth_retrying
 from deployments.running.calls import Names, Site
 from deployments.running.jobs import Answer
-from deployments.running.leaves import Opened, apart, begun, copies, drain, joined, streams_in
-from deployments.running.share import share
+from deployments.streams.inside_values import Opened, apart, begun, copies, drain, joined, streams_in
+from deployments.streams.share import share
+from deployments.streams.tasks import foreseen
 from graphs.errors import AnabranchError
 from graphs.language import Scope, render, truth
 from graphs.plan import Inputs, Job, WorkflowPlan

@@ -9,22 +9,10 @@ import socket
 from contextlib import suppress
 from typing import Protocol, cast
 
-from deployments.wire.flow import WHOLE, Inlet, Left, Lost, Outlet
-from deployments.wire.frames import (
-    CREDIT,
-    END,
-    ERR,
-    HELLO,
-    MAX_FRAME,
-    NOTE,
-    OPEN,
-    RESET,
-    TEXT,
-    WELCOME,
-    BadFrame,
-    Parser,
-    header,
-)
+from deployments.streams.codec import MAX_CHUNK, NOTE, TEXT
+from deployments.streams.ends import Left, Lost
+from deployments.wire.flow import WHOLE, Inlet, Outlet
+from deployments.wire.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, BadFrame, Parser, header
 
 logger = logging.getLogger("anabranch.channel")
 
@@ -212,7 +200,7 @@ class Connection(asyncio.Protocol):
             self._home.welcome(self)
             self.send(WELCOME, 0)
         self.greeted = True
-        self._parser.limit = MAX_FRAME
+        self._parser.limit = MAX_CHUNK
 
     def _signal(self, kind: int, stream: int, body: bytes) -> None:
         if kind == OPEN:

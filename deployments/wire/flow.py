@@ -11,20 +11,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
-from deployments.wire.frames import (
-    CREDIT,
-    END,
-    ERR,
-    OPEN,
-    RESET,
-    BadFrame,
-    decode,
-    decode_error,
-    decode_number,
-    encode,
-    encode_error,
-    encode_number,
-)
+from deployments.streams.codec import decode, decode_error, encode, encode_error
+from deployments.streams.ends import Left, Lost
+from deployments.wire.frames import CREDIT, END, ERR, OPEN, RESET, BadFrame, decode_number, encode_number
 from graphs.errors import AnabranchError, ComponentFailed
 from graphs.stream import Batch, Chunk
 
@@ -36,14 +25,6 @@ WHOLE = b"whole"
 """The body of an OPEN whose one chunk is the whole answer, too large for the call's own return."""
 BURST = 32
 """Chunks a producer may put before the other tasks of its loop, and the socket, get their turn."""
-
-
-class Lost(Exception):
-    """The connection ended before the stream did; who knows why may say it better."""
-
-
-class Left(Exception):
-    """The reader has left: nobody wants more of this stream."""
 
 
 class Carrier(Protocol):

@@ -7,24 +7,12 @@ import pytest
 
 from deployments import channel
 from deployments.channel import Address, Dialer, Listener, Unreachable
+from deployments.streams.codec import JSON, JSON_WITH_BYTES, NOTE, TEXT
+from deployments.streams.ends import Lost
 from deployments.wire import connection
 from deployments.wire.connection import MAGIC, TOKEN_BYTES, Connection
-from deployments.wire.flow import HALF, WINDOW, Lost
-from deployments.wire.frames import (
-    CREDIT,
-    END,
-    ERR,
-    HELLO,
-    JSON,
-    JSON_WITH_BYTES,
-    NOTE,
-    OPEN,
-    RESET,
-    TEXT,
-    WELCOME,
-    encode_number,
-    header,
-)
+from deployments.wire.flow import HALF, WINDOW
+from deployments.wire.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, encode_number, header
 from graphs.errors import ComponentFailed
 from tests.channel.conftest import Pair, connected, read, send
 

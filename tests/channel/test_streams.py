@@ -6,20 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deployments.wire.flow import BURST, COST, HALF, WINDOW, Left, Lost, Outlet
-from deployments.wire.frames import (
-    CREDIT,
-    END,
-    MAX_FRAME,
-    RESET,
-    TEXT,
-    decode,
-    decode_error,
-    decode_number,
-    encode,
-    encode_error,
-    encode_number,
-)
+from deployments.streams.codec import MAX_CHUNK, TEXT, decode, decode_error, encode, encode_error
+from deployments.streams.ends import Left, Lost
+from deployments.wire.flow import BURST, COST, HALF, WINDOW, Outlet
+from deployments.wire.frames import CREDIT, END, RESET, decode_number, encode_number
 from graphs.errors import ComponentFailed, TooLarge, UpstreamFailed
 from graphs.stream import Note
 from tests.channel.conftest import Pair, collect, read, send
@@ -105,7 +95,7 @@ async def test_an_upstreams_own_mark_neither_cuts_other_streams_nor_becomes_byte
 
 
 def test_an_error_that_no_frame_can_hold_keeps_its_type():
-    error = decode_error(encode_error(UpstreamFailed("refused", upstream={"body": bytes(MAX_FRAME)})))
+    error = decode_error(encode_error(UpstreamFailed("refused", upstream={"body": bytes(MAX_CHUNK)})))
     assert (type(error), error.message, error.details) == (UpstreamFailed, "refused", {})
 
 
@@ -211,7 +201,7 @@ async def test_a_chunk_larger_than_the_window_passes_alone(pair: Pair):
 async def test_a_chunk_larger_than_a_frame_is_refused_where_it_is_sent(pair: Pair):
     outlet, _ = pair.stream()
     with pytest.raises(TooLarge, match="larger than 64 MiB; send it in smaller chunks"):
-        outlet.put(bytes(MAX_FRAME + 1))
+        outlet.put(bytes(MAX_CHUNK + 1))
 
 
 async def test_closing_stops_the_producer_while_it_waits_for_its_next_chunk(pair: Pair):

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from deployments.events import Delta, Failed, Finished, Invocation, JobDone, Started
-from deployments.running import share as sharing
+from deployments.streams import share as sharing
 from graphs.component import Whole
 from graphs.errors import ComponentFailed, TooLarge
 from graphs.plan import OnError, Retry

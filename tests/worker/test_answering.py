@@ -16,7 +16,7 @@ from deployments.answering import Answerer
 from deployments.crossing.lists import Basket
 from deployments.crossing.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.redaction import Redactor
-from deployments.wire.flow import Left, Lost
+from deployments.streams.ends import Left, Lost
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
 from graphs.errors import UpstreamFailed
 from graphs.language import parse

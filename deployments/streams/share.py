@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from deployments.running.blame import foreseen
-from deployments.running.items import like, raw, weight
+from deployments.streams.item_streams import like, raw, weight
+from deployments.streams.tasks import foreseen
 from graphs.errors import AnabranchError, TooLarge
 from graphs.stream import MAX_WHOLE, Batch, Stream
 

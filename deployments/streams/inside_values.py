@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
-from deployments.running.blame import siblings
-from deployments.running.items import like, raw, weight
+from deployments.streams.item_streams import like, raw, weight
+from deployments.streams.tasks import siblings
 from graphs.errors import TooLarge
 from graphs.stream import MAX_WHOLE, Batch, Note, Stream, Value
 
