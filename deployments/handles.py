@@ -11,11 +11,11 @@ from typing import Any
 import ray
 from ray.serve.handle import DeploymentHandle
 
-from deployments.channel import Listener
+from deployments.answering.messages import NoChannel
+from deployments.channel.endpoints import Listener
 from deployments.crossing.channel_call import GRACE, ChannelCall
 from deployments.crossing.failures import call_failure
 from deployments.crossing.list_call import ListCalls
-from deployments.crossing.messages import NoChannel
 from deployments.events import Invocation
 from deployments.redaction import Redactor
 from deployments.worker import CHANNEL_FLAG

@@ -12,10 +12,8 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from deployments.answering import EXITS, Answerer
-from deployments.channel import Dialer, Unreachable
-from deployments.crossing.lists import Item, answer_in_lists
-from deployments.crossing.messages import (
+from deployments.answering.answerer import EXITS, Answerer
+from deployments.answering.messages import (
     Answered,
     Erred,
     NoChannel,
@@ -29,12 +27,14 @@ from deployments.crossing.messages import (
     replace,
     shortened,
 )
+from deployments.channel.connection import Connection
+from deployments.channel.endpoints import Dialer, Unreachable
+from deployments.channel.flow import Outlet
+from deployments.crossing.lists import Item, answer_in_lists
 from deployments.redaction import Redactor, redact_logs
 from deployments.replicas import serve_options
 from deployments.streams.ends import Left, Lost
 from deployments.versions import fingerprint, pin
-from deployments.wire.connection import Connection
-from deployments.wire.flow import Outlet
 from graphs.component import Component, Setup
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from graphs.plan import ComponentPlan, Options

@@ -14,9 +14,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.channel import Listener
-from deployments.crossing.failures import call_failure
-from deployments.crossing.messages import (
+from deployments.answering.messages import (
     LARGE,
     Answered,
     Erred,
@@ -28,6 +26,8 @@ from deployments.crossing.messages import (
     to_bytes,
     too_deep,
 )
+from deployments.channel.endpoints import Listener
+from deployments.crossing.failures import call_failure
 from deployments.crossing.offers import Offers
 from deployments.events import Invocation
 from deployments.redaction import Redactor

@@ -13,10 +13,10 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.answering.messages import Answered, Erred, Streamed, to_bytes, too_deep
 from deployments.crossing.channel_call import GRACE, asked
 from deployments.crossing.failures import call_failure
 from deployments.crossing.lists import NOT_COUNTED, STEP, Item, start_progress
-from deployments.crossing.messages import Answered, Erred, Streamed, to_bytes, too_deep
 from deployments.events import Invocation
 from deployments.redaction import Redactor
 from deployments.streams.inside_values import joined

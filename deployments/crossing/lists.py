@@ -14,10 +14,10 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from deployments.answering import Answerer, Sink
-from deployments.crossing.messages import Erred, Question, Reply
+from deployments.answering.answerer import Answerer, Sink
+from deployments.answering.messages import Erred, Question, Reply
+from deployments.channel.flow import COST
 from deployments.streams.codec import decode, encode
-from deployments.wire.flow import COST
 from graphs.errors import AnabranchError, Unavailable
 from graphs.stream import Batch, Chunk
 

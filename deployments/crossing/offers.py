@@ -6,10 +6,10 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from deployments.channel import Listener
-from deployments.crossing.messages import StreamRef, replace
+from deployments.answering.messages import StreamRef, replace
+from deployments.channel.endpoints import Listener
+from deployments.channel.flow import Outlet
 from deployments.streams.ends import Left, Lost
-from deployments.wire.flow import Outlet
 from graphs.errors import AnabranchError
 from graphs.stream import Stream, Value
 

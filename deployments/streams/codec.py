@@ -13,7 +13,7 @@ from graphs.errors import AnabranchError, ComponentFailed, TooLarge, from_data
 from graphs.stream import Chunk, Note
 
 TEXT, BYTES, JSON, JSON_WITH_BYTES, NOTE = range(3, 8)
-"""The kinds of chunks, numbered among the frames of `deployments.channel.frames`."""
+"""The kinds of chunks, numbered among the frames of `deployments.channel.endpoints.frames`."""
 
 MAX_CHUNK = 64 * 1024 * 1024
 """The largest body: as much as a joined stream may hold."""

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from deployments.channel import Dialer, Listener
-from deployments.wire.connection import Connection
-from deployments.wire.flow import Inlet, Outlet
+from deployments.channel.connection import Connection
+from deployments.channel.endpoints import Dialer, Listener
+from deployments.channel.flow import Inlet, Outlet
 
 
 class Pair:

@@ -18,12 +18,12 @@ with warnings.catch_warnings():
     from deployments.crossing.channel_call import ChannelCall
     from deployments.crossing.failures import call_failure
 
-from deployments.crossing.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
+from deployments.answering.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
+from deployments.channel.flow import Outlet
+from deployments.channel.frames import END, encode_number, header
 from deployments.events import Invocation, Run
 from deployments.redaction import Redactor
 from deployments.streams.codec import NOTE, TEXT
-from deployments.wire.flow import Outlet
-from deployments.wire.frames import END, encode_number, header
 from graphs.component import Whole
 from graphs.errors import Cancelled, ComponentFailed, InvalidInput, Overloaded, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Stream

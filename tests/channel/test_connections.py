@@ -5,14 +5,13 @@ import socket
 
 import pytest
 
-from deployments import channel
-from deployments.channel import Address, Dialer, Listener, Unreachable
+from deployments.channel.connection import MAGIC, TOKEN_BYTES, Connection
+from deployments.channel.endpoints import Address, Dialer, Listener, Unreachable, connection
+from deployments.channel.endpoints import endpoints as channel
+from deployments.channel.flow import HALF, WINDOW
+from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, encode_number, header
 from deployments.streams.codec import JSON, JSON_WITH_BYTES, NOTE, TEXT
 from deployments.streams.ends import Lost
-from deployments.wire import connection
-from deployments.wire.connection import MAGIC, TOKEN_BYTES, Connection
-from deployments.wire.flow import HALF, WINDOW
-from deployments.wire.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, encode_number, header
 from graphs.errors import ComponentFailed
 from tests.channel.conftest import Pair, connected, read, send
 

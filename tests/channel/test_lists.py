@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     from deployments.crossing.list_call import ListCalls
     from deployments.crossing.lists import AHEAD, LIST_SIZE, Basket, Progress, answer_in_lists
 
-from deployments.crossing.messages import Answered, Erred, Question, Streamed
+from deployments.answering.messages import Answered, Erred, Question, Streamed
 from deployments.events import Invocation, Run
 from deployments.redaction import Redactor
 from graphs.errors import ComponentFailed, InvalidInput, Unavailable

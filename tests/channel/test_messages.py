@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from deployments.crossing.messages import LARGE, Answered, Erred, fits, shortened, size_of
+from deployments.answering.messages import LARGE, Answered, Erred, fits, shortened, size_of
 from graphs.errors import UpstreamFailed, from_data
 
 

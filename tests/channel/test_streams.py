@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from deployments.channel.flow import BURST, COST, HALF, WINDOW, Outlet
+from deployments.channel.frames import CREDIT, END, RESET, decode_number, encode_number
 from deployments.streams.codec import MAX_CHUNK, TEXT, decode, decode_error, encode, encode_error
 from deployments.streams.ends import Left, Lost
-from deployments.wire.flow import BURST, COST, HALF, WINDOW, Outlet
-from deployments.wire.frames import CREDIT, END, RESET, decode_number, encode_number
 from graphs.errors import ComponentFailed, TooLarge, UpstreamFailed
 from graphs.stream import Note
 from tests.channel.conftest import Pair, collect, read, send
@@ -364,7 +364,7 @@ async def test_a_paused_socket_holds_producers_back():
 
 
 async def test_credit_comes_back_when_half_the_window_is_read():
-    from deployments.wire.flow import Inlet
+    from deployments.channel.flow import Inlet
 
     wire = Wire()
     inlet = Inlet(1)

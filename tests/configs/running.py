@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.answering import Answerer
+from deployments.answering.answerer import Answerer
+from deployments.answering.messages import Answered, Erred, Question
 from deployments.components import registry
 from deployments.crossing.lists import Basket
-from deployments.crossing.messages import Answered, Erred, Question
 from deployments.events import Delta, Failed, Finished, Invocation, Run
 from deployments.joining import Joining
 from deployments.redaction import Redactor

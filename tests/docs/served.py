@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from deployments.answering import Answerer
+from deployments.answering.answerer import Answerer
+from deployments.answering.messages import Answered, Erred, Question
 from deployments.api import build_app
 from deployments.crossing.lists import Basket
-from deployments.crossing.messages import Answered, Erred, Question
 from deployments.events import Invocation
 from deployments.gateway import Gateway
 from deployments.redaction import Redactor

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from deployments.wire.connection import Connection
+from deployments.channel.connection import Connection
 from graphs.component import (
     ActionInput,
     Chunk,

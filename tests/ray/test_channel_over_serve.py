@@ -292,7 +292,7 @@ async def test_a_worker_that_cannot_dial_back_answers_through_its_handle(deploye
 
 async def listening(invoke: HandlesInvoke):
     """Return the invoke's listener, started: closing it makes it unreachable for workers that never dialled it."""
-    from deployments.channel import Listener
+    from deployments.channel.endpoints import Listener
 
     invoke._listener = Listener("127.0.0.1")
     await invoke._listener.start()

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from deployments.answering import Answerer
+from deployments.answering.answerer import Answerer
+from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.crossing.lists import Basket
-from deployments.crossing.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.redaction import Redactor
 from deployments.streams.ends import Left, Lost
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
@@ -361,7 +361,7 @@ async def test_a_cancelled_call_stops_the_component_first():
 
 
 async def test_a_component_that_will_not_stop_is_left_and_named(monkeypatch, caplog):
-    monkeypatch.setattr("deployments.answering.STOP_DEADLINE", 0.01)
+    monkeypatch.setattr("deployments.answering.answerer.STOP_DEADLINE", 0.01)
     release = asyncio.Event()
 
     async def run(input: Given) -> AsyncIterator[Chunk]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from deployments.rendering import render_input
+from deployments.answering.component_input import render_input
 from graphs.component import ActionInput, Stream, Streamable
 from graphs.errors import InvalidInput, UpstreamFailed
 from graphs.language import parse

@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from deployments.worker import Worker, _set_up
 
-from deployments.channel import Dialer
+from deployments.channel.endpoints import Dialer
 from deployments.redaction import Redactor
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Setup
 from graphs.errors import ComponentFailed, Unavailable

@@ -9,10 +9,10 @@ import socket
 from contextlib import suppress
 from typing import Protocol, cast
 
+from deployments.channel.flow import WHOLE, Inlet, Outlet
+from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, BadFrame, Parser, header
 from deployments.streams.codec import MAX_CHUNK, NOTE, TEXT
 from deployments.streams.ends import Left, Lost
-from deployments.wire.flow import WHOLE, Inlet, Outlet
-from deployments.wire.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, BadFrame, Parser, header
 
 logger = logging.getLogger("anabranch.channel")
 

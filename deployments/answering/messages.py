@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from deployments.channel import Address
+from deployments.channel.endpoints import Address
 from graphs.errors import ErrorData, InvalidInput
 from graphs.stream import Stream, Value
 

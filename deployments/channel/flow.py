@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
+from deployments.channel.frames import CREDIT, END, ERR, OPEN, RESET, BadFrame, decode_number, encode_number
 from deployments.streams.codec import decode, decode_error, encode, encode_error
 from deployments.streams.ends import Left, Lost
-from deployments.wire.frames import CREDIT, END, ERR, OPEN, RESET, BadFrame, decode_number, encode_number
 from graphs.errors import AnabranchError, ComponentFailed
 from graphs.stream import Batch, Chunk
 

@@ -12,10 +12,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from deployments.channel.connection import TOKEN_BYTES, Connection
+from deployments.channel.flow import Inlet, Outlet
+from deployments.channel.tls import dialing, listening
 from deployments.streams.ends import Lost
-from deployments.wire.connection import TOKEN_BYTES, Connection
-from deployments.wire.flow import Inlet, Outlet
-from deployments.wire.tls import dialing, listening
 
 STRANGERS = 1024
 """Connections that may be open without having said hello: as many replicas may dial at once. A few KiB each."""

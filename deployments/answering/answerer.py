@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
-from deployments.crossing.messages import Answered, Erred, Question, Reply, Stopped, Streamed
+from deployments.answering.component_input import render_input
+from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.redaction import Redactor
-from deployments.rendering import render_input
 from deployments.streams.codec import decode, encode
 from deployments.streams.ends import Left, Lost
 from deployments.streams.inside_values import joined

@@ -1,0 +1,1 @@
+"""Chunks between replicas: one connection carries all streams of two replicas, with credits and counted ends."""
