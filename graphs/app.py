@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray.serve import Application
 
-from deployments import ingress, worker
 from deployments.components import registry
+from deployments.serve import ingress, worker
 from graphs.component import Registry
 from graphs.errors import BadRequest, Unavailable
 from graphs.load import load, load_inline

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from graphs.cli import main, ports
-from graphs.cli.failures import causes
-from graphs.cli.ports import free_port, require_free
+from deployments.serve import ports
+from deployments.serve.ports import free_port, require_free
+from deployments.serve.start_failures import causes
+from graphs.cli import main
 from graphs.errors import Unavailable
 
 GOOD = "component: {type: echo, text: '${input.text}'}\n"

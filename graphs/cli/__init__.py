@@ -158,6 +158,6 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from graphs.cli.serve import serve
+    from deployments.serve.command import serve
 
     return serve(args.documents, args.host, args.port, args.name)

@@ -14,9 +14,9 @@ with warnings.catch_warnings():
     from ray.exceptions import ActorUnavailableError, RayTaskError
     from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
-    from deployments.crossing import channel_call
-    from deployments.crossing.channel_call import ChannelCall
-    from deployments.crossing.failures import call_failure
+    from deployments.serve import channel_call
+    from deployments.serve.channel_call import ChannelCall
+    from deployments.serve.ray_errors import call_failure
 
 from deployments.answering.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
 from deployments.channel.flow import Outlet

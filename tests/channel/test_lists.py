@@ -12,9 +12,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from ray.exceptions import ActorDiedError
 
-    from deployments.crossing import list_call
-    from deployments.crossing.list_call import ListCalls
-    from deployments.crossing.lists import AHEAD, LIST_SIZE, Basket, Progress, answer_in_lists
+    from deployments.serve import list_call
+    from deployments.serve.list_call import ListCalls
+    from deployments.serve.lists import AHEAD, LIST_SIZE, Basket, Progress, answer_in_lists
 
 from deployments.answering.messages import Answered, Erred, Question, Streamed
 from deployments.events import Invocation, Run

@@ -12,7 +12,7 @@ from ray._private.utils import parse_runtime_env_for_task_or_actor
 from ray.runtime_env import RuntimeEnv as RaysRuntimeEnv
 from ray.runtime_env import RuntimeEnvConfig as RaysConfig
 
-from deployments.replicas import actor_options
+from deployments.serve.options import actor_options
 from graphs.document.runtime_env import ARCHIVES, MODULES, SCHEMES, RuntimeEnv, RuntimeEnvConfig
 from graphs.load import load
 from graphs.plan import Options

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.components import registry
-from deployments.replicas import serve_options
+from deployments.serve.options import serve_options
 from graphs.load import load
 from graphs.source import DocumentError
 

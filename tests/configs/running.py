@@ -10,11 +10,11 @@ from typing import Any
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question
 from deployments.components import registry
-from deployments.crossing.lists import Basket
 from deployments.events import Delta, Failed, Finished, Invocation, Run
 from deployments.joining import Joining
 from deployments.redaction import Redactor
 from deployments.runner import run
+from deployments.serve.lists import Basket
 from graphs.component import Setup
 from graphs.errors import from_data
 from graphs.plan import Plan

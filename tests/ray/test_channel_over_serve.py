@@ -12,8 +12,8 @@ import pytest_asyncio
 from ray import serve
 
 from deployments.events import Invocation, Run
-from deployments.handles import HandlesInvoke, handles_invoke
-from deployments.worker import bind
+from deployments.serve.handles import HandlesInvoke, handles_invoke
+from deployments.serve.worker import bind
 from graphs.errors import (
     AnabranchError,
     ComponentFailed,

@@ -14,8 +14,8 @@ import pytest
 
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.crossing.lists import Basket
 from deployments.redaction import Redactor
+from deployments.serve.lists import Basket
 from deployments.streams.ends import Left, Lost
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
 from graphs.errors import UpstreamFailed

@@ -10,8 +10,8 @@ with warnings.catch_warnings():
     from ray.serve.generated.serve_pb2 import DeploymentConfig
 
 from deployments.components.echo import Echo
-from deployments.replicas import serve_options
-from deployments.worker import bind
+from deployments.serve.options import serve_options
+from deployments.serve.worker import bind
 from graphs.language import parse
 from graphs.language.nodes import MappingTemplate
 from graphs.plan import ActionPlan, ComponentPlan, Options

@@ -11,7 +11,7 @@ import pytest
 with warnings.catch_warnings():
     # Ray's own modules warn when they are imported, and warnings are errors here.
     warnings.simplefilter("ignore")
-    from deployments.worker import Worker, _set_up
+    from deployments.serve.worker import Worker, _set_up
 
 from deployments.channel.endpoints import Dialer
 from deployments.redaction import Redactor

@@ -16,10 +16,10 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.api import build_app
 from deployments.gateway import Gateway
-from deployments.handles import handles_invoke
 from deployments.redaction import redact_logs
-from deployments.replicas import serve_options
-from deployments.versions import pin
+from deployments.serve.handles import handles_invoke
+from deployments.serve.options import serve_options
+from deployments.serve.versions import pin
 from graphs.checker import INGRESS
 from graphs.plan import Options, Plan
 

@@ -8,8 +8,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from graphs.cli.failures import causes
-from graphs.cli.ports import free_port, moved_ports, require_free
+from deployments.serve.ports import free_port, moved_ports, require_free
+from deployments.serve.start_failures import causes
 from graphs.errors import Unavailable
 from graphs.plan import Plan
 

@@ -27,10 +27,10 @@ from deployments.answering.messages import (
     too_deep,
 )
 from deployments.channel.endpoints import Listener
-from deployments.crossing.failures import call_failure
-from deployments.crossing.offers import Offers
 from deployments.events import Invocation
 from deployments.redaction import Redactor
+from deployments.serve.offers import Offers
+from deployments.serve.ray_errors import call_failure
 from deployments.streams.ends import Left, Lost
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable, from_data

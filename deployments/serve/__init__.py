@@ -1,0 +1,1 @@
+"""All that imports Ray: the deployments, their handles and options, and the command that serves a document."""
