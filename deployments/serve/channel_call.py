@@ -27,8 +27,8 @@ from deployments.answering.messages import (
     too_deep,
 )
 from deployments.channel.endpoints import Listener
-from deployments.events import Invocation
 from deployments.redaction import Redactor
+from deployments.runs.events import Invocation
 from deployments.serve.offers import Offers
 from deployments.serve.ray_errors import call_failure
 from deployments.streams.ends import Left, Lost

@@ -13,8 +13,8 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.answering.messages import NoChannel
 from deployments.channel.endpoints import Listener
-from deployments.events import Invocation
 from deployments.redaction import Redactor
+from deployments.runs.events import Invocation
 from deployments.serve.channel_call import GRACE, ChannelCall
 from deployments.serve.list_call import ListCalls
 from deployments.serve.ray_errors import call_failure

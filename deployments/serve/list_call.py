@@ -14,8 +14,8 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.answering.messages import Answered, Erred, Streamed, to_bytes, too_deep
-from deployments.events import Invocation
 from deployments.redaction import Redactor
+from deployments.runs.events import Invocation
 from deployments.serve.channel_call import GRACE, asked
 from deployments.serve.lists import NOT_COUNTED, STEP, Item, start_progress
 from deployments.serve.ray_errors import call_failure

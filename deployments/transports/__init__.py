@@ -8,7 +8,7 @@ from importlib import import_module
 
 from fastapi import APIRouter
 
-from deployments.gateway import Gateway
+from deployments.gateway.gateway import Gateway
 
 
 def routers(gateway: Gateway) -> Iterator[APIRouter]:

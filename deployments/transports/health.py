@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from deployments.gateway import Gateway
-from deployments.http.errors import described
-from deployments.http.values import json_bytes
+from deployments.asgi.errors import described
+from deployments.asgi.values import json_bytes
+from deployments.gateway.gateway import Gateway
 
 
 class Health(BaseModel):

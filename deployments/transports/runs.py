@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployments.events import Delta, Finished
-from deployments.gateway import Gateway, Running, raise_failure
-from deployments.http.client import Client, Cut
-from deployments.http.errors import RUN_ID, described, error_json, error_response
-from deployments.http.fields import validated
-from deployments.http.values import json_bytes, parse_object
+from deployments.asgi.client import Client, Cut
+from deployments.asgi.errors import RUN_ID, described, error_json, error_response
+from deployments.asgi.fields import validated
+from deployments.asgi.values import json_bytes, parse_object
+from deployments.gateway.gateway import Gateway, Running, raise_failure
+from deployments.runs.events import Delta, Finished
 from deployments.transports import sse
 from graphs.errors import AnabranchError, InvalidInput
 

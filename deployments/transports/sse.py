@@ -9,8 +9,8 @@ import codecs
 import re
 from typing import Protocol
 
-from deployments.events import Delta
-from deployments.http.values import base64_text, json_text, utf8
+from deployments.asgi.values import base64_text, json_text, utf8
+from deployments.runs.events import Delta
 from graphs.plan import OutputKind
 from graphs.stream import Chunk, Note, is_empty
 

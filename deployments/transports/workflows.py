@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from deployments.gateway import Gateway
-from deployments.http.errors import described
+from deployments.asgi.errors import described
+from deployments.gateway.gateway import Gateway
 from deployments.redaction import Redactor
 from graphs.export.schema import input_schema
 from graphs.plan import InputField, OutputKind, WorkflowPlan

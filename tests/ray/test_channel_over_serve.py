@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from ray import serve
 
-from deployments.events import Invocation, Run
+from deployments.runs.events import Invocation, Run
 from deployments.serve.handles import HandlesInvoke, handles_invoke
 from deployments.serve.worker import bind
 from graphs.errors import (

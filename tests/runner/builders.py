@@ -8,9 +8,9 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from deployments.events import Delta, Event, Failed, Finished, Invocation, JobDone, Run
-from deployments.runner import run
-from deployments.running.clock import Clock
+from deployments.runs.clock import Clock
+from deployments.runs.events import Delta, Event, Failed, Finished, Invocation, JobDone, Run
+from deployments.runs.runner import run
 from graphs.language import parse
 from graphs.language.nodes import Constant, ListTemplate, MappingTemplate, Template
 from graphs.plan import (

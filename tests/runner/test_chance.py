@@ -5,8 +5,8 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.events import Finished, Run
-from deployments.gateway import Running
+from deployments.gateway.gateway import Running
+from deployments.runs.events import Finished, Run
 from tests.runner.builders import Components, Source, chunks, job, passing, ran, start, workflow
 
 JOBS = ("a", "b", "c", "d")

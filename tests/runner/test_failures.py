@@ -6,7 +6,7 @@ from contextlib import aclosing, suppress
 
 import pytest
 
-from deployments.events import Cancelled, Delta, Failed, Finished, JobDone
+from deployments.runs.events import Cancelled, Delta, Failed, Finished, JobDone
 from graphs import errors
 from graphs.errors import BindingFailed, ComponentFailed, InvalidInput, NotFound, Overloaded, TimedOut, UpstreamFailed
 from graphs.plan import OnError, Retry
@@ -222,8 +222,8 @@ async def test_a_reader_cancelled_as_the_deadline_passes_stays_cancelled():
 
 
 def test_an_unknown_workflow_is_not_found():
-    from deployments.events import Run
-    from deployments.runner import run
+    from deployments.runs.events import Run
+    from deployments.runs.runner import run
 
     with pytest.raises(NotFound, match="unknown workflow 'x'"):
         run(plan(workflow()), Run("1", "x", None), Components())
@@ -404,7 +404,7 @@ async def test_a_component_that_answers_its_cancellation_with_a_stream_has_it_cl
 
 
 async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(monkeypatch, caplog):
-    monkeypatch.setattr("deployments.runner.GRACE", 0.01)
+    monkeypatch.setattr("deployments.runs.runner.GRACE", 0.01)
     ready, released = asyncio.Event(), asyncio.Event()
 
     async def deaf(_):

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments.events import Delta, Finished
+from deployments.runs.events import Delta, Finished
 from graphs.errors import ComponentFailed, InvalidInput
 from graphs.plan import OnError
 from tests.runner.builders import (
@@ -158,7 +158,7 @@ async def test_streaming_joined_keeps_its_items_beside_another_reader():
 
 
 async def test_what_runs_ahead_is_bounded(monkeypatch):
-    monkeypatch.setattr("deployments.running.for_each.LOOK_AHEAD", 2)
+    monkeypatch.setattr("deployments.runs.for_each.LOOK_AHEAD", 2)
     a, b, c = Source("a", ends=False), Source(*"123456"), Source("c")
     components = Components(f=by_item(a=a, b=b, c=c))
     async with aclosing(start(workflow(for_each("f", "${input}", streaming=True)), components, [*"abc"])) as events:

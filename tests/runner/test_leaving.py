@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deployments.events import Delta, Finished
+from deployments.runs.events import Delta, Finished
 from graphs.errors import ComponentFailed
 from graphs.plan import DelayJob, Retry
 from tests.runner.builders import (

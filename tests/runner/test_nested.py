@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 
-from deployments.events import Delta, Finished, Invocation, JobDone
+from deployments.runs.events import Delta, Finished, Invocation, JobDone
 from graphs.component import Whole
 from graphs.errors import ComponentFailed
 from graphs.plan import OnError

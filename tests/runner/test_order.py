@@ -2,7 +2,7 @@
 
 import asyncio
 
-from deployments.events import Finished, JobDone, Started
+from deployments.runs.events import Finished, JobDone, Started
 from graphs.errors import NoResult
 from graphs.plan import Case, IfJob, RandomJob, SwitchJob
 from tests.runner.builders import (

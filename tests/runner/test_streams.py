@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments.events import Delta, Failed, Finished, Invocation, JobDone, Started
+from deployments.runs.events import Delta, Failed, Finished, Invocation, JobDone, Started
 from deployments.streams import share as sharing
 from graphs.component import Whole
 from graphs.errors import ComponentFailed, TooLarge

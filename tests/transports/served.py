@@ -14,9 +14,9 @@ import uvicorn
 from aiohttp import ClientResponse, ClientSession
 from starlette.types import ASGIApp
 
-from deployments.api import build_app
-from deployments.events import Invocation
-from deployments.gateway import Gateway
+from deployments.gateway.gateway import Gateway
+from deployments.runs.events import Invocation
+from deployments.transports.app import build_app
 from graphs.plan import Controller, Options, OutputKind, Plan, WorkflowPlan
 from graphs.stream import Batch, Stream, Value
 from tests.runner.builders import job, workflow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.http.cors import Cors
+from deployments.asgi.cors import Cors
 from tests.transports.served import Feed, answering, app, asked, connected, serving
 
 PAGE = "https://page.test"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.http.values import json_bytes
+from deployments.asgi.values import json_bytes
 from deployments.transports.runs import decode
 from graphs.errors import AnabranchError, BadRequest, ComponentFailed, InvalidInput
 

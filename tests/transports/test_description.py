@@ -12,8 +12,8 @@ from aiohttp import ClientSession
 from fastapi.openapi.models import OpenAPI
 from jsonschema import Draft202012Validator
 
-from deployments.api import build_app
-from deployments.gateway import Gateway
+from deployments.gateway.gateway import Gateway
+from deployments.transports.app import build_app
 from tests.transports.served import answering, asked, plan, serving
 
 PLAIN = {"Accept-Encoding": "identity"}

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from deployments.admission import Admission
-from deployments.events import Delta
-from deployments.gateway import Gateway, new_run_id
-from deployments.joining import Joining
+from deployments.gateway.admission import Admission
+from deployments.gateway.gateway import Gateway, new_run_id
+from deployments.runs.events import Delta
+from deployments.runs.joining import Joining
 from graphs.errors import BadRequest, NotFound, Overloaded, TooLarge
 from graphs.plan import Plan
 from graphs.stream import MAX_WHOLE, Note

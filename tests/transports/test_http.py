@@ -14,10 +14,10 @@ import pytest
 from aiohttp import ClientSession
 from starlette.types import Receive, Scope, Send
 
-from deployments.api import build_app
-from deployments.gateway import Gateway
-from deployments.http.compression import accepts_gzip
-from deployments.http.guards import CatchFaults
+from deployments.asgi.compression import accepts_gzip
+from deployments.asgi.guards import CatchFaults
+from deployments.gateway.gateway import Gateway
+from deployments.transports.app import build_app
 from graphs.plan import InputField, OutputKind
 from tests.transports.served import Feed, answering, app, asked, connected, one, plan, serving
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from deployments.events import Invocation
-from deployments.gateway import Gateway
+from deployments.gateway.gateway import Gateway
+from deployments.runs.events import Invocation
 from deployments.transports import runs
 from graphs.plan import OutputKind
 from graphs.stream import Batch, Stream

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from deployments.api import build_app
-from deployments.events import Invocation
-from deployments.gateway import Gateway
+from deployments.gateway.gateway import Gateway
+from deployments.runs.events import Invocation
+from deployments.transports.app import build_app
 from graphs.errors import ComponentFailed, InvalidInput, Overloaded, Unavailable, UpstreamFailed
 from graphs.plan import Options, OutputKind, WorkflowPlan
 from graphs.stream import Note

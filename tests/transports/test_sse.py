@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.events import Delta
+from deployments.runs.events import Delta
 from deployments.transports import sse
 from graphs.plan import OutputKind
 from graphs.stream import Note

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
-from deployments.events import Delta
-from deployments.running.outbox import Outbox
-from deployments.running.places import AsRead, Place, Unsettled
-from deployments.running.schedule import RESULT, Schedule
+from deployments.runs.events import Delta
+from deployments.runs.outbox import Outbox
+from deployments.runs.places import AsRead, Place, Unsettled
+from deployments.runs.schedule import RESULT, Schedule
 from deployments.streams.inside_values import apart, copies, drain, joined, sources, streams_in
 from deployments.streams.tasks import siblings
 from graphs.errors import AnabranchError, NoResult

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from deployments.running.blame import unfit
-from deployments.running.clock import Clock
+from deployments.runs.blame import unfit
+from deployments.runs.clock import Clock
 from graphs.language import Scope, render
 from graphs.language.nodes import Template
 from graphs.plan import DelayJob

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any, Literal
 
-from deployments.events import JobDone
-from deployments.running import jobs
-from deployments.running.blame import located, worth_retrying
-from deployments.running.calls import Names, Site
-from deployments.running.jobs import Answer
+from deployments.runs import jobs
+from deployments.runs.blame import located, worth_retrying
+from deployments.runs.calls import Names, Site
+from deployments.runs.events import JobDone
+from deployments.runs.jobs import Answer
 from deployments.streams.inside_values import Opened, apart, begun, copies, drain, joined, streams_in
 from deployments.streams.share import share
 from deployments.streams.tasks import foreseen

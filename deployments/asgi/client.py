@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployments.http.compression import accepts_gzip
+from deployments.asgi.compression import accepts_gzip
 
 BURST = 64
 """Pieces written without a pause, after which everything else on the loop gets its turn: chunks that are all there

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from deployments.running.blame import unfit
-from deployments.running.calls import Names, Site, call, mapped
+from deployments.runs.blame import unfit
+from deployments.runs.calls import Names, Site, call, mapped
 from deployments.streams.inside_values import Opened, joined
 from deployments.streams.item_streams import End, Items
 from deployments.streams.tasks import foreseen, siblings

@@ -8,8 +8,8 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.http.client import Cut
-from deployments.http.errors import error_response
+from deployments.asgi.client import Cut
+from deployments.asgi.errors import error_response
 from graphs.errors import AnabranchError, BadRequest, TooLarge
 
 logger = logging.getLogger("anabranch.http")

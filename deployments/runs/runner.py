@@ -11,14 +11,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nu
 from dataclasses import replace
 from typing import Any, assert_never
 
-from deployments import events
-from deployments.events import Delta, Event, Failed, Finished, JobDone, Run, Started
-from deployments.running.blame import located
-from deployments.running.calls import Invoke, Site
-from deployments.running.clock import Clock
-from deployments.running.outbox import Outbox
-from deployments.running.result import Result
-from deployments.running.schedule import Locate, Schedule
+from deployments.runs import events
+from deployments.runs.blame import located
+from deployments.runs.calls import Invoke, Site
+from deployments.runs.clock import Clock
+from deployments.runs.events import Delta, Event, Failed, Finished, JobDone, Run, Started
+from deployments.runs.outbox import Outbox
+from deployments.runs.result import Result
+from deployments.runs.schedule import Locate, Schedule
 from deployments.streams.tasks import foreseen, siblings
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, Overloaded, TimedOut

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from deployments.running.calls import Names, Site, call, mapped
-from deployments.running.delay import delay
-from deployments.running.for_each import for_each
+from deployments.runs.calls import Names, Site, call, mapped
+from deployments.runs.delay import delay
+from deployments.runs.for_each import for_each
 from deployments.streams.inside_values import Opened
 from graphs.language import Scope, render, truth
 from graphs.language.nodes import Binding, Comparison, Reference

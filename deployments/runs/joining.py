@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from deployments.events import Delta
+from deployments.runs.events import Delta
 from graphs.errors import TooLarge
 from graphs.stream import MAX_WHOLE, Chunk, Note, Value, is_empty, join_chunks
 

@@ -6,12 +6,12 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
-from deployments import events, runner
-from deployments.admission import Admission
-from deployments.events import Delta, Event, Failed, Finished, Run
-from deployments.joining import Joining
+from deployments.gateway.admission import Admission
 from deployments.redaction import Redactor
-from deployments.running.calls import Invoke
+from deployments.runs import events, runner
+from deployments.runs.calls import Invoke
+from deployments.runs.events import Delta, Event, Failed, Finished, Run
+from deployments.runs.joining import Joining
 from graphs.errors import BadRequest, Cancelled, NotFound
 from graphs.language.nodes import MappingTemplate
 from graphs.plan import Controller, Plan, WorkflowPlan

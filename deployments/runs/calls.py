@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from deployments.events import Invocation, Run
-from deployments.running.clock import Clock
+from deployments.runs.clock import Clock
+from deployments.runs.events import Invocation, Run
 from deployments.streams.inside_values import Opened, apart, drain, joined, streams_in
 from deployments.streams.share import Spawn, share
 from graphs.component import Whole

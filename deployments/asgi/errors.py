@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from deployments.http.values import finite
+from deployments.asgi.values import finite
 from graphs.errors import AnabranchError
 from graphs.suggest import closest
 

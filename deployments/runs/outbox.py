@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from deployments.events import Delta, JobDone
+from deployments.runs.events import Delta, JobDone
 from graphs.stream import Stream
 
 News = JobDone | Delta | Stream | None

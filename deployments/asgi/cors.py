@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.http.errors import RUN_ID, error_response
+from deployments.asgi.errors import RUN_ID, error_response
 from graphs.errors import Forbidden
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"

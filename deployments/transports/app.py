@@ -13,13 +13,13 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.gateway import Gateway
-from deployments.http.client import STRAIGHT
-from deployments.http.compression import Compression
-from deployments.http.cors import Cors
-from deployments.http.docs import add_docs
-from deployments.http.errors import error_response, install_handlers
-from deployments.http.guards import AnswerHead, CatchFaults, LimitBody
+from deployments.asgi.client import STRAIGHT
+from deployments.asgi.compression import Compression
+from deployments.asgi.cors import Cors
+from deployments.asgi.docs import add_docs
+from deployments.asgi.errors import error_response, install_handlers
+from deployments.asgi.guards import AnswerHead, CatchFaults, LimitBody
+from deployments.gateway.gateway import Gateway
 from deployments.transports import routers
 from graphs.errors import AnabranchError
 from graphs.plan import Controller
@@ -61,7 +61,7 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         version=version("anabranch"),
         lifespan=lifespan,
         middleware=layers,
-        openapi_url=None,  # these pages are ours (deployments/http/docs.py)
+        openapi_url=None,  # these pages are ours (deployments/asgi/docs.py)
     )
     install_handlers(app)
     straight: dict[str, ASGIApp] = {}

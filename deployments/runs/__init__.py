@@ -1,0 +1,1 @@
+"""One run: its jobs, the events it says, and how it ends."""
