@@ -90,7 +90,7 @@ def _round(bench: Bench, keys: Sequence[str]) -> dict[str, Speed]:
     """Measure each once; the model is loaded anew by the engine's own loader, which the raw loop and threads use as well."""
     import torch
 
-    from deployments.engines.loading import load
+    from deployments.engines.huggingface.loading import load
 
     if bench.device == "cpu":
         torch.set_num_threads(1)
@@ -116,7 +116,7 @@ def _round(bench: Bench, keys: Sequence[str]) -> dict[str, Speed]:
 
 async def _engine(loaded: Any, bench: Bench) -> Speed:
     from deployments.engines.engine import Ask, Ended, Sampling
-    from deployments.engines.huggingface import HuggingFace
+    from deployments.engines.huggingface.engine import HuggingFace
 
     engine = HuggingFace(loaded)
     lengths = Sampling(max_output_length=bench.tokens, min_output_length=bench.tokens, do_sample=False)

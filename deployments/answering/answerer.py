@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from deployments.answering.component_input import render_input
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.redaction import Redactor
 from deployments.streams.codec import decode, encode
 from deployments.streams.ends import Left, Lost
 from deployments.streams.inside_values import joined
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Component, Whole
 from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable
 from graphs.language import Scope, references, render

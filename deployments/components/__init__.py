@@ -56,12 +56,20 @@ def _plugged_in(plug_in: EntryPoint) -> list[ComponentType]:
 
 
 def _types_under(module: ModuleType) -> Iterator[ComponentType]:
-    """Yield the types a module defines itself, then those of the modules below it if it is a package."""
+    """Yield the types a module defines itself, then those of the modules in it, if it is a package.
+
+    Of a package in it, only what its `__init__` defines: the modules behind that may import what is heavy.
+    """
+    yield from _types_of(module)
+    if hasattr(module, "__path__"):
+        for info in pkgutil.iter_modules(module.__path__, f"{module.__name__}."):
+            yield from _types_of(import_module(info.name))
+
+
+def _types_of(module: ModuleType) -> Iterator[ComponentType]:
     for value in vars(module).values():
         if _is_component_type(value) and value.__module__ == module.__name__:
             yield value
-    for info in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
-        yield from _types_under(import_module(info.name))
 
 
 def _component_type(target: object) -> ComponentType:

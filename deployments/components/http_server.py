@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field, TypeAdapter
 
-from deployments.owned.fields import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig
-from deployments.owned.filling import fill
+from deployments.servers.fields import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig
+from deployments.servers.filling import fill
 from deployments.upstream.completion import Polling, completion_mistakes
 from deployments.upstream.fields import CallInput, check_call, requests_for
 from deployments.upstream.request import Request, join_url
@@ -19,9 +19,9 @@ from graphs.stream import Value
 from graphs.units import Duration
 
 if TYPE_CHECKING:
-    from deployments.owned.output import Output
-    from deployments.owned.server import Server
-    from deployments.owned.transport import Call, ServerExchange
+    from deployments.servers.output import Output
+    from deployments.servers.server import Server
+    from deployments.servers.transport import Call, ServerExchange
     from deployments.upstream.exchange import Fetched
 
 
@@ -66,10 +66,10 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
 
     async def setup(self) -> None:
         # aiohttp, which these import, waits for the replica.
-        from deployments.owned.output import Output
-        from deployments.owned.scripts import prepare
-        from deployments.owned.server import Server
-        from deployments.owned.transport import ServerExchange
+        from deployments.servers.output import Output
+        from deployments.servers.scripts import prepare
+        from deployments.servers.server import Server
+        from deployments.servers.transport import ServerExchange
         from deployments.upstream.exchange import Policy
 
         self._output = Output(self.id)
@@ -101,7 +101,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         if self._server is not None:
             await self._server.stop()
         if self._output is not None:
-            from deployments.owned.scripts import clean
+            from deployments.servers.scripts import clean
 
             await clean(self.config, self._output)
 

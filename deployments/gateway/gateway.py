@@ -7,11 +7,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
 from deployments.gateway.admission import Admission
-from deployments.redaction import Redactor
 from deployments.runs import events, runner
 from deployments.runs.calls import Invoke
 from deployments.runs.events import Delta, Event, Failed, Finished, Run
 from deployments.runs.joining import Joining
+from deployments.telemetry.redaction import Redactor
 from graphs.errors import BadRequest, Cancelled, NotFound
 from graphs.language.nodes import MappingTemplate
 from graphs.plan import Controller, Plan, WorkflowPlan

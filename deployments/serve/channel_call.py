@@ -27,11 +27,11 @@ from deployments.answering.messages import (
     too_deep,
 )
 from deployments.channel.endpoints import Listener
-from deployments.redaction import Redactor
 from deployments.runs.events import Invocation
 from deployments.serve.offers import Offers
 from deployments.serve.ray_errors import call_failure
 from deployments.streams.ends import Left, Lost
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value

@@ -71,7 +71,7 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
 def _causes(plan: Plan, name: str) -> list[str]:
     from ray import serve as ray_serve
 
-    from deployments.redaction import Redactor
+    from deployments.telemetry.redaction import Redactor
 
     application = ray_serve.status().applications.get(name)
     deployments = application.deployments if application else {}

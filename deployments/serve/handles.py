@@ -13,12 +13,12 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.answering.messages import NoChannel
 from deployments.channel.endpoints import Listener
-from deployments.redaction import Redactor
 from deployments.runs.events import Invocation
 from deployments.serve.channel_call import GRACE, ChannelCall
 from deployments.serve.list_call import ListCalls
 from deployments.serve.ray_errors import call_failure
 from deployments.serve.worker import CHANNEL_FLAG
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
 from graphs.errors import AnabranchError, NotFound
 from graphs.stream import Stream, Value

@@ -15,10 +15,10 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from deployments.gateway.gateway import Gateway
-from deployments.redaction import redact_logs
 from deployments.serve.handles import handles_invoke
 from deployments.serve.options import serve_options
 from deployments.serve.versions import pin
+from deployments.telemetry.redaction import redact_logs
 from deployments.transports.app import build_app
 from graphs.checker import INGRESS
 from graphs.plan import Options, Plan

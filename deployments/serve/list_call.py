@@ -14,12 +14,12 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.answering.messages import Answered, Erred, Streamed, to_bytes, too_deep
-from deployments.redaction import Redactor
 from deployments.runs.events import Invocation
 from deployments.serve.channel_call import GRACE, asked
 from deployments.serve.lists import NOT_COUNTED, STEP, Item, start_progress
 from deployments.serve.ray_errors import call_failure
 from deployments.streams.inside_values import joined
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
 from graphs.errors import AnabranchError, TimedOut, Unavailable, from_data
 from graphs.stream import Batch, Stream, Value

@@ -30,11 +30,11 @@ from deployments.answering.messages import (
 from deployments.channel.connection import Connection
 from deployments.channel.endpoints import Dialer, Unreachable
 from deployments.channel.flow import Outlet
-from deployments.redaction import Redactor, redact_logs
 from deployments.serve.lists import Item, answer_in_lists
 from deployments.serve.options import serve_options
 from deployments.serve.versions import fingerprint, pin
 from deployments.streams.ends import Left, Lost
+from deployments.telemetry.redaction import Redactor, redact_logs
 from graphs.component import Component, Setup
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from graphs.plan import ComponentPlan, Options

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from deployments.asgi.errors import described
 from deployments.gateway.gateway import Gateway
-from deployments.redaction import Redactor
+from deployments.telemetry.redaction import Redactor
 from graphs.export.schema import input_schema
 from graphs.plan import InputField, OutputKind, WorkflowPlan
 from graphs.stream import Value

@@ -21,9 +21,9 @@ with warnings.catch_warnings():
 from deployments.answering.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
 from deployments.channel.flow import Outlet
 from deployments.channel.frames import END, encode_number, header
-from deployments.redaction import Redactor
 from deployments.runs.events import Invocation, Run
 from deployments.streams.codec import NOTE, TEXT
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
 from graphs.errors import Cancelled, ComponentFailed, InvalidInput, Overloaded, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Stream

@@ -17,8 +17,8 @@ with warnings.catch_warnings():
     from deployments.serve.lists import AHEAD, LIST_SIZE, Basket, Progress, answer_in_lists
 
 from deployments.answering.messages import Answered, Erred, Question, Streamed
-from deployments.redaction import Redactor
 from deployments.runs.events import Invocation, Run
+from deployments.telemetry.redaction import Redactor
 from graphs.errors import ComponentFailed, InvalidInput, Unavailable
 from graphs.stream import Note
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from deployments.components.http_server import HttpServer
-from deployments.owned import server as servers
-from deployments.owned.output import Output
-from deployments.owned.ports import choose
-from deployments.owned.server import Server
+from deployments.servers import server as servers
+from deployments.servers.output import Output
+from deployments.servers.ports import choose
+from deployments.servers.server import Server
 from graphs.component import Setup, Whole
 from graphs.errors import AnabranchError, Unavailable, UpstreamFailed
 from tests.components.calls import everything

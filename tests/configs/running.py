@@ -10,11 +10,11 @@ from typing import Any
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question
 from deployments.components import registry
-from deployments.redaction import Redactor
 from deployments.runs.events import Delta, Failed, Finished, Invocation, Run
 from deployments.runs.joining import Joining
 from deployments.runs.runner import run
 from deployments.serve.lists import Basket
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Setup
 from graphs.errors import from_data
 from graphs.plan import Plan

@@ -9,9 +9,9 @@ from typing import Any
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question
 from deployments.gateway.gateway import Gateway
-from deployments.redaction import Redactor
 from deployments.runs.events import Invocation
 from deployments.serve.lists import Basket
+from deployments.telemetry.redaction import Redactor
 from deployments.transports.app import build_app
 from graphs.component import Registry, Setup
 from graphs.errors import from_data

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from deployments.engines.engine import Ask, Ended, Engine, Sampling
-from deployments.engines.huggingface import HuggingFace
-from deployments.engines.loading import Loaded, load
+from deployments.engines.huggingface.engine import HuggingFace
+from deployments.engines.huggingface.loading import Loaded, load
 from tests.engines import tiny
 
 PROMPTS = (

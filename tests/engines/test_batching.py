@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from deployments.engines.batching import caches
 from deployments.engines.engine import Ask, Sampling
+from deployments.engines.huggingface import caches
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from tests.engines.asking import PROMPTS, answer, answers, ask, generated, loaded, serving
 

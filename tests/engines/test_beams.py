@@ -28,7 +28,7 @@ async def test_where_rows_cannot_be_padded_each_is_searched_alone(kind):
 
 
 async def test_those_that_wait_are_one_search(monkeypatch: pytest.MonkeyPatch):
-    from deployments.engines.batching import beams
+    from deployments.engines.huggingface import beams
 
     sizes: list[int] = []
     search = beams.search

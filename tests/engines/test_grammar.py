@@ -14,8 +14,8 @@ from deployments.engines.grammar import Grammars, Unenforceable, enforceable, ju
 from deployments.engines.grammar.dialect import DEEPEST
 from deployments.engines.grammar.guides import CACHED, MAX_SCHEMA
 from deployments.engines.grammar.vocabulary import read_vocabulary
-from deployments.engines.huggingface import HuggingFace
-from deployments.engines.loading import load
+from deployments.engines.huggingface.engine import HuggingFace
+from deployments.engines.huggingface.loading import load
 from deployments.engines.tool_calls import tool_use
 from graphs.errors import InvalidInput
 from tests.engines import tiny

@@ -11,9 +11,9 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments.engines.batching import outlets
-from deployments.engines.batching.pace import Pace
 from deployments.engines.engine import Ask, Ended, Sampling, Usage
+from deployments.engines.huggingface import text_outlet as outlets
+from deployments.engines.huggingface.pace import Pace
 from graphs.errors import InvalidInput, Unavailable
 from tests.engines import tiny
 from tests.engines.asking import (
@@ -141,7 +141,7 @@ async def test_greedy_parameters_mean_what_they_mean_to_generate(kind, said):
     ids=lambda own: next(iter(own)),
 )
 async def test_what_a_models_configuration_says_is_done(tmp_path, own):
-    from deployments.engines.loading import load
+    from deployments.engines.huggingface.loading import load
 
     model = load(str(tiny.fresh("llama", tmp_path / "model", **own)), "text-generation")
     limit = {} if "max_new_tokens" in own else {"max_output_length": 16}
@@ -232,7 +232,7 @@ async def test_beams_and_streaming_exclude_each_other():
 
 
 async def test_a_model_that_searches_by_itself_streams_with_one_beam(tmp_path):
-    from deployments.engines.loading import load
+    from deployments.engines.huggingface.loading import load
 
     model = load(str(tiny.fresh("bart", tmp_path / "model", num_beams=3)), "summarization")
     async with serving(model) as engine:
@@ -336,7 +336,7 @@ async def test_a_schema_holds_whatever_the_model_forces_or_bans(kind):
 async def test_a_process_that_forgets_to_close_ends_all_the_same():
     forgetful = """
         import asyncio
-        from deployments.engines.huggingface import HuggingFace
+        from deployments.engines.huggingface.engine import HuggingFace
         from tests.engines.asking import answer, ask, loaded
 
         asyncio.run(answer(HuggingFace(loaded("llama")), ask("Hello", max_output_length=3)))

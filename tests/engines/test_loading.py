@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deployments.engines import devices
-from deployments.engines.loading import load, read_config
+from deployments.engines.huggingface.loading import load, read_config
 from graphs.errors import AnabranchError, InvalidInput, Unavailable
 from tests.engines import tiny
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deployments.engines.engine import Ask, Engine, Pooled
-from deployments.engines.pool import Pool
+from deployments.engines.model_pool import Pool
 from graphs.errors import Unavailable
 
 

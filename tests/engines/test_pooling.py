@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from deployments.engines import pooling
-from deployments.engines.huggingface import HuggingFace
-from deployments.engines.loading import Loaded, load
-from deployments.engines.pooling import Recipe, read_recipe
+from deployments.engines.huggingface import embedding as pooling
+from deployments.engines.huggingface.embedding import Recipe, read_recipe
+from deployments.engines.huggingface.engine import HuggingFace
+from deployments.engines.huggingface.loading import Loaded, load
 from graphs.errors import ComponentFailed, InvalidInput, Unavailable
 from tests.engines import tiny
 

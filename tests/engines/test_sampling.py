@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from deployments.engines.batching import sampling
-from deployments.engines.batching.sampling import NOTHING, Draw, pick
+from deployments.engines.huggingface import sampling
+from deployments.engines.huggingface.sampling import NOTHING, Draw, pick
 
 SHARES = torch.tensor([0.05, 0.4, 0.1, 0.25, 0.2])
 SCORES = SHARES.log()

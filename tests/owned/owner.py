@@ -5,8 +5,8 @@ import os
 import sys
 import time
 
-from deployments.owned.output import Output
-from deployments.owned.process import Command, Process
+from deployments.servers.output import Output
+from deployments.servers.process import Command, Process
 
 
 async def own(words: list[str]) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from deployments.owned.commands import command, tells_port
-from deployments.owned.fields import HttpServerConfig
-from deployments.owned.filling import fill
+from deployments.servers.commands import command, tells_port
+from deployments.servers.fields import HttpServerConfig
+from deployments.servers.filling import fill
 
 
 def config(**written: Any) -> HttpServerConfig:

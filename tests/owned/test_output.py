@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from deployments.owned.output import KEPT, LONGEST, SHOWN, Output, unquoted
-from deployments.redaction import Redactor
+from deployments.servers.output import KEPT, LONGEST, SHOWN, Output, unquoted
+from deployments.telemetry.redaction import Redactor
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.owned.output import Output
-from deployments.owned.process import Command, Process
+from deployments.servers.output import Output
+from deployments.servers.process import Command, Process
 from graphs.errors import Unavailable
 from tests.owned.waiting import DEADLINE, called_with, gone, parent_of
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from deployments.owned.fields import HttpServerConfig
-from deployments.owned.output import Output
-from deployments.owned.scripts import clean, prepare
+from deployments.servers.fields import HttpServerConfig
+from deployments.servers.output import Output
+from deployments.servers.scripts import clean, prepare
 from graphs.errors import Unavailable
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.redaction import Redactor
 from deployments.serve.lists import Basket
 from deployments.streams.ends import Left, Lost
+from deployments.telemetry.redaction import Redactor
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
 from graphs.errors import UpstreamFailed
 from graphs.language import parse

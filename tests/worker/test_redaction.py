@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.redaction import Redaction, Redactor
+from deployments.telemetry.redaction import Redaction, Redactor
 from graphs.errors import UpstreamFailed
 
 

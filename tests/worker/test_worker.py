@@ -14,7 +14,7 @@ with warnings.catch_warnings():
     from deployments.serve.worker import Worker, _set_up
 
 from deployments.channel.endpoints import Dialer
-from deployments.redaction import Redactor
+from deployments.telemetry.redaction import Redactor
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Setup
 from graphs.errors import ComponentFailed, Unavailable
 from graphs.plan import ComponentPlan, Options

@@ -27,7 +27,7 @@ def sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged:
     """Return how vLLM should generate; `own` is the model's GenerationConfig, `tagged` shows special tokens."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams  # pyright: ignore[reportMissingImports]
 
-    from deployments.engines.batching.settings import Space, settle
+    from deployments.engines.settings import Space, settle
 
     constrained = ask.json_schema is not None
     space = Space(len(prompt.ids), context - len(prompt.ids))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.engines.fetching import fetch, trusts_code
-from deployments.engines.loading import read_config
-from deployments.engines.pooling import Mode, Recipe, read_recipe
+from deployments.engines.huggingface.embedding import Mode, Recipe, read_recipe
+from deployments.engines.huggingface.loading import read_config
 from deployments.engines.vllm.starting import Start, spreads
 from graphs.errors import InvalidInput
 

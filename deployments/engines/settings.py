@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.engines.batching.sampling import Draw
 from deployments.engines.engine import Sampling
+from deployments.engines.huggingface.sampling import Draw
 from graphs.errors import InvalidInput
 
 DEFAULT_OUTPUT = 256

@@ -7,10 +7,10 @@ import threading
 
 import torch
 
-from deployments.engines.batching import failures
-from deployments.engines.batching.network import Network
-from deployments.engines.batching.rows import Row
-from deployments.engines.batching.turns import Turns
+from deployments.engines.huggingface import torch_failures as failures
+from deployments.engines.huggingface.network import Network
+from deployments.engines.huggingface.rows import Row
+from deployments.engines.huggingface.turns import Turns
 from graphs.errors import Unavailable
 
 logger = logging.getLogger("anabranch.engines")

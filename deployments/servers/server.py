@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deployments.owned.commands import command, tells_port
-from deployments.owned.fields import HttpServerConfig
-from deployments.owned.health import Doctor, Unwell, Well
-from deployments.owned.output import Output, unquoted
-from deployments.owned.ports import choose, is_free
-from deployments.owned.process import Process
+from deployments.servers.commands import command, tells_port
+from deployments.servers.fields import HttpServerConfig
+from deployments.servers.health import Doctor, Unwell, Well
+from deployments.servers.output import Output, unquoted
+from deployments.servers.ports import choose, is_free
+from deployments.servers.process import Process
 from graphs.errors import AnabranchError, Unavailable
 
 logger = logging.getLogger("anabranch.owned")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers.generation import logits_process as process
 
-from deployments.engines.batching.settings import Settings
+from deployments.engines.settings import Settings
 
 Rule = Callable[[Any, Any], Tensor]
 """Tokens so far and scores, each a batch of one row, in; scores out."""

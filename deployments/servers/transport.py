@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 import aiohttp
 
-from deployments.owned.server import Server, Up
+from deployments.servers.server import Server, Up
 from deployments.upstream.exchange import Exchange, Policy
 from deployments.upstream.request import Request
 from deployments.upstream.transport import Response, Transport

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from deployments.engines.batching.network import Network
-from deployments.engines.batching.rows import Row
+from deployments.engines.huggingface.network import Network
+from deployments.engines.huggingface.rows import Row
 
 
 def alike(network: Network, rows: Sequence[Row], most: int) -> int:

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from deployments.components.model.answers import Talk, stream, usage_of, whole, wholes
+from deployments.components.model.checks import AT_ONCE, OWN_OPTIONS, check_action, find_model
+from deployments.components.model.fields import ModelConfig, ModelInput
 from deployments.engines.engine import Ask, Engine, Sampling
-from deployments.engines.pool import Pool
-from deployments.modelling.answers import Talk, stream, usage_of, whole, wholes
-from deployments.modelling.checks import AT_ONCE, OWN_OPTIONS, check_action, find_model
-from deployments.modelling.fields import ModelConfig, ModelInput
+from deployments.engines.model_pool import Pool
 from graphs.component import Chunk, Stream, Whole
 from graphs.errors import InvalidInput
 
@@ -110,8 +110,8 @@ class Host:
             return await VLLM.start(
                 name, task=config.task, device=config.device, precision=config.precision, options=options
             )
-        from deployments.engines import huggingface
-        from deployments.engines.loading import load
+        from deployments.engines.huggingface import engine as huggingface
+        from deployments.engines.huggingface.loading import load
 
         own = {key: options.pop(key) for key in huggingface.OPTIONS if key in options}
         loaded = await asyncio.to_thread(load, name, config.task, config.device, config.precision, options)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deployments.modelling.checks import check_component, check_placement
-from deployments.modelling.fields import ModelConfig, ModelInput
+from deployments.components.model.checks import check_component, check_placement
+from deployments.components.model.fields import ModelConfig, ModelInput
 from graphs.component import Chunk, Component
 
 if TYPE_CHECKING:
-    from deployments.modelling.host import Host
+    from deployments.components.model.host import Host
 
 
 class Model(Component[ModelConfig, ModelInput]):
@@ -40,7 +40,7 @@ class Model(Component[ModelConfig, ModelInput]):
 
     async def setup(self) -> None:
         # Everything beyond the fields waits for the replica.
-        from deployments.modelling.host import Host
+        from deployments.components.model.host import Host
 
         self._host = Host(self.config)
         await self._host.load()

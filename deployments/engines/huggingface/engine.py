@@ -8,17 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deployments.engines import pooling, prompts
+from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.engine import Ask, Ended, Engine, Pooled
 from deployments.engines.grammar import Grammars
+from deployments.engines.huggingface import embedding as pooling
 from graphs.errors import AnabranchError, ComponentFailed
 
 if TYPE_CHECKING:
-    from deployments.engines.batching.rows import Row
-    from deployments.engines.batching.settings import Space
-    from deployments.engines.loading import Loaded
+    from deployments.engines.huggingface.loading import Loaded
+    from deployments.engines.huggingface.rows import Row
+    from deployments.engines.settings import Space
 
 OPTIONS = ("max_batch_size", "max_cache_tokens")
 """What a document may say under `options` to this engine; everything else there is for loading."""
@@ -44,10 +45,10 @@ class HuggingFace(Engine):
             self._prepare(max_batch_size, max_cache_tokens)
 
     def _prepare(self, max_batch_size: int, max_cache_tokens: int | None) -> None:
-        from deployments.engines.batching.caches import affordable
-        from deployments.engines.batching.loop import Batcher
-        from deployments.engines.batching.network import network
-        from deployments.engines.batching.settings import ending
+        from deployments.engines.huggingface.caches import affordable
+        from deployments.engines.huggingface.loop import Batcher
+        from deployments.engines.huggingface.network import network
+        from deployments.engines.settings import ending
 
         loaded = self._loaded
         tokenizer = loaded.tokenizer
@@ -93,10 +94,10 @@ class HuggingFace(Engine):
 
     async def _row(self, ask: Ask) -> Row:
         """Return the request as the loop takes it; whatever can be refused is refused here."""
-        from deployments.engines.batching.outlets import Outlet
-        from deployments.engines.batching.rows import Row
-        from deployments.engines.batching.settings import settle
-        from deployments.engines.batching.shaping import shape
+        from deployments.engines.huggingface.rows import Row
+        from deployments.engines.huggingface.shaping import shape
+        from deployments.engines.huggingface.text_outlet import Outlet
+        from deployments.engines.settings import settle
 
         loaded, network = self._loaded, self._network
         prompt = await prompts.prepare(
@@ -132,7 +133,7 @@ class HuggingFace(Engine):
         )
 
     def _space(self, prompt: int) -> Space:
-        from deployments.engines.batching.settings import Space
+        from deployments.engines.settings import Space
 
         if self._network.encodes:
             # The decoder has positions of its own, and begins with its start token.
@@ -142,7 +143,7 @@ class HuggingFace(Engine):
         return Space(prompt, context and context - prompt)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        from deployments.engines.batching import failures
+        from deployments.engines.huggingface import torch_failures as failures
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, _inferring, work)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from deployments.owned.output import Output
+from deployments.servers.output import Output
 from graphs.errors import Unavailable
 
 logger = logging.getLogger("anabranch.owned")

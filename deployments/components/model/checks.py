@@ -192,7 +192,8 @@ def _check_options(config: Mapping[str, Any]) -> Found:
 
         yield from _refusal("options.tool_parser", lambda: style_of(None, parser))
     if options and config.get("driver", "huggingface") == "huggingface":
-        from deployments.engines import huggingface, loading
+        from deployments.engines.huggingface import engine as huggingface
+        from deployments.engines.huggingface import loading
 
         known = (*OWN_OPTIONS, *loading.OPTIONS, *huggingface.OPTIONS)
         for name, value in options.items():

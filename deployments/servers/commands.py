@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deployments.owned.fields import HttpServerConfig
-from deployments.owned.filling import fill
-from deployments.owned.process import Command
+from deployments.servers.fields import HttpServerConfig
+from deployments.servers.filling import fill
+from deployments.servers.process import Command
 
 
 def command(config: HttpServerConfig, words: Iterable[str], port: int) -> Command:

@@ -14,10 +14,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from deployments.owned.commands import command
-from deployments.owned.fields import CLEAN_LIMIT, HttpServerConfig
-from deployments.owned.output import Output
-from deployments.owned.process import Command, Process
+from deployments.servers.commands import command
+from deployments.servers.fields import CLEAN_LIMIT, HttpServerConfig
+from deployments.servers.output import Output
+from deployments.servers.process import Command, Process
 from graphs.errors import AnabranchError, Unavailable
 
 logger = logging.getLogger("anabranch.owned")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from deployments.engines import prompts
 from deployments.engines.engine import Ask, Pooled, Usage
-from deployments.engines.loading import Loaded
+from deployments.engines.huggingface.loading import Loaded
 from graphs.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from itertools import islice
 
 import torch
 
-from deployments.engines.batching import beams, failures
-from deployments.engines.batching.cohorts import Cohort, cohort, together
-from deployments.engines.batching.network import Network
-from deployments.engines.batching.outlets import Post
-from deployments.engines.batching.pace import Pace
-from deployments.engines.batching.rows import Row, choose
+from deployments.engines.huggingface import beams
+from deployments.engines.huggingface import torch_failures as failures
+from deployments.engines.huggingface.cohorts import Cohort, cohort, together
+from deployments.engines.huggingface.network import Network
+from deployments.engines.huggingface.pace import Pace
+from deployments.engines.huggingface.rows import Row, choose
+from deployments.engines.huggingface.text_outlet import Post
 from graphs.errors import AnabranchError
 
 logger = logging.getLogger("anabranch.engines")

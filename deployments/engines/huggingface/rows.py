@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deployments.engines.batching.outlets import Outlet
-from deployments.engines.batching.sampling import NOTHING, pick
-from deployments.engines.batching.settings import Settings
-from deployments.engines.batching.shaping import Shape
 from deployments.engines.detokenizing import Detokenizer, Stops
 from deployments.engines.engine import Ended, Finish, Usage
+from deployments.engines.huggingface.sampling import NOTHING, pick
+from deployments.engines.huggingface.shaping import Shape
+from deployments.engines.huggingface.text_outlet import Outlet
+from deployments.engines.settings import Settings
 from graphs.errors import AnabranchError, ComponentFailed
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from deployments.engines.batching import caches
-from deployments.engines.batching.network import Network
-from deployments.engines.batching.rows import Row
+from deployments.engines.huggingface import caches
+from deployments.engines.huggingface.network import Network
+from deployments.engines.huggingface.rows import Row
 
 WASTE = 4096
 """Tokens of padding that joining may always cost; beyond, no more than there are tokens."""

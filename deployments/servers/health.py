@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from deployments.owned.fields import Healthcheck
-from deployments.owned.filling import fill
+from deployments.servers.fields import Healthcheck
+from deployments.servers.filling import fill
 
 HOSTS = ("127.0.0.1", "[::1]")
 """Where a server of this machine may listen that doesn't listen everywhere."""

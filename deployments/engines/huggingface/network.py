@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deployments.engines.batching.caches import joinable
+from deployments.engines.huggingface.caches import joinable
 
 
 @dataclass(frozen=True, slots=True)

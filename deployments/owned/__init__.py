@@ -1,1 +1,0 @@
-"""Processes that belong to a replica: started with it, watched, and gone when it is, however it went."""
