@@ -57,7 +57,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 test-unit: $(VENV)/.test
-	$(BIN)/python -m pytest --ignore tests/ray
+	$(BIN)/python -m pytest --ignore tests/serve
 
 test-vllm: $(VLLM_VENV)/.test
 	$(VLLM_VENV)/bin/python -m pytest tests/vllm

@@ -20,7 +20,7 @@ RUN: Mapping[str, Any] = {"workflow_id": "words", "output_only": True}
 
 
 def _upstream(port: int, _: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.upstream", "--host", HOST, "--port", str(port)]
+    return [sys.executable, "-m", "tests.fakes.http_server", "--host", HOST, "--port", str(port)]
 
 
 def _anabranch(port: int, _: Path) -> list[str]:

@@ -7,7 +7,7 @@ import logging
 import re
 from collections import deque
 
-logger = logging.getLogger("anabranch.owned")
+logger = logging.getLogger("anabranch.servers")
 
 LONGEST = 4000
 """Characters of a line; what is longer is logged in pieces."""

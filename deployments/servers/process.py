@@ -20,7 +20,7 @@ from typing import Any, cast
 from deployments.servers.output import Output
 from graphs.errors import Unavailable
 
-logger = logging.getLogger("anabranch.owned")
+logger = logging.getLogger("anabranch.servers")
 
 KEEPER = Path(__file__).with_name("keeper.py")
 PIECE = 16 * 1024

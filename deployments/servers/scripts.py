@@ -20,7 +20,7 @@ from deployments.servers.output import Output
 from deployments.servers.process import Command, Process
 from graphs.errors import AnabranchError, Unavailable
 
-logger = logging.getLogger("anabranch.owned")
+logger = logging.getLogger("anabranch.servers")
 
 LIMIT = 3600.0
 """The longest that install or build may take: they download and compile."""

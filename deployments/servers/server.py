@@ -16,7 +16,7 @@ from deployments.servers.ports import choose, is_free
 from deployments.servers.process import Process
 from graphs.errors import AnabranchError, Unavailable
 
-logger = logging.getLogger("anabranch.owned")
+logger = logging.getLogger("anabranch.servers")
 
 COLLISIONS = 5
 """How often a start is tried again because another process took the port in the meantime."""

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
+from deployments.channel import connection
+from deployments.channel import endpoints as channel
 from deployments.channel.connection import MAGIC, TOKEN_BYTES, Connection
-from deployments.channel.endpoints import Address, Dialer, Listener, Unreachable, connection
-from deployments.channel.endpoints import endpoints as channel
+from deployments.channel.endpoints import Address, Dialer, Listener, Unreachable
 from deployments.channel.flow import HALF, WINDOW
 from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, encode_number, header
 from deployments.streams.codec import JSON, JSON_WITH_BYTES, NOTE, TEXT

@@ -10,9 +10,9 @@ import pytest
 
 from deployments.components.http_client import HttpClient, HttpClientInput
 from graphs.component import Setup
-from tests.components.calls import Ask, Client
-from tests.components.http2_servers import Certificates, certificates
-from tests.upstream import Upstream
+from tests.fakes.calls import Ask, Client
+from tests.fakes.http_server import Upstream
+from tests.upstream.http2_servers import Certificates, certificates
 
 
 @pytest.fixture(autouse=True)

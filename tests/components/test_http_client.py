@@ -12,9 +12,9 @@ from deployments.components.http_client import HttpClientInput
 from deployments.upstream import reading
 from graphs.component import Whole
 from graphs.errors import InvalidInput, UpstreamFailed
-from tests.components.calls import Ask, Client, everything, failure, one
-from tests.upstream import Answer, Hang, Reset, Upstream, Wait, events, openai_events
-from tests.upstream.answers import SSE, json_answer
+from tests.fakes.calls import Ask, Client, everything, failure, one
+from tests.fakes.http_server import Answer, Hang, Reset, Upstream, Wait, events, openai_events
+from tests.fakes.http_server.answers import SSE, json_answer
 
 CHAT = {"path": "/v1/chat/completions", "body": {"stream": True}, "stream_format": "json"}
 

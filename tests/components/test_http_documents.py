@@ -13,8 +13,8 @@ from graphs.errors import BindingFailed, InvalidInput
 from graphs.plan import Plan
 from graphs.source import Source
 from tests.configs.running import TYPES, serving
-from tests.upstream import Upstream
-from tests.upstream.answers import json_answer
+from tests.fakes.http_server import Upstream
+from tests.fakes.http_server.answers import json_answer
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from deployments.servers.ports import choose
 from deployments.servers.server import Server
 from graphs.component import Setup, Whole
 from graphs.errors import AnabranchError, Unavailable, UpstreamFailed
-from tests.components.calls import everything
-from tests.owned.waiting import DEADLINE, gone
+from tests.fakes.calls import everything
+from tests.servers.waiting import DEADLINE, gone
 
-LITTLE = str(Path(__file__).parent.parent / "owned" / "little.py")
+LITTLE = str(Path(__file__).parent.parent / "servers" / "little.py")
 START = [sys.executable, "-S", LITTLE, "${port}"]
 HEALTH = {"path": "/health", "interval": 0.1}
 WORDS = ["한국어 ", "and ", "🙂"]
@@ -112,7 +112,7 @@ async def test_every_replica_has_a_port_of_its_own(serve: Serve):
 
 
 async def test_what_it_says_is_in_the_log_under_its_name(serve: Serve, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "anabranch.owned")
+    caplog.set_level(logging.INFO, "anabranch.servers")
     await serve()
     assert "little | little server starts" in caplog.messages
 
@@ -190,7 +190,7 @@ async def test_a_port_that_is_taken_in_between_is_left_for_another(serve: Serve,
 
 
 async def test_a_setup_that_is_given_up_leaves_no_process(serve: Serve, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "anabranch.owned")
+    caplog.set_level(logging.INFO, "anabranch.servers")
     starting = asyncio.create_task(serve(start="echo $$; sleep 1000; ${port}"))
     async with asyncio.timeout(DEADLINE):
         while not caplog.messages:  # noqa: ASYNC110  (a log tells nobody what comes in)
@@ -335,7 +335,7 @@ async def test_a_server_that_is_no_longer_well_makes_the_replica_unhealthy(serve
 
 
 async def test_closing_stops_it_gently(serve: Serve, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "anabranch.owned")
+    caplog.set_level(logging.INFO, "anabranch.servers")
     component = await serve()
     it = await who(component)
     await component.close()

@@ -17,8 +17,8 @@ from deployments.components.model import Model
 from deployments.engines.engine import Ask, Ended, Usage
 from graphs.component import Note, Setup, Stream, Whole
 from graphs.errors import InvalidInput, Unavailable
-from tests.components.calls import everything, failure
 from tests.engines import tiny
+from tests.fakes.calls import everything, failure
 
 GREEDY = {"max_output_length": 12, "do_sample": False}
 HELLO = [{"role": "user", "content": "Hello"}]

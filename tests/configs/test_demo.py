@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.models.training.evaluate import EMBEDDED
 from graphs.load import load
 from tests.configs.running import TYPES, Served, serving
+from tools.tiny_model.evaluate import EMBEDDED
 
 DEMO = Path(__file__).parent.parent.parent / "configs" / "demo.yaml"
 

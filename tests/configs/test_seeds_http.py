@@ -16,8 +16,8 @@ from graphs.load import load_inline
 from graphs.plan import Plan
 from graphs.source import DocumentError
 from tests.configs.running import TYPES, serving
-from tests.upstream import Answer, Upstream
-from tests.upstream.answers import json_answer
+from tests.fakes.http_server import Answer, Upstream
+from tests.fakes.http_server.answers import json_answer
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = ROOT / "tests" / "seeds" / "en"

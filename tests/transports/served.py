@@ -19,7 +19,7 @@ from deployments.runs.events import Invocation
 from deployments.transports.app import build_app
 from graphs.plan import Controller, Options, OutputKind, Plan, WorkflowPlan
 from graphs.stream import Batch, Stream, Value
-from tests.runner.builders import job, workflow
+from tests.runs.builders import job, workflow
 
 DEADLINE = 10.0
 """For events that must come; nothing waits this long unless it is broken."""

@@ -16,7 +16,7 @@ from deployments.transports.app import build_app
 from graphs.errors import ComponentFailed, InvalidInput, Overloaded, Unavailable, UpstreamFailed
 from graphs.plan import Options, OutputKind, WorkflowPlan
 from graphs.stream import Note
-from tests.runner.builders import job, workflow
+from tests.runs.builders import job, workflow
 from tests.transports.served import Feed, Invoke, Wire, answering, app, connected, one, plan, serving, soon
 
 TEXT = OutputKind("text", "sse-text")

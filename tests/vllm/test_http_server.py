@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from deployments.components.http_server import HttpServer
 from graphs.component import Setup
-from tests.components.calls import everything
-from tests.owned.waiting import gone, parent_of
+from tests.fakes.calls import everything
+from tests.servers.waiting import gone, parent_of
 from tests.vllm import models
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]

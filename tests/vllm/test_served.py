@@ -19,9 +19,9 @@ from deployments.components import registry
 from deployments.components.model import Model
 from graphs.app import compose
 from graphs.load import load_inline
-from tests.ray.api import END, Api, calling, until
-from tests.ray.clusters import running
-from tests.ray.drill import Latch, heard, tell
+from tests.serve.api import END, Api, calling, until
+from tests.serve.clusters import running
+from tests.serve.drill import Latch, heard, tell
 from tests.vllm import models
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
