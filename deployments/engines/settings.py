@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.engines.engine import Sampling
-from deployments.engines.huggingface.sampling import Draw
 from graphs.errors import InvalidInput
 
 DEFAULT_OUTPUT = 256
@@ -15,6 +14,25 @@ DEFAULT_OUTPUT = 256
 
 COLDEST = 1e-5
 """Below it a temperature divides scores beyond what floats can hold; the likeliest token is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How a row's token is chosen. A row is chosen alike whoever else is there."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest."""
+    top_k: int = 0
+    """0 considers every token."""
+    top_p: float = 1.0
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    @property
+    def limited(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from deployments.engines.huggingface import sampling
-from deployments.engines.huggingface.sampling import NOTHING, Draw, pick
+from deployments.engines.huggingface.sampling import NOTHING, pick
+from deployments.engines.settings import Draw
 
 SHARES = torch.tensor([0.05, 0.4, 0.1, 0.25, 0.2])
 SCORES = SHARES.log()

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from deployments.engines.settings import Draw
 
 NOTHING = -1
 """In place of a token: the scores of this row are no numbers, or ban every token."""
 
 NUCLEUS = 1024
 """How many of the likeliest tokens are looked at first for top_p; sorting a whole vocabulary is slow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """How a row's token is chosen. A row is chosen alike whoever else is there."""
-
-    temperature: float = 0.0
-    """0 takes the likeliest."""
-    top_k: int = 0
-    """0 considers every token."""
-    top_p: float = 1.0
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0
-
-    @property
-    def limited(self) -> bool:
-        return self.top_k > 0 or self.top_p < 1
 
 
 def pick(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
