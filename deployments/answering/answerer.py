@@ -113,13 +113,13 @@ class Answerer:
 
     def _failed(self, failure: BaseException, question: Question) -> AnabranchError:
         """Return the error of an exception nobody foresaw; its traceback is in the log alone."""
-        logger.error("run %s: component '%s' failed", question.run_id, self._plan.id, exc_info=failure)
+        logger.error("run %s: component '%s' failed", question.context.id, self._plan.id, exc_info=failure)
         first = next(iter(str(failure).splitlines()), "")
         said = f": {first}" if first else ""
         return ComponentFailed(f"component '{self._plan.id}' failed: {type(failure).__name__}{said}")
 
     async def _answer(self, question: Question, answer: Answer) -> Reply:
-        scope = asyncio.timeout(question.remaining)
+        scope = asyncio.timeout_at(question.context.deadline)
         try:
             async with scope:
                 return await self._run(question, answer)
@@ -132,11 +132,7 @@ class Answerer:
 
     async def _run(self, question: Question, answer: Answer) -> Reply:
         action = self._action(question.action)
-        names: dict[str, Value] = {
-            "input": question.input,
-            "run": {"id": question.run_id, "workflow": question.workflow},
-            "session": {"id": question.session_id},
-        }
+        names: dict[str, Value] = {"input": question.input, **question.context.names()}
         input = await render_input(action, self._component.Input, names, self._plan.id)
         async with _closing(self._component.run(input)) as chunks:
             first = await anext(chunks, None)
@@ -168,10 +164,10 @@ class Answerer:
             work.add_done_callback(self._stubborn.discard)
             logger.error(
                 "run %s: component '%s' did not stop within %g s of being cancelled",
-                question.run_id, self._plan.id, STOP_DEADLINE,
+                question.context.id, self._plan.id, STOP_DEADLINE,
             )  # fmt: skip
         elif not work.cancelled() and (error := work.exception()) is not None and not isinstance(error, Left | Lost):
-            logger.info("run %s: component '%s', when stopped: %s", question.run_id, self._plan.id, error)
+            logger.info("run %s: component '%s', when stopped: %s", question.context.id, self._plan.id, error)
 
 
 @asynccontextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
 from deployments.channel.endpoints import Address
+from graphs.context import RunContext
 from graphs.errors import ErrorData, InvalidInput
 from graphs.stream import Stream, Value
 
@@ -43,11 +45,7 @@ class Question:
     action: str
     input: Value
     """As the job gave it; StreamRefs in it where it flows."""
-    run_id: str
-    workflow: str
-    session_id: str | None
-    remaining: float | None
-    """Seconds until the run's deadline."""
+    context: RunContext
     reply_to: ReplyTo | None
 
 
@@ -57,7 +55,6 @@ class Answered:
 
     value: Value
     notes: Mapping[str, Value] | None = None
-    kind: Literal["answered"] = "answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,6 @@ class Streamed:
     """The answer went out as a stream of so many chunks."""
 
     count: int
-    kind: Literal["streamed"] = "streamed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +69,11 @@ class Erred:
     """The call failed; what with, as data."""
 
     error: ErrorData
-    kind: Literal["erred"] = "erred"
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """The reader left, and the component was stopped."""
-
-    kind: Literal["stopped"] = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,6 @@ class NoChannel:
     """The worker can't dial back; nothing was run."""
 
     reason: str
-    kind: Literal["no_channel"] = "no_channel"
 
 
 Reply = Answered | Streamed | Erred | Stopped | NoChannel
@@ -96,8 +88,9 @@ Reply = Answered | Streamed | Erred | Stopped | NoChannel
 
 def to_bytes(question: Question) -> bytes:
     """Return the question as it travels: its size decides how."""
+    travelling = replace(question, context=question.context.since(asyncio.get_running_loop().time()))
     try:
-        return pickle.dumps(question, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(travelling, pickle.HIGHEST_PROTOCOL)
     except RecursionError:
         raise too_deep() from None
 
@@ -109,7 +102,8 @@ def too_deep() -> InvalidInput:
 
 def from_bytes(data: bytes) -> Question:
     """Return the question; it comes through Ray, which unpickles everything itself."""
-    return cast("Question", pickle.loads(data))  # noqa: S301
+    question = cast("Question", pickle.loads(data))  # noqa: S301
+    return replace(question, context=question.context.at(asyncio.get_running_loop().time()))
 
 
 def fits(answered: Answered) -> bool:
@@ -165,14 +159,14 @@ def _beginning(value: object, levels: int = 3) -> object:
             return value
 
 
-def replace(value: Value, kind: type[Stream | StreamRef], change: Callable[[Value], Value]) -> Value:
+def replaced(value: Value, kind: type[Stream | StreamRef], change: Callable[[Value], Value]) -> Value:
     """Return the value with every Stream, or every StreamRef, in it changed; untouched parts are not copied."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, dict):
-        changed = {key: replace(item, kind, change) for key, item in value.items()}
+        changed = {key: replaced(item, kind, change) for key, item in value.items()}
         return value if all(changed[key] is value[key] for key in value) else changed
     if isinstance(value, list):
-        items = [replace(item, kind, change) for item in value]
+        items = [replaced(item, kind, change) for item in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value

@@ -12,6 +12,7 @@ from deployments.runs.calls import Invoke
 from deployments.runs.events import Delta, Event, Failed, Finished, Run
 from deployments.runs.joining import Joining
 from deployments.telemetry.redaction import Redactor
+from graphs.context import RunContext
 from graphs.errors import BadRequest, Cancelled, NotFound
 from graphs.language.nodes import MappingTemplate
 from graphs.plan import Controller, Plan, WorkflowPlan
@@ -80,7 +81,7 @@ class Gateway:
         """Return a run of the workflow; it begins when its events are read. `deadline` is on the loop's clock."""
         workflow = self.workflow(workflow_id)
         now = self._now()
-        run = Run(new_run_id(now), workflow.id, input, session_id, deadline, now)
+        run = Run(RunContext(new_run_id(now), workflow.id, session_id, deadline), input, now)
         told = runner.run(self.plan, run, self._invoke, place=self._admission.place(), redact=self.redactor.error)
         return Running(run, workflow, told)
 

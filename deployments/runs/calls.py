@@ -43,7 +43,7 @@ async def call(call: Call, names: Names, site: Site, opened: Opened) -> Value:
     input = await render(call.input, Scope(names))
     match call:
         case ComponentCall():
-            value = await site.invoke(Invocation(call.component, call.action, input, site.run))
+            value = await site.invoke(Invocation(call.component, call.action, input, site.run.context))
             return _kept(value, opened)
         case WorkflowCall():
             return await _call_workflow(call, input, names, site, opened)

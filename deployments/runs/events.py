@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from graphs.context import RunContext
 from graphs.errors import AnabranchError
 from graphs.stream import Batch, Note, Value
 
@@ -13,7 +14,6 @@ from graphs.stream import Batch, Note, Value
 class Started:
     run_id: str
     workflow: str
-    kind: Literal["started"] = "started"
 
 
 @dataclass(slots=True)  # not frozen: one is made for every batch, and a frozen one takes three times as long
@@ -24,14 +24,12 @@ class Delta:
     name: str | None = None
     whole: bool = False
     """The one chunk is a plain value beside the streams: no joining makes it a list."""
-    kind: Literal["delta"] = "delta"
 
 
 @dataclass(frozen=True, slots=True)
 class JobDone:
     job: str
     status: Literal["completed", "skipped", "failed"]
-    kind: Literal["job_done"] = "job_done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +39,16 @@ class Finished:
     output: Value
     streamed: bool
     notes: tuple[Note, ...] = ()
-    kind: Literal["finished"] = "finished"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     error: AnabranchError
-    kind: Literal["failed"] = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     reason: str = "cancelled"
-    kind: Literal["cancelled"] = "cancelled"
 
 
 Event = Started | Delta | JobDone | Finished | Failed | Cancelled
@@ -63,13 +58,17 @@ Event = Started | Delta | JobDone | Finished | Failed | Cancelled
 class Run:
     """One request going through one workflow."""
 
-    id: str
-    workflow: str
+    context: RunContext
     input: Value
-    session_id: str | None = None
-    deadline: float | None = None
-    """On the loop's clock; None for no limit."""
-    started_at: float = field(default=0.0)
+    started_at: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return self.context.id
+
+    @property
+    def workflow(self) -> str:
+        return self.context.workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +78,4 @@ class Invocation:
     component: str
     action: str
     input: Value
-    run: Run
+    context: RunContext

@@ -135,7 +135,7 @@ class _Flow:
     def _start(self) -> None:
         # A task of its own holds the TaskGroup: in a generator, a group would cancel whoever reads it (PEP 789).
         self._jobs = asyncio.create_task(self._run_jobs())
-        deadline = self._run.deadline
+        deadline = self._run.context.deadline
         if deadline is not None:
             loop = asyncio.get_running_loop()
             late = TimedOut(f"it did not finish within {round(deadline - loop.time(), 2):g} s")
@@ -252,7 +252,7 @@ class _Flow:
     async def _nest(self, workflow: str, input: Value) -> Value | Stream | Whole:
         """Run another workflow inside this run and return its result."""
         site = self._site
-        run = replace(self._run, workflow=workflow, input=input)
+        run = replace(self._run, context=replace(self._run.context, workflow=workflow), input=input)
         flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, nested=True)
         inner = flow.events(nullcontext())
         async with AsyncExitStack() as opened:

@@ -100,8 +100,7 @@ class Schedule:
         return {
             "input": run.input,
             "jobs": {id: {"output": value} for id, value in outputs.items()},
-            "run": {"id": run.id, "workflow": run.workflow},
-            "session": {"id": run.session_id},
+            **run.context.names(),
         }
 
     def share(self, stream: Stream, readers: int, *, patient: bool = False) -> list[Stream]:

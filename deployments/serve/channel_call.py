@@ -76,7 +76,7 @@ class ChannelCall:
             input = self._offers.replace(self._invocation.input)
         except RecursionError:
             raise too_deep() from None
-        question = to_bytes(asked(self._invocation, input, reply_to))
+        question = to_bytes(Question(self._invocation.action, input, self._invocation.context, reply_to))
         if len(question) > LARGE:
             handle = handle.options(_by_reference=True)  # as a Ray object
         # An empty context: Serve would cancel whatever a request has called as soon as its client leaves, and how a run
@@ -86,8 +86,9 @@ class ChannelCall:
         self._response = context.run(handle.answer.remote, question)
         self._task = loop.create_task(_returning(self._response), context=context)
         self._task.add_done_callback(self._returned)
-        if self._invocation.run.deadline is not None:
-            self._timers.append(loop.call_at(self._invocation.run.deadline + GRACE, self._time_out))
+        deadline = self._invocation.context.deadline
+        if deadline is not None:
+            self._timers.append(loop.call_at(deadline + GRACE, self._time_out))
 
     async def answer(self) -> Value | Stream | Whole | NoChannel:
         """Return the whole answer, or the stream as soon as it is open."""
@@ -142,7 +143,7 @@ class ChannelCall:
         """The call has returned: wake who waits for its answer, and give a stream that isn't complete a deadline."""
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         if failure is not None:
-            self._outcome = call_failure(failure, self._component, self._invocation.run.id)
+            self._outcome = call_failure(failure, self._component, self._invocation.context.id)
             self._inlet.fail(self._outcome)
             return
         self._outcome = reply = task.result()
@@ -195,21 +196,6 @@ class ChannelCall:
         """Wait for the call's return."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=deadline)
-
-
-def asked(invocation: Invocation, input: Value, reply_to: ReplyTo | None) -> Question:
-    """Return the question that an invocation is."""
-    run = invocation.run
-    remaining = None if run.deadline is None else run.deadline - asyncio.get_running_loop().time()
-    return Question(
-        action=invocation.action,
-        input=input,
-        run_id=run.id,
-        workflow=run.workflow,
-        session_id=run.session_id,
-        remaining=remaining,
-        reply_to=reply_to,
-    )
 
 
 async def _returning(response: Any) -> Reply:

@@ -73,7 +73,7 @@ class HandlesInvoke:
             raise
         except Exception as error:
             # Whatever Ray raises, it ends this call alone, in an error a client may see.
-            raise call_failure(error, invocation.component, invocation.run.id) from error
+            raise call_failure(error, invocation.component, invocation.context.id) from error
 
     async def aclose(self) -> None:
         """Hang up, and see off the calls that were left."""

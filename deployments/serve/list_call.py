@@ -13,9 +13,9 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.answering.messages import Answered, Erred, Streamed, to_bytes, too_deep
+from deployments.answering.messages import Answered, Erred, Question, Streamed, to_bytes, too_deep
 from deployments.runs.events import Invocation
-from deployments.serve.channel_call import GRACE, asked
+from deployments.serve.channel_call import GRACE
 from deployments.serve.lists import NOT_COUNTED, STEP, Item, start_progress
 from deployments.serve.ray_errors import call_failure
 from deployments.streams.inside_values import joined
@@ -85,7 +85,7 @@ class ListCall:
     async def answer(self, handle: Handle, input: Value) -> Value | Stream | Whole:
         """Send the question; return the whole answer, or the stream once its first list is there."""
         streaming = handle.options(method_name="answer_in_lists", stream=True, _by_reference=True)
-        question = to_bytes(asked(self._invocation, input, None))
+        question = to_bytes(Question(self._invocation.action, input, self._invocation.context, None))
         self._response = contextvars.Context().run(streaming.remote, question, self._progress, self._id)
         first = await self._next()
         if isinstance(first, list):
@@ -130,7 +130,7 @@ class ListCall:
                 raise self._unfinished()
 
     async def _next(self) -> Item:
-        deadline = self._invocation.run.deadline
+        deadline = self._invocation.context.deadline
         scope = asyncio.timeout_at(None if deadline is None else deadline + GRACE)
         try:
             async with scope:
@@ -153,7 +153,7 @@ class ListCall:
 
     def _failed(self, error: BaseException) -> AnabranchError:
         self._over = True
-        return self._redactor.error(call_failure(error, self._component, self._invocation.run.id))
+        return self._redactor.error(call_failure(error, self._component, self._invocation.context.id))
 
     def _unfinished(self) -> AnabranchError:
         return Unavailable(f"component '{self._component}' stopped answering before the end of its answer")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from deployments.answering.messages import StreamRef, replace
+from deployments.answering.messages import StreamRef, replaced
 from deployments.channel.endpoints import Listener
 from deployments.channel.flow import Outlet
 from deployments.streams.ends import Left, Lost
@@ -26,7 +26,7 @@ class Offers:
 
     def replace(self, input: Value) -> Value:
         """Return the input with a reference for every stream, and the value of every stream that was joined."""
-        return replace(input, Stream, self._ref)
+        return replaced(input, Stream, self._ref)
 
     async def aclose(self) -> None:
         """Send no more, and close every stream, those included that nobody asked for."""

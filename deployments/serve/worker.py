@@ -24,7 +24,7 @@ from deployments.answering.messages import (
     StreamRef,
     fits,
     from_bytes,
-    replace,
+    replaced,
     shortened,
 )
 from deployments.channel.connection import Connection
@@ -124,7 +124,7 @@ class Inputs:
 
     def connected(self, question: Question) -> Question:
         """Return the question with its streams ready to be read."""
-        return dataclasses.replace(question, input=replace(question.input, StreamRef, self._stream))
+        return dataclasses.replace(question, input=replaced(question.input, StreamRef, self._stream))
 
     async def aclose(self) -> None:
         """Read no more of them."""

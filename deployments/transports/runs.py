@@ -75,7 +75,8 @@ def encode_task(running: Running, output: Any, completed_at: datetime) -> bytes:
         "created_at": _moment(datetime.fromtimestamp(run.started_at, UTC)),
         "completed_at": _moment(completed_at),
     }
-    return json_bytes(task if run.session_id is None else {**task, "session_id": run.session_id})
+    session = run.context.session_id
+    return json_bytes(task if session is None else {**task, "session_id": session})
 
 
 _DESCRIPTION = """

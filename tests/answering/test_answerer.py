@@ -18,6 +18,7 @@ from deployments.serve.lists import Basket
 from deployments.streams.ends import Left, Lost
 from deployments.telemetry.redaction import Redactor
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
+from graphs.context import RunContext
 from graphs.errors import UpstreamFailed
 from graphs.language import parse
 from graphs.language.nodes import Constant, ListTemplate, MappingTemplate, Template
@@ -63,7 +64,8 @@ def answerer(does: Run, output: Template | None = None, secrets: tuple[str, ...]
 
 
 def question(input: Any = None, action: str = "go", remaining: float | None = None) -> Question:
-    return Question(action, input or {}, "run-1", "w", "session-1", remaining, None)
+    deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
+    return Question(action, input or {}, RunContext("run-1", "w", "session-1", deadline), None)
 
 
 async def answer(

@@ -21,10 +21,11 @@ with warnings.catch_warnings():
 from deployments.answering.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
 from deployments.channel.flow import Outlet
 from deployments.channel.frames import END, encode_number, header
-from deployments.runs.events import Invocation, Run
+from deployments.runs.events import Invocation
 from deployments.streams.codec import NOTE, TEXT
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
+from graphs.context import RunContext
 from graphs.errors import Cancelled, ComponentFailed, InvalidInput, Overloaded, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Stream
 from tests.channel.conftest import Pair
@@ -87,7 +88,7 @@ async def calling(pair: Pair):
         deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
         detached: list[asyncio.Task[None]] = []
         call = ChannelCall(
-            Invocation("it", "go", input, Run("run-1", "w", None, deadline=deadline)),
+            Invocation("it", "go", input, RunContext("run-1", "w", deadline=deadline)),
             pair.listener,
             Redactor({"abcd"}),
             lambda rest: detached.append(asyncio.ensure_future(rest)),

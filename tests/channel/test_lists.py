@@ -17,12 +17,13 @@ with warnings.catch_warnings():
     from deployments.serve.lists import AHEAD, LIST_SIZE, Basket, Progress, answer_in_lists
 
 from deployments.answering.messages import Answered, Erred, Question, Streamed
-from deployments.runs.events import Invocation, Run
+from deployments.runs.events import Invocation
 from deployments.telemetry.redaction import Redactor
+from graphs.context import RunContext
 from graphs.errors import ComponentFailed, InvalidInput, Unavailable
 from graphs.stream import Note
 
-QUESTION = Question("go", None, "run-1", "w", None, None, None)
+QUESTION = Question("go", None, RunContext("run-1", "w"), None)
 
 
 @pytest.mark.parametrize("chunk", [{"v": "x" * 1000}, ["x" * 1000], Note({"v": "x" * 1000}), [b"x" * 1000]], ids=type)
@@ -80,7 +81,7 @@ class Handle:
 
 
 def invocation(**input) -> Invocation:
-    return Invocation("it", "go", input, Run("run-1", "w", None))
+    return Invocation("it", "go", input, RunContext("run-1", "w"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from deployments.runs.runner import run
 from deployments.serve.lists import Basket
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Setup
+from graphs.context import RunContext
 from graphs.errors import from_data
 from graphs.plan import Plan
 from graphs.stream import Note, Stream, Value
@@ -43,7 +44,7 @@ class Served:
     async def run(self, input: Value, workflow: str | None = None) -> Told:
         """Run a workflow to its end; an error of the run is raised."""
         told, joining = Told(), Joining()
-        it = Run("run_1", workflow or self._plan.default_workflow or "", input, None, None)
+        it = Run(RunContext("run_1", workflow or self._plan.default_workflow or ""), input)
         async with aclosing(run(self._plan, it, self._invoke)) as events:
             async for event in events:
                 match event:
@@ -61,8 +62,8 @@ class Served:
         return told
 
     async def _invoke(self, asked: Invocation) -> Value | Stream:
-        basket, it = Basket(), asked.run
-        question = Question(asked.action, asked.input, it.id, it.workflow, it.session_id, None, None)
+        basket = Basket()
+        question = Question(asked.action, asked.input, asked.context, None)
         reply = await self._answerers[asked.component].answer(question, lambda: basket)
         match reply:
             case Answered(value=value):

@@ -13,7 +13,7 @@ from graphs.load import load, load_inline
 from tests.configs.running import TYPES, serving
 
 ROOT = Path(__file__).parent.parent.parent
-LITTLE = ROOT / "tests" / "owned" / "little.py"
+LITTLE = ROOT / "tests" / "servers" / "little.py"
 EXAMPLES = {"05": "vllm-server", "16": "local-model-server"}
 
 

@@ -45,8 +45,7 @@ async def document(plan: Plan, types: Registry) -> AsyncIterator[str]:
 
 async def _answer(answerer: Answerer, invocation: Invocation) -> Value | Stream:
     basket = Basket()
-    run = invocation.run
-    asked = Question(invocation.action, invocation.input, run.id, run.workflow, run.session_id, None, None)
+    asked = Question(invocation.action, invocation.input, invocation.context, None)
     reply: Any = await answerer.answer(asked, lambda: basket)
     chunks = basket.take()
     match reply:

@@ -11,6 +11,7 @@ from typing import Any
 from deployments.runs.clock import Clock
 from deployments.runs.events import Delta, Event, Failed, Finished, Invocation, JobDone, Run
 from deployments.runs.runner import run
+from graphs.context import RunContext
 from graphs.language import parse
 from graphs.language.nodes import Constant, ListTemplate, MappingTemplate, Template
 from graphs.plan import (
@@ -238,7 +239,7 @@ def start(
 ) -> Any:
     """The events of a run, unread."""
     whole = given if isinstance(given, Plan) else plan(given)
-    it = Run("run-1", whole.default_workflow or "w", input, "session-1", deadline)
+    it = Run(RunContext("run-1", whole.default_workflow or "w", "session-1", deadline), input)
     return run(whole, it, components, **{"clock": StoppedClock(), **more})
 
 

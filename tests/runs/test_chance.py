@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from deployments.gateway.gateway import Running
 from deployments.runs.events import Finished, Run
+from graphs.context import RunContext
 from tests.runs.builders import Components, Source, chunks, job, passing, ran, start, workflow
 
 JOBS = ("a", "b", "c", "d")
@@ -68,7 +69,7 @@ def test_any_graph_gives_with_streams_what_it_gives_without_and_closes_them_all(
     async def check():
         made = {id: Source("x", "y", "z") for id in sources if sources[id] == "stream"}
         components = Components(**behaviours, **{id: made.get(id, "xyz") for id in sources})
-        running = Running(Run("run-1", "w", None), w, start(w, components))
+        running = Running(Run(RunContext("run-1", "w"), None), w, start(w, components))
         async with asyncio.timeout(5):
             finished = await running.finish()
         started = {call.component for call in components.calls}

@@ -8,6 +8,7 @@ import pytest
 
 from deployments.runs.events import Cancelled, Delta, Failed, Finished, JobDone
 from graphs import errors
+from graphs.context import RunContext
 from graphs.errors import BindingFailed, ComponentFailed, InvalidInput, NotFound, Overloaded, TimedOut, UpstreamFailed
 from graphs.plan import OnError, Retry
 from tests.runs.builders import (
@@ -226,7 +227,7 @@ def test_an_unknown_workflow_is_not_found():
     from deployments.runs.runner import run
 
     with pytest.raises(NotFound, match="unknown workflow 'x'"):
-        run(plan(workflow()), Run("1", "x", None), Components())
+        run(plan(workflow()), Run(RunContext("1", "x"), None), Components())
 
 
 # --- retry -----------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ async def test_its_input_is_what_the_job_gives_and_its_result_is_the_jobs_output
     )
     components = Components(a=passing)
     assert await output(p, components, 1) == {"said": "1 in inner"}
-    assert components.calls[0].run.id == "run-1"
+    assert components.calls[0].context.id == "run-1"
 
 
 async def test_its_stream_flows_through():

@@ -11,9 +11,10 @@ import pytest
 import pytest_asyncio
 from ray import serve
 
-from deployments.runs.events import Invocation, Run
+from deployments.runs.events import Invocation
 from deployments.serve.handles import HandlesInvoke, handles_invoke
 from deployments.serve.worker import bind
+from graphs.context import RunContext
 from graphs.errors import (
     AnabranchError,
     ComponentFailed,
@@ -77,8 +78,7 @@ async def invoke(deployed, request) -> AsyncIterator[HandlesInvoke]:
 
 def asking(do: str, component: str = "drill", action: str = "run", remaining: float | None = None, **input):
     deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
-    run = Run(id=uuid.uuid4().hex, workflow="w", input=None, deadline=deadline)
-    return Invocation(component, action, {"do": do, **input}, run)
+    return Invocation(component, action, {"do": do, **input}, RunContext(uuid.uuid4().hex, "w", deadline=deadline))
 
 
 async def chunks_of(answer) -> list:
