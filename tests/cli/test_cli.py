@@ -228,7 +228,7 @@ def test_the_tables_of_fields_are_markdown_in_whole_numbers(capsys: pytest.Captu
     assert "| `seed` | integer, at least -9223372036854775808, at most 9223372036854775807 |" in out
 
 
-@pytest.mark.parametrize("package", ["graphs", "deployments"])
+@pytest.mark.parametrize("package", ["anabranch", "graphs", "deployments"])
 def test_authors_of_component_types_get_types(package: str) -> None:
     wheel = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"][
         "build"
