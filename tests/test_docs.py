@@ -295,31 +295,14 @@ def test_the_table_of_errors_is_the_tree_of_errors() -> None:
 # --- the repository --------------------------------------------------------------------------------------------------
 
 
-def test_the_architecture_names_every_file() -> None:
-    named: set[str] = set()
-    for block in Page(ROOT / "ARCHITECTURE.md").blocks:
-        if block.mark == "files":
-            named |= set(_paths(block.text))
+def test_the_architecture_names_every_room() -> None:
+    (table,) = marked("rooms")
     there = {
-        str(path.relative_to(ROOT))
-        for folder in ("graphs", "deployments")
-        for path in (ROOT / folder).rglob("*.py")
-        if path.read_text(encoding="utf-8").count("\n") > 1
+        f"{path.parent.relative_to(ROOT)}/"
+        for folder in ("anabranch", "graphs", "deployments")
+        for path in (ROOT / folder).rglob("__init__.py")
     }
-    assert named == there
-
-
-def _paths(tree: str) -> Iterator[str]:
-    """Yield the files of a drawn tree: folders end in a slash, what is in them stands two spaces further in."""
-    above: list[str] = []
-    for line in tree.splitlines():
-        name = line.split()[0]
-        depth = (len(line) - len(line.lstrip())) // 2
-        del above[depth:]
-        if name.endswith("/"):
-            above.append(name)
-        else:
-            yield "".join(above) + name
+    assert {code(row[0]) for row in table.rows} == there - {"deployments/"}
 
 
 @every_page
