@@ -17,8 +17,7 @@ from graphs.checker.runtime_env import runtime_env
 from graphs.checker.workflows import CheckedWorkflow, check_workflow
 from graphs.component import Registry
 from graphs.plan import Controller, Plan, Webui
-from graphs.source import DocumentError, Entry, Mistakes, Node, Source, Span, parse
-from graphs.source import Mapping as MappingNode
+from graphs.source import DocumentError, Entry, MappingNode, Mistakes, Node, Source, Span, parse
 from graphs.validation import validate
 
 INGRESS = "Ingress"

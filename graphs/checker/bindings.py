@@ -9,8 +9,18 @@ from pathlib import PurePath
 
 from graphs.language import LanguageError, bindings, parse, references, resolve_env, typed
 from graphs.language.nodes import Binding, Constant, ListTemplate, MappingTemplate, Offsets, Reference, Template, Text
-from graphs.source import Bound, Diagnostic, Entry, Mistakes, Node, Scalar, Sequence, Span, offsets_in_source
-from graphs.source import Mapping as MappingNode
+from graphs.source import (
+    Bound,
+    Diagnostic,
+    Entry,
+    ListNode,
+    MappingNode,
+    Mistakes,
+    Node,
+    Scalar,
+    Span,
+    offsets_in_source,
+)
 from graphs.suggest import closest
 
 Lookup = Callable[[str], str | None]
@@ -72,7 +82,7 @@ def resolve(node: Node, environment: Environment, mistakes: Mistakes) -> Node:
             }
             return MappingNode(entries, node.span, node.path)
         case "list":
-            return Sequence([resolve(item, environment, mistakes) for item in node.items], node.span, node.path)
+            return ListNode([resolve(item, environment, mistakes) for item in node.items], node.span, node.path)
         case "bound":
             return node
         case "scalar":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingType
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from graphs.component import ANSWER, Component, TakesStream, waiting_fields
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
-from graphs.source import Bound, Entry, Mapping, Mistakes, Node, Scalar, Sequence
+from graphs.source import Bound, Entry, ListNode, MappingNode, Mistakes, Node, Scalar
 from graphs.validation import tell_binding, to_data, validate, without_secrets
 
 SEEN_BY_INPUT = frozenset({"input", "run", "session"})
@@ -90,7 +90,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     return CheckedComponent(plan, layout.cls, layout, well)
 
 
-def options(deployment: document.Deployment, environment: MappingType[str, Any] | None) -> Options:
+def options(deployment: document.Deployment, environment: Mapping[str, Any] | None) -> Options:
     """Return what Ray Serve is asked for."""
     resources = deployment.resources or document.Resources()
     scaling = deployment.autoscaling
@@ -114,12 +114,12 @@ def options(deployment: document.Deployment, environment: MappingType[str, Any] 
     )
 
 
-def _options(written: Options, cls: type[Component[Any, Any]], config: MappingType[str, Any]) -> Options:
+def _options(written: Options, cls: type[Component[Any, Any]], config: Mapping[str, Any]) -> Options:
     """Return what is written, with what the type itself has to say."""
     return replace(written, spread=cls.spreads(config), closing_time=cls.closing_time(config))
 
 
-def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> MappingType[str, Any]:
+def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> Mapping[str, Any]:
     own_names = layout.cls.config_names
     config: Node = layout.config
     if own_names:
@@ -147,13 +147,13 @@ def _as_text(node: Node, names: frozenset[str]) -> Node:
         case "bound" if all(reference.name in names for reference in references(node.template)):
             return Scalar(print_template(node.template), node.span, node.path)
         case "mapping":
-            return Mapping(
+            return MappingNode(
                 {key: Entry(key, each.key_span, _as_text(each.node, names)) for key, each in node.entries.items()},
                 node.span,
                 node.path,
             )
         case "list":
-            return Sequence([_as_text(item, names) for item in node.items], node.span, node.path)
+            return ListNode([_as_text(item, names) for item in node.items], node.span, node.path)
         case _:
             return node
 
@@ -173,9 +173,9 @@ def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: st
     return ActionPlan(name, compiled if layout.input.entries else Constant({}), bindings.to_template(output))
 
 
-def _without(node: Mapping, names: AbstractSet[str]) -> Mapping:
+def _without(node: MappingNode, names: AbstractSet[str]) -> MappingNode:
     entries = {key: entry for key, entry in node.entries.items() if key not in names}
-    return Mapping(entries, node.span, node.path)
+    return MappingNode(entries, node.span, node.path)
 
 
 def _check_type_rules(layout: ComponentLayout, action: ActionLayout, mistakes: Mistakes) -> None:
@@ -192,7 +192,7 @@ def _check_placement(layout: ComponentLayout, mistakes: Mistakes) -> None:
         _tell(field, message, (layout.config, layout.keys), mistakes)
 
 
-def _tell(field: str, message: str, nodes: tuple[Mapping, Mapping], mistakes: Mistakes) -> None:
+def _tell(field: str, message: str, nodes: tuple[MappingNode, MappingNode], mistakes: Mistakes) -> None:
     """Tell what a type says of a field, at the field if it is written in one of the nodes."""
     entry = _place(field, *nodes)
     for node in nodes:
@@ -202,7 +202,7 @@ def _tell(field: str, message: str, nodes: tuple[Mapping, Mapping], mistakes: Mi
     mistakes.add(place.span, said, hint or None, place.path)
 
 
-def _place(dotted: str, *nodes: Mapping) -> Entry | None:
+def _place(dotted: str, *nodes: MappingNode) -> Entry | None:
     """Return the entry at `params.num_beams` or `messages.0.role` in any of the nodes, else the nearest one above."""
     found = [_entries_at(node, dotted.split(".")) for node in nodes]
     return next((entries[-1] for entries in sorted(found, key=len, reverse=True) if entries), None)

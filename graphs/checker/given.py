@@ -12,8 +12,7 @@ from graphs.checker.routes import node_at
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Template
 from graphs.plan import ComponentCall
-from graphs.source import Mapping as MappingNode
-from graphs.source import Mistakes
+from graphs.source import MappingNode, Mistakes
 from graphs.suggest import closest
 
 

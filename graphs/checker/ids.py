@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable
 
 from graphs import document
-from graphs.source import Mapping, Mistakes, Node, Span
+from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.validation import describe
 
 PLURAL = {"component": "components", "workflow": "workflows", "action": "actions", "job": "jobs"}
 
 
 def identify(
-    nodes: Iterable[tuple[Mapping, Span]], singular: str, fallback: str, reserved: Iterable[str], mistakes: Mistakes
+    nodes: Iterable[tuple[MappingNode, Span]], singular: str, fallback: str, reserved: Iterable[str], mistakes: Mistakes
 ) -> list[str]:
     """Return an id for each: its own, or the fallback for the one that may go without; tell clashes."""
     ids: list[str] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphs import document
 from graphs.checker.ids import PLURAL, is_id
-from graphs.source import Mapping, Mistakes, Node
+from graphs.source import MappingNode, Mistakes, Node
 from graphs.validation import as_mapping, describe, nearest_key
 
 ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
@@ -16,11 +16,11 @@ ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 class Found:
     """The mappings of one kind; whether these are all, and no mistake hides others."""
 
-    nodes: list[Mapping]
+    nodes: list[MappingNode]
     all: bool
 
     @classmethod
-    def read(cls, parent: Mapping, singular: str, mistakes: Mistakes) -> Found:
+    def read(cls, parent: MappingNode, singular: str, mistakes: Mistakes) -> Found:
         """Return those under a parent."""
         before = len(mistakes.found)
         nodes = items(parent, singular, mistakes)
@@ -29,13 +29,13 @@ class Found:
         return cls(nodes, clean and (written or parent.entries.keys() <= {*document.DOCUMENT_KEYS}))
 
 
-def has_known_id(node: Mapping) -> bool:
+def has_known_id(node: MappingNode) -> bool:
     """Whether a node's id is what is written, or it was meant to go without."""
     given = node.get("id")
     return is_id(given) if given is not None else not any(nearest_key(key, ("id",)) for key in node.entries)
 
 
-def items(parent: Mapping, singular: str, mistakes: Mistakes) -> list[Mapping]:
+def items(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[MappingNode]:
     """Return the mappings under `singular` (one) or its plural (a list)."""
     plural = PLURAL[singular]
     one, many = parent.entries.get(singular), parent.entries.get(plural)
@@ -54,7 +54,7 @@ def items(parent: Mapping, singular: str, mistakes: Mistakes) -> list[Mapping]:
     elif many:
         message = f"expected '{plural}' to be a list, got {describe(many.node)}"
         mistakes.add(many.key_span, message, _as_list(many.node, singular), many.node.path)
-    mappings: list[Mapping] = []
+    mappings: list[MappingNode] = []
     for node in found:
         if node.kind == "mapping":
             mappings.append(node)

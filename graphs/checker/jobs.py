@@ -14,8 +14,7 @@ from graphs.checker.routes import Route, listed, node_at, node_text, routes
 from graphs.language import parse, references
 from graphs.language.nodes import Template, Text
 from graphs.plan import Call, ComponentCall, WorkflowCall
-from graphs.source import Mapping as MappingNode
-from graphs.source import Mistakes, Node, Span
+from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.suggest import closest
 from graphs.units import duration, moment, zone
 from graphs.validation import describe, nearest_key, to_data, unknown_key, validate, without_secrets

@@ -10,7 +10,7 @@ from graphs.checker.bindings import bounds
 from graphs.checker.ids import as_id
 from graphs.checker.items import Found, has_known_id, items
 from graphs.component import Component, Registry
-from graphs.source import Entry, Mapping, Mistakes, Node
+from graphs.source import Entry, MappingNode, Mistakes, Node
 from graphs.suggest import closest
 from graphs.validation import as_mapping, describe, nearest_key, unknown_key
 
@@ -21,9 +21,9 @@ WORKFLOW_KEYS = frozenset(document.Workflow.model_fields)
 
 @dataclass(frozen=True)
 class ActionLayout:
-    keys: Mapping
+    keys: MappingNode
     """id, default, output."""
-    input: Mapping
+    input: MappingNode
     """The fields of the type's Input, the component's own among them as defaults."""
     what: str
     meant: frozenset[str] = frozenset()
@@ -32,10 +32,10 @@ class ActionLayout:
 
 @dataclass(frozen=True)
 class ComponentLayout:
-    node: Mapping
+    node: MappingNode
     cls: type[Component[Any, Any]]
-    keys: Mapping
-    config: Mapping
+    keys: MappingNode
+    config: MappingNode
     actions: list[ActionLayout]
     what: str
     meant: frozenset[str]
@@ -45,8 +45,8 @@ class ComponentLayout:
 
 @dataclass(frozen=True)
 class WorkflowLayout:
-    keys: Mapping
-    jobs: list[Mapping]
+    keys: MappingNode
+    jobs: list[MappingNode]
     flat: bool
     what: str
     well: bool = True
@@ -55,8 +55,8 @@ class WorkflowLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    controller: Mapping | None
-    components: list[Mapping]
+    controller: MappingNode | None
+    components: list[MappingNode]
     workflows: list[WorkflowLayout]
     components_known: bool
     """False when a mistake hides which components there are."""
@@ -97,7 +97,7 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     )
 
 
-def hides_default(node: Mapping) -> bool:
+def hides_default(node: MappingNode) -> bool:
     """Whether a mistake hides that a component is the default."""
     given = node.get("default")
     if given is not None:
@@ -105,14 +105,14 @@ def hides_default(node: Mapping) -> bool:
     return any(nearest_key(key, ("default",)) for key in node.entries)
 
 
-def name_of(node: Mapping, singular: str, fallback: str | None = None) -> str:
+def name_of(node: MappingNode, singular: str, fallback: str | None = None) -> str:
     """Return how messages call it: `component 'chat'`, or `the component` when it has no id."""
     given = node.get("id")
     id = fallback if given is None or given.kind != "scalar" or given.value is None else as_id(given)
     return f"the {singular}" if id is None or (given is not None and given.kind != "scalar") else f"{singular} '{id}'"
 
 
-def component(node: Mapping, registry: Registry, mistakes: Mistakes) -> ComponentLayout | None:
+def component(node: MappingNode, registry: Registry, mistakes: Mistakes) -> ComponentLayout | None:
     """Sort a component's keys into its own, its type's Config and its actions' Input; None for an unknown type."""
     what = name_of(node, "component")
     before = len(mistakes.found)
@@ -142,7 +142,7 @@ def component(node: Mapping, registry: Registry, mistakes: Mistakes) -> Componen
 
 
 def _actions(
-    node: Mapping, cls: type[Component[Any, Any]], defaults: Mapping, what: str, mistakes: Mistakes
+    node: MappingNode, cls: type[Component[Any, Any]], defaults: MappingNode, what: str, mistakes: Mistakes
 ) -> list[ActionLayout]:
     name = f"the action of {what}" if "action" in node.entries else f"an action of {what}"
     actions = [_action(each, cls, defaults, name, mistakes) for each in items(node, "action", mistakes)]
@@ -165,7 +165,7 @@ class _Keys:
     meant: set[str] = field(default_factory=set[str])
 
 
-def _sort_keys(node: Mapping, cls: type[Component[Any, Any]], what: str, mistakes: Mistakes) -> _Keys:
+def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mistakes: Mistakes) -> _Keys:
     keys = _Keys()
     for key, entry in node.entries.items():
         if key in COMPONENT_KEYS:
@@ -193,7 +193,7 @@ def _differs_by_call(key: str, entry: Entry, cls: type[Component[Any, Any]]) -> 
 
 
 def _component_type(
-    node: Mapping, registry: Registry, what: str, mistakes: Mistakes
+    node: MappingNode, registry: Registry, what: str, mistakes: Mistakes
 ) -> type[Component[Any, Any]] | None:
     given, types = node.get("type"), ", ".join(sorted(registry))
     if given is None:
@@ -212,7 +212,7 @@ def _component_type(
     return registry[given.value]
 
 
-def _tell_typeless(node: Mapping, what: str, types: str, mistakes: Mistakes) -> None:
+def _tell_typeless(node: MappingNode, what: str, types: str, mistakes: Mistakes) -> None:
     for key, entry in node.entries.items():
         if key not in COMPONENT_KEYS and nearest_key(key, ("type",)):
             unknown_key(key, entry.key_span, entry.node.path, what, ("type",), mistakes)
@@ -221,7 +221,7 @@ def _tell_typeless(node: Mapping, what: str, types: str, mistakes: Mistakes) -> 
 
 
 def _action(
-    node: Mapping, cls: type[Component[Any, Any]], defaults: Mapping, what: str, mistakes: Mistakes
+    node: MappingNode, cls: type[Component[Any, Any]], defaults: MappingNode, what: str, mistakes: Mistakes
 ) -> ActionLayout:
     own: dict[str, Entry] = {}
     given: dict[str, Entry] = {}
@@ -244,18 +244,18 @@ def _action(
     return ActionLayout(_part(node, own), _part(node, _over(defaults, given, cls)), what, frozenset(meant))
 
 
-def _over(defaults: Mapping, given: dict[str, Entry], cls: type[Component[Any, Any]]) -> dict[str, Entry]:
+def _over(defaults: MappingNode, given: dict[str, Entry], cls: type[Component[Any, Any]]) -> dict[str, Entry]:
     """Put an action's fields over the component's; what both may write (headers) is merged, as the type itself would."""
     entries = {**defaults.entries, **given}
     for key in given.keys() & defaults.entries.keys() & cls.Config.model_fields.keys():
         below, above = defaults.entries[key].node, given[key].node
         if below.kind == "mapping" and above.kind == "mapping":
-            merged = Mapping({**below.entries, **above.entries}, above.span, above.path)
+            merged = MappingNode({**below.entries, **above.entries}, above.span, above.path)
             entries[key] = Entry(key, given[key].key_span, merged)
     return entries
 
 
-def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
+def _workflow(node: MappingNode, mistakes: Mistakes) -> WorkflowLayout:
     what = name_of(node, "workflow")
     before = len(mistakes.found)
     own: dict[str, Entry] = {}
@@ -283,5 +283,5 @@ def _workflow(node: Mapping, mistakes: Mistakes) -> WorkflowLayout:
     return WorkflowLayout(_part(node, own), jobs.nodes, False, what, jobs.all and bool(jobs.nodes))
 
 
-def _part(node: Mapping, entries: dict[str, Entry]) -> Mapping:
-    return Mapping(entries, node.span, node.path)
+def _part(node: MappingNode, entries: dict[str, Entry]) -> MappingNode:
+    return MappingNode(entries, node.span, node.path)

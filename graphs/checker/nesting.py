@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from graphs.checker.routes import node_text
 from graphs.checker.workflows import CheckedWorkflow
-from graphs.source import Mapping as MappingNode
-from graphs.source import Mistakes, Node
+from graphs.source import MappingNode, Mistakes, Node
 from graphs.suggest import closest
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graphs.component import ComponentConfig, LocalFolder
-from graphs.source import Mapping, Mistakes, Node, Scalar
+from graphs.source import MappingNode, Mistakes, Node, Scalar
 from graphs.validation import describe, to_data
 
 EXPLICIT = ("./", "../", "/", "~")
@@ -14,7 +14,7 @@ ELSEWHERE = ("/", "~")
 """Folders of the machine that the replica runs on, which needn't be this one."""
 
 
-def folders(model: type[ComponentConfig], config: Mapping, mistakes: Mistakes) -> dict[str, Any]:
+def folders(model: type[ComponentConfig], config: MappingNode, mistakes: Mistakes) -> dict[str, Any]:
     """Return the fields that may name folders, absolute where they do; those plainly meant and not there are told."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():

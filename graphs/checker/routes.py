@@ -10,7 +10,7 @@ from graphs import document
 from graphs.checker import bindings
 from graphs.language import truth
 from graphs.language.nodes import Constant, Template
-from graphs.source import Mapping, Node, Span
+from graphs.source import MappingNode, Node, Span
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Route:
     """It can never be taken."""
 
 
-def routes(node: Mapping, valid: document.JobBase) -> Iterator[Route]:
+def routes(node: MappingNode, valid: document.JobBase) -> Iterator[Route]:
     """Yield where the job can lead; a way that can never be taken is marked dead."""
     if valid.on_error is not None and valid.on_error.to is not None:
         yield Route(valid.on_error.to, _place(node, "on_error", "to"))
@@ -39,7 +39,7 @@ def routes(node: Mapping, valid: document.JobBase) -> Iterator[Route]:
             return
 
 
-def _if_routes(node: Mapping, valid: document.IfJob) -> Iterator[Route]:
+def _if_routes(node: MappingNode, valid: document.IfJob) -> Iterator[Route]:
     if not valid.conditions:
         fixed = fixed_truth(bindings.to_template(node.get("condition")))
         if valid.if_true is not None:
@@ -56,7 +56,7 @@ def _if_routes(node: Mapping, valid: document.IfJob) -> Iterator[Route]:
         yield Route(valid.otherwise, _place(node, "otherwise"), decided)
 
 
-def _switch_routes(node: Mapping, valid: document.SwitchJob) -> Iterator[Route]:
+def _switch_routes(node: MappingNode, valid: document.SwitchJob) -> Iterator[Route]:
     seen: list[Any] = []
     for written, case in zip(listed(node, "cases"), valid.cases, strict=False):
         fixed = bindings.to_template(node_at(written, "value"))
@@ -77,7 +77,7 @@ def fixed_truth(template: Template | None) -> bool | None:
     return truth(template.value) if isinstance(template, Constant) else None
 
 
-def listed(node: Mapping, key: str) -> list[Node]:
+def listed(node: MappingNode, key: str) -> list[Node]:
     """Return the items of the list at a key."""
     many = node.get(key)
     return many.items if many is not None and many.kind == "list" else []
@@ -86,13 +86,13 @@ def listed(node: Mapping, key: str) -> list[Node]:
 def node_at(node: Node | None, *path: str) -> Node | None:
     """Return the node at a path of keys."""
     for key in path:
-        if not isinstance(node, Mapping):
+        if not isinstance(node, MappingNode):
             return None
         node = node.get(key)
     return node
 
 
-def node_text(node: Mapping, key: str) -> str | None:
+def node_text(node: MappingNode, key: str) -> str | None:
     """Return the text at a key."""
     value = node.get(key)
     return value.value if value is not None and value.kind == "scalar" and isinstance(value.value, str) else None

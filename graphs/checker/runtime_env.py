@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from graphs.document.runtime_env import RuntimeEnv
-from graphs.source import Mapping, Mistakes, Node, Scalar
+from graphs.source import MappingNode, Mistakes, Node, Scalar
 from graphs.validation import describe
 
 
-def runtime_env(written: RuntimeEnv | None, keys: Mapping, mistakes: Mistakes) -> dict[str, Any] | None:
+def runtime_env(written: RuntimeEnv | None, keys: MappingNode, mistakes: Mistakes) -> dict[str, Any] | None:
     """Return the environment for Ray: requirements are read here, as a controller elsewhere has no such file."""
     node = keys.get("runtime_env")
     if written is None or node is None or node.kind != "mapping":

@@ -3,7 +3,7 @@
 from graphs.source.offsets import offsets_in_source
 from graphs.source.reading import parse
 from graphs.source.text import FOREIGN_SPACE, Diagnostic, DocumentError, Mistakes, Source, Span
-from graphs.source.tree import Bound, Entry, Mapping, Node, Scalar, Sequence
+from graphs.source.tree import Bound, Entry, ListNode, MappingNode, Node, Scalar
 from graphs.source.yaml_errors import separated, spaced
 
 __all__ = [
@@ -12,11 +12,11 @@ __all__ = [
     "Diagnostic",
     "DocumentError",
     "Entry",
-    "Mapping",
+    "ListNode",
+    "MappingNode",
     "Mistakes",
     "Node",
     "Scalar",
-    "Sequence",
     "Source",
     "Span",
     "offsets_in_source",

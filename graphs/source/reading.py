@@ -11,7 +11,7 @@ from graphs.language import LanguageError, typed
 from graphs.language import parse as parse_template
 from graphs.source.composing import Refused, compose
 from graphs.source.text import FOREIGN_SPACE, Mistakes, Source, Span
-from graphs.source.tree import Entry, Mapping, Node, Scalar, Sequence
+from graphs.source.tree import Entry, ListNode, MappingNode, Node, Scalar
 from graphs.source.yaml_errors import tell_character, tell_odd_space, tell_yaml_error
 
 MAX_NODES = 100_000
@@ -65,9 +65,9 @@ class _Reader:
             self._tell_tag(node, span, path)
         above = above | {id(node)}
         if isinstance(node, yaml.MappingNode):
-            return Mapping(self._entries(node, path, above), span, path)
+            return MappingNode(self._entries(node, path, above), span, path)
         items = [self.read(item, f"{path}[{index}]", above) for index, item in enumerate(node.value)]
-        return Sequence(items, span, path)
+        return ListNode(items, span, path)
 
     def _entries(self, node: yaml.MappingNode, path: str, above: frozenset[int]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}

@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Mapping:
+class MappingNode:
     entries: dict[str, Entry]
     span: Span
     path: str
@@ -59,11 +59,11 @@ class Mapping:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class ListNode:
     items: list[Node]
     span: Span
     path: str
     kind: Literal["list"] = "list"
 
 
-Node = Scalar | Bound | Mapping | Sequence
+Node = Scalar | Bound | MappingNode | ListNode

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from graphs.component import Unknown
-from graphs.source import Mapping, Mistakes, Node, Span
+from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.suggest import closest
 from graphs.validation.keys import model_in, nearest_key, unknown_key
 from graphs.validation.words import as_mapping, describe, example, expectation, without_secrets
@@ -87,7 +87,7 @@ class _Telling:
     """Tells pydantic's errors of one node, each once: a union has one for each of its members."""
 
     model: type[BaseModel]
-    node: Mapping
+    node: MappingNode
     mistakes: Mistakes
     what: str
     bindings: bool
