@@ -19,7 +19,7 @@ from graphs.language.nodes import Binding, Constant, MappingTemplate, Reference,
 from graphs.plan import ActionPlan
 from graphs.stream import Stream, Value
 from graphs.suggest import closest
-from graphs.validation.words import expectation
+from graphs.validation import expectation
 
 
 async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from graphs.errors import InvalidInput
 from graphs.language import kind_of
 from graphs.suggest import closest
-from graphs.validation.words import expectation
+from graphs.validation import expectation
 
 M = TypeVar("M", bound=BaseModel)
 

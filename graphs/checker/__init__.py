@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from graphs import document
 from graphs.checker import layout
-from graphs.checker.bindings import Environment, Lookup, resolve, tell_missing
-from graphs.checker.components import CheckedComponent, check_component, is_true, options, tell_bindings
+from graphs.checker.bindings import Environment, Lookup, report_missing, resolve
+from graphs.checker.components import CheckedComponent, check_component, is_true, options, report_bindings
 from graphs.checker.ids import PLURAL, identify
 from graphs.checker.jobs import Surroundings, id_of
 from graphs.checker.layout import Layout, WorkflowLayout
-from graphs.checker.nesting import tell_recursion, tell_unknown_workflows
+from graphs.checker.nested_workflows import report_recursion, report_unknown_workflows
 from graphs.checker.routes import node_at, node_text
 from graphs.checker.runtime_env import runtime_env
 from graphs.checker.workflows import CheckedWorkflow, check_workflow
@@ -34,7 +34,7 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup) -> Plan
     environment = Environment(lookup)
     root = resolve(_merged(roots), environment, mistakes)
     mistakes.secrets = environment.hidden()
-    tell_missing(environment, mistakes)
+    report_missing(environment, mistakes)
     layouts = layout.read(root, mistakes)
     plan = _Checker(layouts, registry, mistakes).plan(environment.secrets()) if layouts else None
     if plan is None:
@@ -80,9 +80,9 @@ class _Checker:
         ids = self._workflow_ids(self.mistakes) if self.document.workflows else self.ids
         default_workflow = self._default_workflow(ids, default)
         if self.document.workflows_known:
-            tell_unknown_workflows(self.workflow_nodes, ids, default_workflow, self.mistakes)
+            report_unknown_workflows(self.workflow_nodes, ids, default_workflow, self.mistakes)
         workflows = self._workflows(components, inline_ids, default, ids, default_workflow)
-        tell_recursion(self.workflow_nodes, workflows, default_workflow, self.mistakes)
+        report_recursion(self.workflow_nodes, workflows, default_workflow, self.mistakes)
         controller = self._controller()
         if self.mistakes:
             return None
@@ -198,7 +198,7 @@ class _Checker:
     def _controller(self) -> Controller:
         node = self.document.controller
         valid = validate(document.Controller, node, self.mistakes, "the controller") if node else document.Controller()
-        tell_bindings(node.get("runtime_env") if node else None, self.mistakes)
+        report_bindings(node.get("runtime_env") if node else None, self.mistakes)
         environment = runtime_env(valid.runtime_env, node, self.mistakes) if valid and node else None
         valid = valid or document.Controller()
         webui = valid.webui

@@ -126,7 +126,7 @@ def _broken(node: Scalar, mistakes: Mistakes) -> Bound:
     return Bound(Binding(Reference("input", (), (0, 0)), (0, 0)), node)
 
 
-def tell_missing(environment: Environment, mistakes: Mistakes) -> None:
+def report_missing(environment: Environment, mistakes: Mistakes) -> None:
     """Tell every variable that is unset and has no default, where it is used first."""
     for name, uses in sorted(environment.missing.items()):
         span, path = uses[0]
@@ -192,7 +192,7 @@ def _check_reference(
     text = str(bound.scalar.value)[binding.at[0] : binding.at[1]]
     ats = reference.step_ats or (reference.at,)
 
-    def tell(step: int, message: str, hint: str | None) -> None:
+    def report(step: int, message: str, hint: str | None) -> None:
         at = ats[step] if step < len(ats) else reference.at
         mistakes.add(span_in(bound.scalar, at), message, hint, bound.path)
 
@@ -200,32 +200,32 @@ def _check_reference(
     if reference.name not in visible.names:
         if reference.name in KNOWN_IN:
             places = KNOWN_IN[reference.name]
-            tell(
+            report(
                 0, f"'{reference.name}' is not known in {visible.what}, in {text}", f"it is known in {places}. {listed}"
             )
         else:
             near = closest(reference.name, visible.names)
-            tell(
+            report(
                 0, f"unknown name '{reference.name}' in {text}", f"did you mean '{near}'? {listed}" if near else listed
             )
         return
     if reference.chunked and reference.name not in visible.chunked:
         able = " or ".join(f"{name}[]" for name in sorted(visible.chunked))
         hint = f"write {reference.name} without []" + (f", or {able}" if able else "")
-        tell(
+        report(
             0,
             f"'{reference.name}[]' names a chunk, but {reference.name} doesn't come in chunks in {visible.what}, in {text}",
             hint,
         )
         return
     if reference.name == "jobs" and visible.jobs is not None:
-        _check_job_reference(reference, text, visible, visible.jobs, tell)
+        _check_job_reference(reference, text, visible, visible.jobs, report)
     elif reference.name in FIXED_FIELDS and (
         not reference.path or reference.path[0] not in FIXED_FIELDS[reference.name]
     ):
         fields = FIXED_FIELDS[reference.name]
         got = f"'{reference.path[0]}'" if reference.path else "nothing"
-        tell(
+        report(
             1,
             f"expected {' or '.join(fields)} after '{reference.name}.', got {got} in {text}",
             f"write {reference.name}.{fields[0]}",
@@ -237,24 +237,24 @@ def _check_job_reference(
     text: str,
     visible: Visible,
     jobs: tuple[str, ...],
-    tell: Callable[[int, str, str | None], None],
+    report: Callable[[int, str, str | None], None],
 ) -> None:
     listed = f"Jobs: {', '.join(jobs)}."
     if not reference.path:
-        tell(0, f"'jobs' needs the id of a job, in {text}", f"write jobs.{jobs[0]}.output. {listed}")
+        report(0, f"'jobs' needs the id of a job, in {text}", f"write jobs.{jobs[0]}.output. {listed}")
         return
     job = str(reference.path[0])
     if job not in jobs:
         near = closest(job, jobs)
-        tell(1, f"unknown job '{job}' in {text}", f"did you mean '{near}'? {listed}" if near else listed)
+        report(1, f"unknown job '{job}' in {text}", f"did you mean '{near}'? {listed}" if near else listed)
     elif job == visible.this_job:
         hint = "write output for its own result, in its `output` only"
-        tell(1, f"job '{job}' refers to its own output in {text}", hint)
+        report(1, f"job '{job}' refers to its own output in {text}", hint)
     elif len(reference.path) < 2 or reference.path[1] != "output":
         got = f"'{reference.path[1]}'" if len(reference.path) > 1 else "nothing"
-        tell(2, f"expected output after 'jobs.{job}.', got {got} in {text}", f"write jobs.{job}.output")
+        report(2, f"expected output after 'jobs.{job}.', got {got} in {text}", f"write jobs.{job}.output")
     elif job in visible.routers:
-        tell(1, f"job '{job}' only chooses and has no output, in {text}", "read the output of a job it leads to")
+        report(1, f"job '{job}' only chooses and has no output, in {text}", "read the output of a job it leads to")
 
 
 def bounds(node: Node | None) -> Iterator[Bound]:

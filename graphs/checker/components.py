@@ -12,14 +12,14 @@ from graphs.checker import bindings
 from graphs.checker.bindings import Visible
 from graphs.checker.ids import identify
 from graphs.checker.layout import ActionLayout, ComponentLayout
-from graphs.checker.paths import folders
+from graphs.checker.local_folders import folders
 from graphs.checker.runtime_env import runtime_env
 from graphs.component import ANSWER, Component, TakesStream, waiting_fields
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
 from graphs.source import Bound, Entry, ListNode, MappingNode, Mistakes, Node, Scalar
-from graphs.validation import tell_binding, to_data, validate, without_secrets
+from graphs.validation import report_binding, to_data, validate, without_secrets
 
 SEEN_BY_INPUT = frozenset({"input", "run", "session"})
 SEEN_BY_OUTPUT = SEEN_BY_INPUT | frozenset(ANSWER)
@@ -64,7 +64,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     """Return the component, checked; after mistakes it is still good enough to check workflows against."""
     before = len(mistakes.found)
     common = validate(document.Component, layout.keys, mistakes, layout.what, meant=layout.meant)
-    tell_bindings(layout.keys.get("runtime_env"), mistakes)
+    report_bindings(layout.keys.get("runtime_env"), mistakes)
     config = _check_config(layout, mistakes)
     ids = identify([(each.keys, each.keys.span) for each in layout.actions], "action", "action", (), mistakes)
     environment = runtime_env(common.runtime_env, layout.keys, mistakes) if common else None
@@ -131,14 +131,14 @@ def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> Mapping[str, A
     valid = validate(
         layout.cls.Config, config, mistakes, what, known=document.Component.model_fields, meant=layout.meant
     )
-    tell_bindings(config, mistakes)
+    report_bindings(config, mistakes)
     return {**to_data(config), **folders(layout.cls.Config, layout.config, mistakes)} if valid is not None else {}
 
 
-def tell_bindings(node: Node | None, mistakes: Mistakes) -> None:
+def report_bindings(node: Node | None, mistakes: Mistakes) -> None:
     """Tell the bindings that stand inside a fixed value of any shape."""
     for bound in bindings.bounds(node):
-        tell_binding(bound, mistakes)
+        report_binding(bound, mistakes)
 
 
 def _as_text(node: Node, names: frozenset[str]) -> Node:
@@ -181,7 +181,7 @@ def _without(node: MappingNode, names: AbstractSet[str]) -> MappingNode:
 def _check_type_rules(layout: ComponentLayout, action: ActionLayout, mistakes: Mistakes) -> None:
     """Ask the type what only it can know."""
     for field, message in layout.cls.check(to_data(layout.config), to_data(action.input)):
-        _tell(field, message, (action.input, layout.config), mistakes)
+        _report(field, message, (action.input, layout.config), mistakes)
 
 
 def _check_placement(layout: ComponentLayout, mistakes: Mistakes) -> None:
@@ -189,10 +189,10 @@ def _check_placement(layout: ComponentLayout, mistakes: Mistakes) -> None:
     resources = layout.keys.get("resources")
     asked = to_data(resources) if resources is not None else {}
     for field, message in layout.cls.check_placement(to_data(layout.config), asked):
-        _tell(field, message, (layout.config, layout.keys), mistakes)
+        _report(field, message, (layout.config, layout.keys), mistakes)
 
 
-def _tell(field: str, message: str, nodes: tuple[MappingNode, MappingNode], mistakes: Mistakes) -> None:
+def _report(field: str, message: str, nodes: tuple[MappingNode, MappingNode], mistakes: Mistakes) -> None:
     """Tell what a type says of a field, at the field if it is written in one of the nodes."""
     entry = _place(field, *nodes)
     for node in nodes:

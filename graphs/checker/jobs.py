@@ -75,11 +75,11 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
         return None
     draft = Draft(id, node, valid, what, well=well)
     if len(mistakes.found) == before:
-        _tell_fixed_conditions(node, mistakes)
+        _report_fixed_conditions(node, mistakes)
     draft.reads = dict(_reads(node))
     for name in valid.depends_on:
         _known_job(name, node_at(node, "depends_on"), draft, around, mistakes, "depends on")
-    _tell_misfits(node, valid, mistakes)
+    _report_misfits(node, valid, mistakes)
     found = routes(node, valid)
     draft.routes = [each for each in found if _known_job(each.to, each.span, draft, around, mistakes, "leads to")]
     match valid:
@@ -105,15 +105,15 @@ def _validated(
         mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
         node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
     if not issubclass(model, document.GivingJob):
-        _tell_stand_in(node, what, mistakes)
-    if "type" not in node.entries and _tell_typeless(node, what, mistakes):
+        _report_stand_in(node, what, mistakes)
+    if "type" not in node.entries and _report_typeless(node, what, mistakes):
         return None
     known = () if model is document.CallJob else ("type",)
     place = f"{what} ({node_text(node, 'type') or 'component'})"
     return validate(model, node, mistakes, place, known=known, salvage=True)
 
 
-def _tell_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
+def _report_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
     """Tell an output that is to stand in for a router's, which has none."""
     on_error = node.get("on_error")
     if on_error is not None and on_error.kind == "mapping" and on_error.entries.keys() == {"output"}:
@@ -122,7 +122,7 @@ def _tell_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
         mistakes.add(entry.key_span, message, "write `on_error: {to: job-id}`", entry.node.path)
 
 
-def _tell_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
+def _report_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
     """Tell a job whose type is misspelt, or left out when its keys are another type's; whether it is one."""
     for key, entry in node.entries.items():
         if key not in document.JOB_KEYS and nearest_key(key, document.JOB_KEYS) == "type":
@@ -137,7 +137,7 @@ def _tell_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
     return True
 
 
-def _tell_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
+def _report_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
     """Tell conditions that are text with no binding for their whole: they would always be true."""
     for condition in (node.get("condition"), *(node_at(each, "condition") for each in listed(node, "conditions"))):
         if condition is None:
@@ -152,15 +152,15 @@ def _tell_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
             mistakes.add(condition.span, message, hint, condition.path)
 
 
-def _tell_misfits(node: MappingNode, valid: document.JobBase, mistakes: Mistakes) -> None:
+def _report_misfits(node: MappingNode, valid: document.JobBase, mistakes: Mistakes) -> None:
     """Tell values that are written out and no run could use."""
     match valid:
         case document.DelayJob():
             for key, read in DELAYS.items():
                 if key in valid.model_fields_set:
-                    _tell_unreadable(node.entries[key].node, read, mistakes)
+                    _report_unreadable(node.entries[key].node, read, mistakes)
         case document.ForEachJob():
-            _tell_no_list(node.entries["input"].node, mistakes)
+            _report_no_list(node.entries["input"].node, mistakes)
         case _:
             pass
 
@@ -169,7 +169,7 @@ DELAYS: Mapping[str, Callable[[Any], object]] = {"duration": duration, "time": m
 """How a delay's values are read."""
 
 
-def _tell_unreadable(node: Node, read: Callable[[Any], object], mistakes: Mistakes) -> None:
+def _report_unreadable(node: Node, read: Callable[[Any], object], mistakes: Mistakes) -> None:
     value = to_data(node)
     try:
         if node.kind != "bound" and value is not None:
@@ -179,7 +179,7 @@ def _tell_unreadable(node: Node, read: Callable[[Any], object], mistakes: Mistak
         mistakes.add(node.span, said, hint, node.path)
 
 
-def _tell_no_list(node: Node, mistakes: Mistakes) -> None:
+def _report_no_list(node: Node, mistakes: Mistakes) -> None:
     if node.kind == "bound" and isinstance(node.template, Text):
         hint = "make the binding the whole of it, as in `input: ${input.items}`"
         mistakes.add(node.span, "expected a list of items, got text with a binding in it", hint, node.path)
@@ -282,7 +282,7 @@ def _check_call(draft: Draft, node: MappingNode, action: str | None, around: Sur
     chosen = component.action(action)
     id = component.plan.id
     if chosen is None:
-        _tell_action(draft, node, action, component, mistakes)
+        _report_action(draft, node, action, component, mistakes)
         return
     given = bindings.to_template(node.get("input")) or _passed_on(draft)
     if component.plan.type != "workflow":
@@ -294,7 +294,7 @@ def _check_call(draft: Draft, node: MappingNode, action: str | None, around: Sur
         draft.call = WorkflowCall(id, workflow, given, inner.get("input", parse("${input}")), chosen.output)
 
 
-def _tell_action(
+def _report_action(
     draft: Draft, node: MappingNode, action: str | None, component: CheckedComponent, mistakes: Mistakes
 ) -> None:
     if not draft.well or not component.well:
@@ -325,7 +325,7 @@ def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: 
     if given is None or (given.kind == "scalar" and given.value is None):
         if around.default_component is not None:
             return around.components.get(around.default_component)
-        _tell_no_component(given or node, draft, around, mistakes)
+        _report_no_component(given or node, draft, around, mistakes)
         return None
     if given.kind == "mapping":
         return around.components.get(around.inline.get(id_of(given), ""))
@@ -342,7 +342,7 @@ def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: 
     return around.components.get(given.value)
 
 
-def _tell_no_component(node: Node, draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
+def _report_no_component(node: Node, draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
     if around.named_components is None or around.default_hidden or not draft.well:
         return
     if not around.named_components:

@@ -8,7 +8,7 @@ from typing import Any
 from graphs import document
 from graphs.checker.bindings import bounds
 from graphs.checker.ids import as_id
-from graphs.checker.items import Found, has_known_id, items
+from graphs.checker.one_or_many import Found, has_known_id, items
 from graphs.component import Component, Registry
 from graphs.source import Entry, MappingNode, Mistakes, Node
 from graphs.suggest import closest
@@ -197,7 +197,7 @@ def _component_type(
 ) -> type[Component[Any, Any]] | None:
     given, types = node.get("type"), ", ".join(sorted(registry))
     if given is None:
-        _tell_typeless(node, what, types, mistakes)
+        _report_typeless(node, what, types, mistakes)
         return None
     if given.kind != "scalar" or not isinstance(given.value, str):
         mistakes.add(
@@ -212,7 +212,7 @@ def _component_type(
     return registry[given.value]
 
 
-def _tell_typeless(node: MappingNode, what: str, types: str, mistakes: Mistakes) -> None:
+def _report_typeless(node: MappingNode, what: str, types: str, mistakes: Mistakes) -> None:
     for key, entry in node.entries.items():
         if key not in COMPONENT_KEYS and nearest_key(key, ("type",)):
             unknown_key(key, entry.key_span, entry.node.path, what, ("type",), mistakes)

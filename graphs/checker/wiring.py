@@ -35,8 +35,8 @@ def wire(drafts: Mapping[str, Draft], mistakes: Mistakes) -> dict[str, Wires]:
             if route.to in routed:
                 routed[route.to].add(draft.id)
     wires = {id: _wires(draft, routed[id], drafts) for id, draft in drafts.items()}
-    if not _tell_cycles(drafts, wires, mistakes):
-        _tell_unreachable(drafts, wires, mistakes)
+    if not _report_cycles(drafts, wires, mistakes):
+        _report_unreachable(drafts, wires, mistakes)
     return wires
 
 
@@ -55,7 +55,7 @@ def _wires(draft: Draft, routed_by: set[str], drafts: Mapping[str, Draft]) -> Wi
     )
 
 
-def _tell_cycles(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> bool:
+def _report_cycles(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> bool:
     told = False
     done: set[str] = set()
     for start in drafts:
@@ -100,7 +100,7 @@ def _needs(wires: Mapping[str, Wires], id: str) -> list[str]:
     return sorted(wires[id].needs) if id in wires else []
 
 
-def _tell_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> None:
+def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> None:
     dead: set[str] = set()
     for id in _in_order(wires):
         draft = drafts[id]
@@ -116,10 +116,10 @@ def _tell_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], m
             follows = dead & wires[id].routed_by
             dead.add(id)
             if not follows:  # else it is told of the job that leads here
-                _tell_untaken(drafts, id, wires[id], mistakes)
+                _report_untaken(drafts, id, wires[id], mistakes)
 
 
-def _tell_untaken(drafts: Mapping[str, Draft], id: str, wires: Wires, mistakes: Mistakes) -> None:
+def _report_untaken(drafts: Mapping[str, Draft], id: str, wires: Wires, mistakes: Mistakes) -> None:
     """Tell the way that leads to a job and is never taken, where that way is written."""
     ways = ", ".join(f"{router} -> {id}" for router in sorted(wires.routed_by))
     message, hint = f"job '{id}' can never run: {ways} is never taken", "correct what decides it, or remove the job"

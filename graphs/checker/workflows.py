@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs import document
-from graphs.checker import bindings, fields, outputs
+from graphs.checker import bindings, input_fields, outputs
 from graphs.checker.bindings import Visible, fields_of
-from graphs.checker.given import check_given
+from graphs.checker.job_inputs import check_given
 from graphs.checker.jobs import Draft, Surroundings, check_job
 from graphs.checker.layout import WorkflowLayout, name_of
 from graphs.checker.routes import listed, node_at
@@ -53,7 +53,7 @@ class CheckedWorkflow:
 
     def inputs(self, workflows: Mapping[str, CheckedWorkflow]) -> tuple[InputField, ...]:
         """Return the fields of its input; those of the workflows it runs are among them."""
-        return fields.infer(self.drafts, self.output, lambda name: workflows[name].inputs(workflows))
+        return input_fields.infer(self.drafts, self.output, lambda name: workflows[name].inputs(workflows))
 
     def plan(self, workflows: Mapping[str, CheckedWorkflow]) -> WorkflowPlan:
         """Return the runnable workflow; only for documents without mistakes."""

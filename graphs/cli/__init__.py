@@ -147,7 +147,7 @@ def _schema(args: argparse.Namespace) -> int:
     from deployments.components import registry
 
     if args.format == "markdown":
-        from graphs.export.fields import markdown
+        from graphs.export.field_tables import markdown
 
         print(markdown(registry()))
         return 0

@@ -14,7 +14,8 @@ from graphs.document.document import (
     Webui,
     Workflow,
 )
-from graphs.document.jobs import (
+from graphs.document.field_types import ID_PATTERN
+from graphs.document.job_types import (
     JOB_KEYS,
     JOBS,
     ROUTERS,
@@ -34,7 +35,6 @@ from graphs.document.jobs import (
     SwitchJob,
 )
 from graphs.document.runtime_env import RuntimeEnv
-from graphs.document.values import ID_PATTERN
 
 __all__ = [
     "DOCUMENT_KEYS",

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from graphs.document.runtime_env import RuntimeEnv
-from graphs.document.values import (
+from graphs.document.field_types import (
     AboveZero,
     Amount,
     Count,
@@ -20,6 +19,7 @@ from graphs.document.values import (
     Template,
     listed,
 )
+from graphs.document.runtime_env import RuntimeEnv
 from graphs.units import Duration, Size
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from graphs.document.values import AsText, SpecModel, no_boolean
+from graphs.document.field_types import AsText, SpecModel, no_boolean
 
 SCHEMES = ("https", "http", "s3", "gs", "azure", "abfss", "gcs", "file")
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")

@@ -12,7 +12,7 @@ from graphs.language import parse as parse_template
 from graphs.source.composing import Refused, compose
 from graphs.source.text import FOREIGN_SPACE, Mistakes, Source, Span
 from graphs.source.tree import Entry, ListNode, MappingNode, Node, Scalar
-from graphs.source.yaml_errors import tell_character, tell_odd_space, tell_yaml_error
+from graphs.source.yaml_errors import report_character, report_odd_space, report_yaml_error
 
 MAX_NODES = 100_000
 """More than any honest document: stops a few lines of nested aliases from filling the memory."""
@@ -23,14 +23,14 @@ COLLECTION_TAGS = ("", "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 def parse(source: Source, mistakes: Mistakes) -> Node | None:
     """Return the document's tree, or None when it isn't YAML or is empty."""
-    if tell_character(source, mistakes):
+    if report_character(source, mistakes):
         return None
     try:
         root = compose(source.text)
         if root is not None:
             return _Reader(source, mistakes).read(root, "", frozenset())
     except yaml.MarkedYAMLError as error:
-        tell_yaml_error(error, source, mistakes)
+        report_yaml_error(error, source, mistakes)
         return None
     except Refused as refused:
         mistakes.add(source.span(*refused.at), refused.message, refused.hint)
@@ -62,7 +62,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return Scalar(self._value(node, span, path), span, path)
         if node.tag not in COLLECTION_TAGS:
-            self._tell_tag(node, span, path)
+            self._report_tag(node, span, path)
         above = above | {id(node)}
         if isinstance(node, yaml.MappingNode):
             return MappingNode(self._entries(node, path, above), span, path)
@@ -108,7 +108,7 @@ class _Reader:
         key = str(node.value)
         odd = FOREIGN_SPACE.match(key) or FOREIGN_SPACE.search(key, len(key) - 1)
         if odd and not node.style:
-            tell_odd_space(self.source, span.start + odd.start(), path, self.mistakes)
+            report_odd_space(self.source, span.start + odd.start(), path, self.mistakes)
             return None
         if "${" not in key:
             return key
@@ -125,13 +125,13 @@ class _Reader:
     def _value(self, node: yaml.ScalarNode, span: Span, path: str) -> str | int | float | bool | None:
         text = str(node.value)
         if node.tag not in TEXT_TAGS:
-            self._tell_tag(node, span, path)
+            self._report_tag(node, span, path)
             return text
         if node.style or node.tag:
             return text
         return typed(text) if text else None
 
-    def _tell_tag(self, node: yaml.Node, span: Span, path: str) -> None:
+    def _report_tag(self, node: yaml.Node, span: Span, path: str) -> None:
         tag = span.text.split()[0] if span.text.startswith("!") else node.tag
         self.mistakes.add(span, f"the tag {tag} has no meaning here", "write the value without it", path)
 

@@ -26,7 +26,7 @@ UNSEPARATED = re.compile(r"([A-Za-z_][\w.-]*)[ ]+([^\s:].*)")
 KEY = re.compile(r":(?:\s|$)")
 
 
-def tell_character(source: Source, mistakes: Mistakes) -> bool:
+def report_character(source: Source, mistakes: Mistakes) -> bool:
     """Tell the first character that can't stand in YAML; whether there is one."""
     found = FORBIDDEN.search(source.text)
     if found is None:
@@ -39,7 +39,7 @@ def tell_character(source: Source, mistakes: Mistakes) -> bool:
     return True
 
 
-def tell_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> None:
+def report_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> None:
     """Tell a character that only looks like a space, where YAML wants one."""
     message, hint = _odd_space_words(source.text[at])
     mistakes.add(source.span(at, at + 1), message, hint, path)
@@ -91,7 +91,7 @@ Told = tuple[int, str, str | None]
 """Where, what, and what to write."""
 
 
-def tell_yaml_error(error: yaml.MarkedYAMLError, source: Source, mistakes: Mistakes) -> None:
+def report_yaml_error(error: yaml.MarkedYAMLError, source: Source, mistakes: Mistakes) -> None:
     """Tell what the parser stumbled over."""
     at = error.problem_mark or error.context_mark
     end = min(at.index if at is not None else 0, len(source.text))

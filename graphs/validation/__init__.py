@@ -13,14 +13,15 @@ from pydantic_core import ErrorDetails
 from graphs.component import Unknown
 from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.suggest import closest
-from graphs.validation.keys import model_in, nearest_key, unknown_key
-from graphs.validation.words import as_mapping, describe, example, expectation, without_secrets
+from graphs.validation.descriptions import as_mapping, describe, example, expectation, without_secrets
+from graphs.validation.unknown_keys import model_in, nearest_key, unknown_key
 
 __all__ = [
     "as_mapping",
     "describe",
+    "expectation",
     "nearest_key",
-    "tell_binding",
+    "report_binding",
     "to_data",
     "unknown_key",
     "validate",
@@ -70,7 +71,7 @@ def validate(
         return model.model_validate(data)
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
-    _Telling(model, node, mistakes, what, bindings, tuple(known), set(meant)).tell(errors)
+    _Reporter(model, node, mistakes, what, bindings, tuple(known), set(meant)).report(errors)
     return _salvaged(model, data, errors) if salvage else None
 
 
@@ -83,7 +84,7 @@ def _salvaged(model: type[M], data: dict[str, Any], errors: list[ErrorDetails]) 
 
 
 @dataclass
-class _Telling:
+class _Reporter:
     """Tells pydantic's errors of one node, each once: a union has one for each of its members."""
 
     model: type[BaseModel]
@@ -95,7 +96,7 @@ class _Telling:
     meant: set[str]
     told: list[Span] = field(default_factory=list[Span])
 
-    def tell(self, errors: list[ErrorDetails]) -> None:
+    def report(self, errors: list[ErrorDetails]) -> None:
         for error in sorted(errors, key=lambda each: each["type"] != "extra_forbidden"):
             target, key_span, inside = _find(self.node, error["loc"])
             place = f"{inside} of {self.what}" if inside else self.what
@@ -131,7 +132,7 @@ class _Telling:
     def _wrong(self, error: ErrorDetails, target: Node, key_span: Span | None) -> None:
         if isinstance(error["input"], Unknown):
             if not self.bindings:
-                tell_binding(target, self.mistakes)
+                report_binding(target, self.mistakes)
             return
         match error["type"]:
             case "value_error" | "assertion_error":
@@ -140,7 +141,7 @@ class _Telling:
                 said, hint = without_secrets(said, target), without_secrets(hint, target)
                 self.mistakes.add(span, said, hint or None, target.path)
             case "literal_error":
-                _tell_literal(error, target, self.mistakes)
+                _report_literal(error, target, self.mistakes)
             case kind:
                 expected = f"expected {expectation(error)}, got {describe(target)}"
                 self.mistakes.add(target.span, expected, example(kind, target), target.path)
@@ -158,7 +159,7 @@ def _message(error: ErrorDetails) -> str:
     return str(error.get("ctx", {}).get("error", error["msg"]))
 
 
-def tell_binding(node: Node, mistakes: Mistakes) -> None:
+def report_binding(node: Node, mistakes: Mistakes) -> None:
     """Tell a binding where none can be."""
     message = "a binding can't stand here: this value is fixed when the document is built"
     mistakes.add(node.span, message, "write the value itself, or ${env.NAME}", node.path)
@@ -197,7 +198,7 @@ def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseMo
     return current
 
 
-def _tell_literal(error: ErrorDetails, target: Node, mistakes: Mistakes) -> None:
+def _report_literal(error: ErrorDetails, target: Node, mistakes: Mistakes) -> None:
     expected = str(error.get("ctx", {}).get("expected", ""))
     options = [option.strip().strip("'") for option in expected.replace(" or ", ", ").split(",")]
     near = closest(str(error["input"]), options)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from deployments.components import registry
 from graphs.component import ActionInput, Component, ComponentConfig
-from graphs.export.fields import markdown
+from graphs.export.field_tables import markdown
 from graphs.export.schema import document_schema, input_schema
 from graphs.source import Mistakes, Source, parse
 from graphs.validation import to_data

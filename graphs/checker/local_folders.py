@@ -36,11 +36,11 @@ def _resolved(node: Node, mark: LocalFolder, mistakes: Mistakes) -> Any:
     if folder.is_dir() if mark.holding is None else (folder / mark.holding).is_file():
         return str(folder.resolve())
     if mark.holding is None or node.value.startswith(EXPLICIT):
-        _tell(node, folder, mark, mistakes)
+        _report(node, folder, mark, mistakes)
     return node.value
 
 
-def _tell(node: Scalar, folder: Path, mark: LocalFolder, mistakes: Mistakes) -> None:
+def _report(node: Scalar, folder: Path, mark: LocalFolder, mistakes: Mistakes) -> None:
     shown = describe(node)
     if mark.holding is not None and folder.is_dir():
         message, hint = f"the folder {shown} has no {mark.holding}", "write the one that holds it"

@@ -30,7 +30,7 @@ def check_given(draft: Draft, mistakes: Mistakes) -> None:
     needed = _needed(draft.called, action.id, _plain(action.input), given)
     extra = [key for key in given.entries if key not in read]
     for name in sorted(needed):
-        _tell_missing(name, given, extra, draft, draft.called, mistakes)
+        _report_missing(name, given, extra, draft, draft.called, mistakes)
     for key in extra:
         near = closest(key, [name for name in read if name not in given.entries])
         if near:
@@ -40,7 +40,7 @@ def check_given(draft: Draft, mistakes: Mistakes) -> None:
             mistakes.add(entry.key_span, message, hint, entry.node.path)
 
 
-def _tell_missing(
+def _report_missing(
     name: str, given: MappingNode, extra: list[str], draft: Draft, component: CheckedComponent, mistakes: Mistakes
 ) -> None:
     near = closest(name, extra)

@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 from graphs.component import ActionInput, Component, ComponentConfig, Registry, TakesStream
 from graphs.export.schema import Schema, Written
 from graphs.units import seconds, size
-from graphs.validation.keys import model_in
-from graphs.validation.words import number
+from graphs.validation.descriptions import number
+from graphs.validation.unknown_keys import model_in
 
 WORDS = {
     "string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "array": "list",

@@ -10,7 +10,7 @@ from graphs.source import MappingNode, Mistakes, Node
 from graphs.suggest import closest
 
 
-def tell_unknown_workflows(
+def report_unknown_workflows(
     nodes: Mapping[str, MappingNode], workflows: Sequence[str], default: str | None, mistakes: Mistakes
 ) -> None:
     """Tell the components of type `workflow` that run one that isn't there; `nodes` are those components, by id."""
@@ -27,7 +27,7 @@ def tell_unknown_workflows(
             mistakes.add(node.span, f"component '{id}' doesn't say which workflow it runs", hint, node.path)
 
 
-def tell_recursion(
+def report_recursion(
     nodes: Mapping[str, MappingNode], workflows: Mapping[str, CheckedWorkflow], default: str | None, mistakes: Mistakes
 ) -> None:
     """Tell every circle of workflows that run each other, once."""

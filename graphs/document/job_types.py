@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from graphs.document.values import Amount, Attempts, Factor, Id, Positive, SpecModel, Template, listed
+from graphs.document.field_types import Amount, Attempts, Factor, Id, Positive, SpecModel, Template, listed
 from graphs.units import Duration
 
 
