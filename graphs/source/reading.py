@@ -9,7 +9,7 @@ import yaml
 
 from graphs.language import LanguageError, typed
 from graphs.language import parse as parse_template
-from graphs.source.composing import Refused, compose
+from graphs.source.pyyaml import Refused, compose
 from graphs.source.text import FOREIGN_SPACE, Mistakes, Source, Span
 from graphs.source.tree import Entry, ListNode, MappingNode, Node, Scalar
 from graphs.source.yaml_errors import report_character, report_odd_space, report_yaml_error

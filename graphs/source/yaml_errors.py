@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from graphs.source.pyyaml import PROBLEMS, TOO_DEEP, TOO_DEEP_HINT, Problem
 from graphs.source.text import FOREIGN_SPACE, Mistakes, Source
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,7 +28,7 @@ KEY = re.compile(r":(?:\s|$)")
 
 
 def report_character(source: Source, mistakes: Mistakes) -> bool:
-    """Tell the first character that can't stand in YAML; whether there is one."""
+    """Report the first character that can't stand in YAML, and return whether there is one."""
     found = FORBIDDEN.search(source.text)
     if found is None:
         return False
@@ -40,7 +41,7 @@ def report_character(source: Source, mistakes: Mistakes) -> bool:
 
 
 def report_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> None:
-    """Tell a character that only looks like a space, where YAML wants one."""
+    """Report a character that only looks like a space, where YAML wants one."""
     message, hint = _odd_space_words(source.text[at])
     mistakes.add(source.span(at, at + 1), message, hint, path)
 
@@ -68,142 +69,140 @@ def _shortened(value: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """What the parser said: `context` is what it was reading, begun at `begun`; the problem came at `at`."""
+class _Stumble:
+    """An error of the parser: what it was reading began at `begun`, and the problem came at `at`."""
 
     source: Source
-    context: str
-    problem: str
+    problem: Problem | None
     begun: int
     at: int
+    said: str
 
     @property
     def line(self) -> str:
         return self.source.lines[self.source.position(self.at)[0] - 1]
 
     @property
-    def after_quote(self) -> bool:
-        before = self.line[: self.source.position(self.at)[1] - 1].rstrip()
-        return before[-1:] in ("'", '"')
+    def before(self) -> str:
+        """The line up to the problem."""
+        return self.line[: self.source.position(self.at)[1] - 1]
 
 
-Told = tuple[int, str, str | None]
+Found = tuple[int, str, str | None]
 """Where, what, and what to write."""
 
 
 def report_yaml_error(error: yaml.MarkedYAMLError, source: Source, mistakes: Mistakes) -> None:
-    """Tell what the parser stumbled over."""
+    """Report what the parser stumbled over."""
     at = error.problem_mark or error.context_mark
     end = min(at.index if at is not None else 0, len(source.text))
     begun = min(error.context_mark.index if error.context_mark is not None else end, len(source.text))
-    problem = _Problem(source, error.context or "", error.problem or "this is not YAML", begun, end)
-    told = _odd_space(problem) or _in_collection(problem) or _without_colon(problem) or _in_scalar(problem)
-    place, message, hint = told or _elsewhere(problem)
+    context, said = error.context or "", error.problem or "this is not YAML"
+    stumble = _Stumble(source, PROBLEMS.get((context, said)), begun, end, f"{said} {context}".strip())
+    place, message, hint = _odd_space(stumble) or _tab(stumble) or _without_colon(stumble) or _by_problem(stumble)
     mistakes.add(source.span(place, place + 1), message, hint)
 
 
-def _in_collection(problem: _Problem) -> Told | None:
-    tab = _tab(problem)
-    if tab is not None:
-        return tab, "a tab where YAML wants spaces", "indent with spaces"
-    if "flow" in problem.context or "flow" in problem.problem:
-        quoted = _unquoted_binding(problem)
-        if quoted is not None:
-            return quoted, "inside { } and [ ] a binding must be quoted", 'write "${…}", with quotes around it'
-        opening = max(problem.source.text.rfind(char, 0, problem.begun + 1) for char in "[{")
-        bracket = problem.source.text[max(opening, 0)]
-        closing = "]" if bracket == "[" else "}"
-        return max(opening, 0), f"this {bracket} is never closed, or a ',' is missing in it", f"end it with {closing}"
-    if problem.after_quote and ("expected <" in problem.problem or "expected key" in problem.problem):
-        return problem.at, "something stands after the closing quote", "remove it, or put all of the value in quotes"
-    if "expected <block end>" in problem.problem or "did not find expected key" in problem.problem:
-        return (
-            problem.at,
-            "this line is indented unlike its neighbours",
-            "give keys of one mapping the same indentation",
-        )
-    if "did not find expected '-' indicator" in problem.problem:
-        return (
-            problem.at,
-            "this line is indented unlike its neighbours",
-            "begin each item of the list with - at one level",
-        )
+SENTENCES: dict[Problem, tuple[str, str]] = {
+    Problem.FLOW_COLON: (
+        "inside { } and [ ] a space must follow this ':'",
+        "write the space, or put the value in quotes",
+    ),
+    Problem.NEIGHBOURS: (
+        "this line is not indented like the lines around it",
+        "keys of one mapping need the same indentation, and so do the `- ` of one list",
+    ),
+    Problem.OPEN_QUOTE: ("this quote is never closed", "end it with the same quote"),
+    Problem.COLON: (
+        "no key can stand before this ':'",
+        "indent the line like the lines around it, or put the value in quotes if the ':' belongs to it",
+    ),
+    Problem.NO_COLON: ("this key has no ':'", "write `key: value`"),
+    Problem.BLOCK_TEXT: (
+        "after | or > the text begins on the next line",
+        "put the value in quotes if it is one line",
+    ),
+    Problem.LIST: ("a list can't begin here", "write `- ` on a line of its own below the key"),
+    Problem.NO_NAME: ("a name must follow here", "write &name or *name, or quote a value that begins with & or *"),
+    Problem.DIRECTIVE: ("a line can't begin with %", "put the value in quotes"),
+    Problem.AFTER_END: ("the document has ended before this", "write `key: value` lines, all keys at one level"),
+}
+FROM_ITS_BEGINNING = (Problem.OPEN_QUOTE, Problem.NO_COLON, Problem.NO_NAME, Problem.DIRECTIVE)
+"""Problems to be shown where what is wrong begins, not where the parser noticed."""
+
+
+def _by_problem(stumble: _Stumble) -> Found:
+    at, problem, text = stumble.at, stumble.problem, stumble.source.text
+    match problem:
+        case Problem.FLOW:
+            return _in_flow(stumble)
+        case Problem.NEIGHBOURS if stumble.before.rstrip()[-1:] in ("'", '"'):
+            return at, "something stands after the closing quote", "remove it, or put all of the value in quotes"
+        case Problem.COLON if "${" in stumble.before:
+            return at, SENTENCES[problem][0], "put the whole value in quotes"
+        case Problem.ESCAPE:
+            backslash = max(text.rfind("\\", 0, at + 1), stumble.begun)
+            return backslash, "YAML has no such escape", r"write \\ for a backslash, or use single quotes"
+        case Problem.FIRST_CHARACTER:
+            return at, f"a value can't begin with {text[at : at + 1]}", "put it in quotes"
+        case Problem.TOO_DEEP:
+            return at, TOO_DEEP, TOO_DEEP_HINT
+        case None:
+            return at, f"this is not valid YAML: {stumble.said}", None
+        case _:
+            return stumble.begun if problem in FROM_ITS_BEGINNING else at, *SENTENCES[problem]
+
+
+def _in_flow(stumble: _Stumble) -> Found:
+    text = stumble.source.text
+    quoted = _unquoted_binding(stumble)
+    if quoted is not None:
+        return quoted, "inside { } and [ ] a binding must be quoted", 'write "${…}", with quotes around it'
+    opening = max(0, *(text.rfind(char, 0, stumble.begun + 1) for char in "[{"))
+    closing = "]" if text[opening] == "[" else "}"
+    return opening, f"this {text[opening]} is never closed, or a ',' is missing in it", f"end it with {closing}"
+
+
+def _odd_space(stumble: _Stumble) -> Found | None:
+    number = stumble.source.position(stumble.at)[0]
+    for line in dict.fromkeys((stumble.source.position(stumble.begun)[0], max(number - 1, 1), number)):
+        if found := ODD_SPACE.match(stumble.source.lines[line - 1]):
+            at = stumble.source.line_start(line) + found.start(1 if found[1] else 2)
+            return at, *_odd_space_words(stumble.source.text[at])
     return None
 
 
-def _in_scalar(problem: _Problem) -> Told | None:
-    if "quoted scalar" in problem.context:
-        if "escape" in problem.problem or "hexdecimal" in problem.problem:
-            at = max(problem.source.text.rfind("\\", 0, problem.at + 1), problem.begun)
-            return at, "an escape that YAML doesn't know", r"write \\ for a backslash, or use single quotes"
-        return problem.begun, "this quote is never closed", "end it with the same quote"
-    if "mapping values are not allowed" in problem.problem:
-        hint = "indent the line to the level of its neighbours, or quote the value if the ':' belongs to it"
-        before = problem.line[: problem.source.position(problem.at)[1] - 1]
-        return problem.at, "a ':' where no key can be", "put the whole value in quotes" if "${" in before else hint
-    if "could not find expected ':'" in problem.problem:
-        return problem.begun, "a key without its ':'", "write `key: value`"
-    if "cannot start any token" in problem.problem or "expected node content" in problem.problem:
-        character = problem.source.text[problem.at : problem.at + 1]
-        return problem.at, f"a value can't begin with {character}", "put it in quotes"
-    if "block scalar" in problem.context:
-        return problem.at, "after | or > the text begins on the next line", "put the value in quotes if it is one line"
-    return None
-
-
-def _elsewhere(problem: _Problem) -> Told:
-    if "block sequence entries are not allowed" in problem.problem:
-        return problem.at, "a list can't begin here", "write `- ` on a line of its own below the key"
-    if "alias" in problem.context or "anchor" in problem.context:
-        hint = "write &name or *name, or quote a value that begins with & or *"
-        return problem.begun, "a name should follow here", hint
-    if "directive" in problem.context:
-        return problem.begun, "a line can't begin with %", "put the value in quotes"
-    if "<document start>" in problem.problem:
-        return problem.at, "the document has ended before this", "write `key: value` lines, all keys at one level"
-    return problem.at, f"not valid YAML: {problem.problem}", problem.context or None
-
-
-def _odd_space(problem: _Problem) -> Told | None:
-    number = problem.source.position(problem.at)[0]
-    for line in dict.fromkeys((problem.source.position(problem.begun)[0], max(number - 1, 1), number)):
-        if found := ODD_SPACE.match(problem.source.lines[line - 1]):
-            at = problem.source.line_start(line) + found.start(1 if found[1] else 2)
-            return at, *_odd_space_words(problem.source.text[at])
-    return None
-
-
-def _without_colon(problem: _Problem) -> Told | None:
-    """Tell the line that YAML takes for text, as no ':' with a space after it is there; it stumbles only later."""
-    if "mapping values are not allowed" in problem.problem:
-        number = _text_above(problem)
-    elif "could not find expected ':'" in problem.problem:
-        number = problem.source.position(problem.begun)[0]
+def _without_colon(stumble: _Stumble) -> Found | None:
+    """Find the line that YAML takes for text, as it has no ':' followed by a space; the parser stumbles only later."""
+    if stumble.problem is Problem.COLON:
+        number = _text_above(stumble)
+    elif stumble.problem is Problem.NO_COLON:
+        number = stumble.source.position(stumble.begun)[0]
     else:
         return None
     if number is None:
         return None
-    line = problem.source.lines[number - 1]
+    line = stumble.source.lines[number - 1]
     text = line.lstrip(" -")
-    at = problem.source.line_start(number) + len(line) - len(text)
+    at = stumble.source.line_start(number) + len(line) - len(text)
     text = text.rstrip()
     if unspaced := UNSPACED.fullmatch(text):
         return at + unspaced.end(1), "a space is missing after this ':'", f"write `{spaced(text)}`"
     meant = separated(text) or f"{_shortened(text)}:"
-    if "could not find" in problem.problem:
-        return at, "a key without its ':'", f"write `{meant}`"
+    if stumble.problem is Problem.NO_COLON:
+        return at, "this key has no ':'", f"write `{meant}`"
     hint = f"write `{meant}` if it is a key, or put all of the text in quotes"
     return at, "this line has no ':', and a line with a key follows it", hint
 
 
-def _text_above(problem: _Problem) -> int | None:
+def _text_above(stumble: _Stumble) -> int | None:
     """Return the number of the line that begins the text which runs on into the problem's; None if a key begins it."""
-    number, column = problem.source.position(problem.at)
-    if KEY.search(problem.line[: column - 1]):
+    number = stumble.source.position(stumble.at)[0]
+    if KEY.search(stumble.before):
         return None
     first: int | None = None
     for above in range(number - 1, 0, -1):
-        text = problem.source.lines[above - 1].strip()
+        text = stumble.source.lines[above - 1].strip()
         if not text or text.startswith("#"):
             continue
         if KEY.search(text):
@@ -214,22 +213,19 @@ def _text_above(problem: _Problem) -> int | None:
     return first
 
 
-def _tab(problem: _Problem) -> int | None:
-    """Return where a tab indents the line of the problem, or stands at the problem itself."""
-    if problem.source.text[problem.at : problem.at + 1] == "\t":
-        return problem.at
-    indent = problem.line[: len(problem.line) - len(problem.line.lstrip())]
-    if "\t" not in indent:
+def _tab(stumble: _Stumble) -> Found | None:
+    """Find the tab that stands at the problem, or indents its line."""
+    indent = stumble.line[: len(stumble.line) - len(stumble.line.lstrip())]
+    if stumble.source.text[stumble.at : stumble.at + 1] == "\t":
+        at = stumble.at
+    elif "\t" in indent:
+        at = stumble.at - len(stumble.before) + indent.index("\t")
+    else:
         return None
-    return (
-        problem.source.span(problem.at, problem.at).start
-        - problem.source.position(problem.at)[1]
-        + 1
-        + indent.index("\t")
-    )
+    return at, "a tab where YAML wants spaces", "indent with spaces"
 
 
-def _unquoted_binding(problem: _Problem) -> int | None:
-    text = problem.source.text
-    found = IN_BRACES.search(text, problem.begun, max(problem.at + 2, problem.begun))
+def _unquoted_binding(stumble: _Stumble) -> int | None:
+    text = stumble.source.text
+    found = IN_BRACES.search(text, stumble.begun, max(stumble.at + 2, stumble.begun))
     return found.end() - 2 if found else None
