@@ -116,6 +116,8 @@ class Component(ABC, Generic[C, I]):
     """False for a type that needs no deployment of its own."""
     config_names: ClassVar[frozenset[str]] = frozenset()
     """Names the type itself fills in, in bindings of its Config (`${port}`); such values reach it as text to render."""
+    exclusive: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the Config in which no two components may have the same value: a port. 0 and null mean any."""
 
     def __init__(self, config: C, setup: Setup) -> None:
         self.config = config

@@ -1,4 +1,4 @@
-"""A word nobody knows, and the words that are known -> the one that was probably meant."""
+"""An unknown word and the known ones in; the one that was probably meant out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     sought = _folded(word)
     near = [sought] if sought in known else get_close_matches(sought, known, n=1, cutoff=_cutoff(sought))
     return known[near[0]] if near else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str], listed: str) -> str:
+    """Return the hint for an unknown word: the nearest candidate, and `listed`, a sentence with all of them."""
+    near = closest(word, candidates)
+    return f"did you mean '{near}'? {listed}" if near else listed
 
 
 def _folded(word: str) -> str:

@@ -42,6 +42,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
     Config = HttpServerConfig
     Input = HttpServerInput
     config_names = frozenset({"port"})
+    exclusive = frozenset({"port"})
 
     def __init__(self, config: HttpServerConfig, setup: Setup) -> None:
         super().__init__(config, setup)

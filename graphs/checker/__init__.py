@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from graphs import document
 from graphs.checker import layout
 from graphs.checker.bindings import Environment, Lookup, report_missing, resolve
-from graphs.checker.components import CheckedComponent, check_component, is_true, options, report_bindings
+from graphs.checker.components import (
+    CheckedComponent,
+    check_component,
+    is_true,
+    options,
+    report_bindings,
+    report_shared,
+)
+from graphs.checker.drafts import Surroundings
 from graphs.checker.ids import PLURAL, identify
-from graphs.checker.jobs import Surroundings, id_of
 from graphs.checker.layout import Layout, WorkflowLayout
 from graphs.checker.nested_workflows import report_recursion, report_unknown_workflows
 from graphs.checker.routes import node_at, node_text
@@ -43,11 +50,14 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup) -> Plan
 
 
 def _merged(roots: list[Node]) -> Node:
-    """Merge documents: mappings deeply, anything else replaced by the later one."""
+    """Merge documents: mappings deeply, anything else replaced by the later one. What only anchors need is left out."""
     result = roots[0]
     for root in roots[1:]:
         result = _merge(result, root)
-    return result
+    if result.kind != "mapping":
+        return result
+    entries = {key: entry for key, entry in result.entries.items() if not key.startswith(document.EXTENSION)}
+    return MappingNode(entries, result.span, result.path)
 
 
 def _merge(below: Node, above: Node) -> Node:
@@ -76,6 +86,7 @@ class _Checker:
         named = self._components()
         inline, inline_ids = self._inline_components(set(named))
         components = {**named, **inline}
+        report_shared(components, self.mistakes)
         default = self._default_component()
         ids = self._workflow_ids(self.mistakes) if self.document.workflows else self.ids
         default_workflow = self._default_workflow(ids, default)
@@ -118,22 +129,17 @@ class _Checker:
         checked: dict[str, CheckedComponent] = {}
         ids: dict[int, str] = {}
         for workflow, workflow_id in zip(self.document.workflows, self._workflow_ids(Mistakes()), strict=True):
-            for index, job in enumerate(workflow.jobs):
-                for node in (job.get("component"), node_at(job, "do", "component")):
-                    if node is None or node.kind != "mapping":
-                        continue
-                    id = _text(node.get("id")) or f"{workflow_id}-{_text(job.get('id')) or (f'job-{index + 1}')}"
-                    if id in taken or id == INGRESS:
-                        span = (node.get("id") or node).span
-                        self.mistakes.add(
-                            span, f"two components are called '{id}'", "give this one another `id`", node.path
-                        )
-                        continue
-                    taken.add(id)
-                    component = self._component(node, id)
-                    if component is not None:
-                        checked[id] = component
-                        ids[id_of(node)] = id
+            for node, job_id in _inline(workflow):
+                name = _text(node.get("id")) or f"{workflow_id}-{job_id}"
+                if name in taken or name == INGRESS:
+                    at, hint = node.get("id") or node, "give this one another `id`"
+                    self.mistakes.add(at.span, f"two components are called '{name}'", hint, node.path)
+                    continue
+                taken.add(name)
+                component = self._component(node, name)
+                if component is not None:
+                    checked[name] = component
+                    ids[id(node)] = name
         return checked, ids
 
     def _default_component(self) -> str | None:
@@ -170,7 +176,6 @@ class _Checker:
         for workflow, id in zip(layouts, ids, strict=True):
             job_ids = identify([(j, j.span) for j in workflow.jobs], "job", "job", (), self.mistakes)
             around = Surroundings(
-                workflow=id,
                 components=components,
                 inline=inline,
                 default_component=default if self.document.workflows else id,
@@ -212,6 +217,18 @@ class _Checker:
             webui=Webui(webui.driver, webui.host, webui.port) if webui else None,
             options=options(valid, environment),
         )
+
+
+def _inline(workflow: WorkflowLayout) -> Iterator[tuple[MappingNode, str]]:
+    """Yield the components that are written inside jobs, each with the id of its job."""
+    unnamed = 0
+    for job in workflow.jobs:
+        given = _text(job.get("id"))
+        unnamed += given is None
+        fallback = "job" if unnamed == 1 else f"job-{unnamed}"  # a second one is a mistake of its own
+        for node in (job.get("component"), node_at(job, "do", "component")):
+            if node is not None and node.kind == "mapping":
+                yield node, given or fallback
 
 
 def _one_each(components: list[MappingNode], ids: Sequence[str]) -> list[WorkflowLayout]:

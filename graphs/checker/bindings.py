@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -21,7 +22,7 @@ from graphs.source import (
     Span,
     offsets_in_source,
 )
-from graphs.suggest import closest
+from graphs.suggest import did_you_mean
 
 Lookup = Callable[[str], str | None]
 
@@ -95,7 +96,8 @@ def _resolve_scalar(node: Scalar, environment: Environment, mistakes: Mistakes) 
     try:
         template = parse(node.value)
     except LanguageError as error:
-        mistakes.add(span_in(node, error.at), error.message, _cut_short(node) or error.hint, node.path)
+        hint = _cut_short(node) or _chunks_of_a_job(node, error.at) or error.hint
+        mistakes.add(span_in(node, error.at), error.message, hint, node.path)
         return _broken(node, mistakes)
     resolved = resolve_env(template, environment.get)
     for unset in resolved.unset:
@@ -118,6 +120,17 @@ def _cut_short(node: Scalar) -> str | None:
     rest = line[span.column - 1 + len(span.text) :]
     open_ended = str(node.value).rfind("${") > str(node.value).rfind("}")
     return "' #' begins a comment; put the value in quotes" if open_ended and rest.lstrip().startswith("#") else None
+
+
+CHUNKS_OF_A_JOB = re.compile(r"\$\{\s*(jobs\.[\w-]+\.output)\[\]([^{}]*)\}")
+
+
+def _chunks_of_a_job(node: Scalar, at: Offsets) -> str | None:
+    """Return the hint for `jobs.x.output[]`: a job's output streams without being named chunk by chunk."""
+    for found in CHUNKS_OF_A_JOB.finditer(str(node.value)):
+        if found.start() <= at[0] < found.end():
+            return f"write ${{{found[1]}{found[2]}}}; it streams if the job's output does"
+    return None
 
 
 def _broken(node: Scalar, mistakes: Mistakes) -> Bound:
@@ -189,72 +202,90 @@ def check_names(node: Node | None, visible: Visible, mistakes: Mistakes) -> None
 def _check_reference(
     reference: Reference, binding: Binding, bound: Bound, visible: Visible, mistakes: Mistakes
 ) -> None:
-    text = str(bound.scalar.value)[binding.at[0] : binding.at[1]]
+    found = (
+        _unknown_name(reference, visible)
+        or _no_chunks(reference, visible)
+        or _not_in_a_job(reference, visible)
+        or _no_field(reference)
+    )
+    if found is None:
+        return
+    step, message, hint = found
     ats = reference.step_ats or (reference.at,)
+    at = ats[step] if step < len(ats) else reference.at
+    text = str(bound.scalar.value)[binding.at[0] : binding.at[1]]
+    mistakes.add(span_in(bound.scalar, at), f"{message} in {text}", hint, bound.path)
 
-    def report(step: int, message: str, hint: str | None) -> None:
-        at = ats[step] if step < len(ats) else reference.at
-        mistakes.add(span_in(bound.scalar, at), message, hint, bound.path)
 
+_Found = tuple[int, str, str]
+"""The step of a reference that is wrong, what is wrong, and what to write."""
+
+
+def _unknown_name(reference: Reference, visible: Visible) -> _Found | None:
+    name = reference.name
+    if name in visible.names:
+        return None
     listed = f"Known here: {', '.join(sorted(visible.names))}."
-    if reference.name not in visible.names:
-        if reference.name in KNOWN_IN:
-            places = KNOWN_IN[reference.name]
-            report(
-                0, f"'{reference.name}' is not known in {visible.what}, in {text}", f"it is known in {places}. {listed}"
-            )
-        else:
-            near = closest(reference.name, visible.names)
-            report(
-                0, f"unknown name '{reference.name}' in {text}", f"did you mean '{near}'? {listed}" if near else listed
-            )
-        return
-    if reference.chunked and reference.name not in visible.chunked:
-        able = " or ".join(f"{name}[]" for name in sorted(visible.chunked))
-        hint = f"write {reference.name} without []" + (f", or {able}" if able else "")
-        report(
-            0,
-            f"'{reference.name}[]' names a chunk, but {reference.name} doesn't come in chunks in {visible.what}, in {text}",
-            hint,
-        )
-        return
-    if reference.name == "jobs" and visible.jobs is not None:
-        _check_job_reference(reference, text, visible, visible.jobs, report)
-    elif reference.name in FIXED_FIELDS and (
-        not reference.path or reference.path[0] not in FIXED_FIELDS[reference.name]
-    ):
-        fields = FIXED_FIELDS[reference.name]
-        got = f"'{reference.path[0]}'" if reference.path else "nothing"
-        report(
-            1,
-            f"expected {' or '.join(fields)} after '{reference.name}.', got {got} in {text}",
-            f"write {reference.name}.{fields[0]}",
-        )
+    if name in KNOWN_IN:
+        return 0, f"'{name}' is not known in {visible.what},", f"it is known in {KNOWN_IN[name]}. {listed}"
+    variable = _variable(reference)
+    if "jobs" in visible.names and name in (visible.jobs or ()):
+        hint = f"did you mean jobs.{name}.output? {listed}"
+    elif variable is not None:
+        hint = f"write env.{variable} for an environment variable. {listed}"
+    else:
+        hint = did_you_mean(name, visible.names, listed)
+    return 0, f"unknown name '{name}'", hint
 
 
-def _check_job_reference(
-    reference: Reference,
-    text: str,
-    visible: Visible,
-    jobs: tuple[str, ...],
-    report: Callable[[int, str, str | None], None],
-) -> None:
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|[A-Z][A-Z0-9]{2,}")
+STORES = frozenset({"secrets", "secret", "vars", "environ", "environment", "process"})
+"""What other tools call the place of environment variables."""
+
+
+def _variable(reference: Reference) -> str | None:
+    """Return the environment variable that `NAME`, `secrets.NAME` or `process.env.NAME` was probably meant to be."""
+    if reference.path:
+        return str(reference.path[-1]) if reference.name in STORES else None
+    return reference.name if VARIABLE.fullmatch(reference.name) else None
+
+
+def _no_chunks(reference: Reference, visible: Visible) -> _Found | None:
+    name = reference.name
+    if not reference.chunked or name in visible.chunked:
+        return None
+    able = " or ".join(f"{name}[]" for name in sorted(visible.chunked))
+    hint = f"write {name} without []" + (f", or {able}" if able else "")
+    return 0, f"'{name}[]' means each chunk, but {name} doesn't come in chunks in {visible.what},", hint
+
+
+def _not_in_a_job(reference: Reference, visible: Visible) -> _Found | None:
+    jobs, path = visible.jobs, reference.path
+    if reference.name != "jobs" or jobs is None:
+        return None
     listed = f"Jobs: {', '.join(jobs)}."
-    if not reference.path:
-        report(0, f"'jobs' needs the id of a job, in {text}", f"write jobs.{jobs[0]}.output. {listed}")
-        return
-    job = str(reference.path[0])
+    if not path:
+        return 0, "'jobs' needs the id of a job,", f"write jobs.{jobs[0]}.output. {listed}"
+    job = str(path[0])
     if job not in jobs:
-        near = closest(job, jobs)
-        report(1, f"unknown job '{job}' in {text}", f"did you mean '{near}'? {listed}" if near else listed)
-    elif job == visible.this_job:
-        hint = "write output for its own result, in its `output` only"
-        report(1, f"job '{job}' refers to its own output in {text}", hint)
-    elif len(reference.path) < 2 or reference.path[1] != "output":
-        got = f"'{reference.path[1]}'" if len(reference.path) > 1 else "nothing"
-        report(2, f"expected output after 'jobs.{job}.', got {got} in {text}", f"write jobs.{job}.output")
-    elif job in visible.routers:
-        report(1, f"job '{job}' only chooses and has no output, in {text}", "read the output of a job it leads to")
+        return 1, f"unknown job '{job}'", did_you_mean(job, jobs, listed)
+    if job == visible.this_job:
+        return 1, f"job '{job}' refers to its own output", "write output for its own result, in its `output` only"
+    if len(path) < 2 or path[1] != "output":
+        got = f"'{path[1]}'" if len(path) > 1 else "nothing"
+        return 2, f"expected output after 'jobs.{job}.', got {got}", f"write jobs.{job}.output"
+    if job in visible.routers:
+        return 1, f"job '{job}' only chooses and has no output,", "read the output of a job it leads to"
+    return None
+
+
+def _no_field(reference: Reference) -> _Found | None:
+    fields = FIXED_FIELDS.get(reference.name)
+    if fields is None or (reference.path and reference.path[0] in fields):
+        return None
+    got = f"'{reference.path[0]}'" if reference.path else "nothing"
+    expected = f"expected {' or '.join(fields)} after '{reference.name}.', got {got}"
+    return 1, expected, f"write {reference.name}.{fields[0]}"
 
 
 def bounds(node: Node | None) -> Iterator[Bound]:

@@ -90,6 +90,19 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     return CheckedComponent(plan, layout.cls, layout, well)
 
 
+def report_shared(components: Mapping[str, CheckedComponent], mistakes: Mistakes) -> None:
+    """Report fixed values that two components have and only one can use: a port."""
+    first: dict[tuple[str, object], str] = {}
+    for id, component in components.items():
+        for field in sorted(component.cls.exclusive & component.layout.config.entries.keys()):
+            value = component.plan.config.get(field)
+            other = first.setdefault((field, value), id) if value else id
+            if other != id:
+                node = component.layout.config.entries[field].node
+                message = f"component '{id}' has {field} {value}, and component '{other}' has it too"
+                mistakes.add(node.span, message, f"give one of them another {field}", node.path)
+
+
 def options(deployment: document.Deployment, environment: Mapping[str, Any] | None) -> Options:
     """Return what Ray Serve is asked for."""
     resources = deployment.resources or document.Resources()

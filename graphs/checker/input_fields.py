@@ -8,7 +8,7 @@ from functools import cache
 
 from graphs import document
 from graphs.checker.bindings import fields_of
-from graphs.checker.jobs import Draft
+from graphs.checker.drafts import Draft
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Reference, Template
 from graphs.language.references import references_in

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.components import CheckedComponent
-from graphs.checker.jobs import Draft
+from graphs.checker.drafts import Draft
 from graphs.checker.routes import node_at
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Template

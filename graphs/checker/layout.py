@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphs import document
 from graphs.checker.bindings import bounds
 from graphs.checker.ids import as_id
-from graphs.checker.one_or_many import Found, has_known_id, items
+from graphs.checker.one_or_many import Found
 from graphs.component import Component, Registry
 from graphs.source import Entry, MappingNode, Mistakes, Node
-from graphs.suggest import closest
+from graphs.suggest import did_you_mean
 from graphs.validation import as_mapping, describe, nearest_key, unknown_key
 
 COMPONENT_KEYS = frozenset(document.Component.model_fields)
 ACTION_KEYS = frozenset(document.Action.model_fields)
 WORKFLOW_KEYS = frozenset(document.Workflow.model_fields)
+
+ANCHORS = f" What only holds anchors stands under a key that begins with `{document.EXTENSION}`."
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class ComponentLayout:
     meant: frozenset[str]
     well: bool
     """Whether every key has found its place."""
+    actions_known: bool
+    """False when a mistake hides which actions there are."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
         return None
     for entry in root.entries.values():
         if entry.key not in document.DOCUMENT_KEYS:
-            unknown_key(entry.key, entry.key_span, entry.node.path, "the document", document.DOCUMENT_KEYS, mistakes)
+            unknown_key(entry.key, root, "the document", document.DOCUMENT_KEYS, mistakes, note=ANCHORS)
     controller = root.get("controller")
     if controller is not None and controller.kind != "mapping":
         expected = f"expected controller to be a mapping, got {describe(controller)}"
@@ -98,11 +103,16 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
 
 
 def hides_default(node: MappingNode) -> bool:
-    """Whether a mistake hides that a component is the default."""
+    """Return whether a mistake hides that a component or an action is the default."""
     given = node.get("default")
     if given is not None:
         return given.kind != "scalar" or not isinstance(given.value, bool)
-    return any(nearest_key(key, ("default",)) for key in node.entries)
+    return hides(node, "default", ())
+
+
+def hides(node: MappingNode, name: str, known: Container[str]) -> bool:
+    """Return whether one of the unknown keys of a node was probably meant to be this one."""
+    return any(key not in known and nearest_key(key, (name,)) for key in node.entries)
 
 
 def name_of(node: MappingNode, singular: str, fallback: str | None = None) -> str:
@@ -121,8 +131,11 @@ def component(node: MappingNode, registry: Registry, mistakes: Mistakes) -> Comp
         return None
     keys = _sort_keys(node, cls, what, mistakes)
     defaults = _part(node, keys.shared)
+    known = not any(nearest_key(key, ("action", "actions")) for key in keys.unknown)
     if "action" in node.entries or "actions" in node.entries:
-        actions = _actions(node, cls, defaults, what, mistakes)
+        found = Found.read(node, "action", mistakes)
+        known = known and found.all
+        actions = _actions(node, found.nodes, cls, defaults, what, mistakes)
         if keys.output is not None:
             message, hint = f"output of {what} belongs to its action", "move it under `action:`"
             mistakes.add(keys.output.key_span, message, hint, keys.output.node.path)
@@ -137,15 +150,21 @@ def component(node: MappingNode, registry: Registry, mistakes: Mistakes) -> Comp
         actions=actions,
         what=what,
         meant=frozenset(keys.meant),
-        well=len(mistakes.found) == before and all(has_known_id(each.keys) for each in actions),
+        well=len(mistakes.found) == before and known,
+        actions_known=known,
     )
 
 
 def _actions(
-    node: MappingNode, cls: type[Component[Any, Any]], defaults: MappingNode, what: str, mistakes: Mistakes
+    node: MappingNode,
+    written: list[MappingNode],
+    cls: type[Component[Any, Any]],
+    defaults: MappingNode,
+    what: str,
+    mistakes: Mistakes,
 ) -> list[ActionLayout]:
     name = f"the action of {what}" if "action" in node.entries else f"an action of {what}"
-    actions = [_action(each, cls, defaults, name, mistakes) for each in items(node, "action", mistakes)]
+    actions = [_action(each, cls, defaults, name, mistakes) for each in written]
     given = node.get("actions")
     if given is not None and given.kind == "list" and not given.items:
         mistakes.add(
@@ -162,6 +181,7 @@ class _Keys:
     config: dict[str, Entry] = field(default_factory=dict[str, Entry])
     shared: dict[str, Entry] = field(default_factory=dict[str, Entry])
     output: Entry | None = None
+    unknown: list[str] = field(default_factory=list[str])
     meant: set[str] = field(default_factory=set[str])
 
 
@@ -182,7 +202,8 @@ def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mis
             names = {*COMPONENT_KEYS, *cls.Config.model_fields, *cls.Input.model_fields, "action", "actions", "output"}
             models = (cls.Config, cls.Input, document.Component)
             place = f"{what} ({cls.type})"
-            near = unknown_key(key, entry.key_span, entry.node.path, place, names, mistakes, models)
+            keys.unknown.append(key)
+            near = unknown_key(key, node, place, names, mistakes, models)
             keys.meant |= set(cls.Input.model_fields) if near in ("action", "actions") else {near} if near else set()
     return keys
 
@@ -205,17 +226,16 @@ def _component_type(
         )
         return None
     if given.value not in registry:
-        near = closest(given.value, registry)
-        hint = f"did you mean '{near}'? Types: {types}." if near else f"Types: {types}."
+        hint = did_you_mean(given.value, registry, f"Types: {types}.")
         mistakes.add(given.span, f"unknown component type {describe(given)}", hint, given.path)
         return None
     return registry[given.value]
 
 
 def _report_typeless(node: MappingNode, what: str, types: str, mistakes: Mistakes) -> None:
-    for key, entry in node.entries.items():
+    for key in node.entries:
         if key not in COMPONENT_KEYS and nearest_key(key, ("type",)):
-            unknown_key(key, entry.key_span, entry.node.path, what, ("type",), mistakes)
+            unknown_key(key, node, what, ("type",), mistakes)
             return
     mistakes.add(node.span, f"{what} needs a 'type'", f"write `type:` with one of {types}", node.path)
 
@@ -239,7 +259,7 @@ def _action(
             mistakes.add(entry.key_span, message, hint, entry.node.path)
         else:
             names = {*ACTION_KEYS, *cls.Input.model_fields}
-            near = unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (cls.Input,))
+            near = unknown_key(key, node, what, names, mistakes, (cls.Input,))
             meant |= {near} if near else set()
     return ActionLayout(_part(node, own), _part(node, _over(defaults, given, cls)), what, frozenset(meant))
 
@@ -269,7 +289,7 @@ def _workflow(node: MappingNode, mistakes: Mistakes) -> WorkflowLayout:
             flat[key] = entry
         else:
             names = {*WORKFLOW_KEYS, *document.JOB_KEYS, "job", "jobs"}
-            unknown_key(key, entry.key_span, entry.node.path, what, names, mistakes, (document.CallJob,))
+            unknown_key(key, node, what, names, mistakes, (document.CallJob,))
     if "job" not in node.entries and "jobs" not in node.entries:
         well = len(mistakes.found) == before
         return WorkflowLayout(_part(node, own), [_part(node, flat)] if well or flat else [], True, what, well)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from graphs.checker.routes import node_text
 from graphs.checker.workflows import CheckedWorkflow
 from graphs.source import MappingNode, Mistakes, Node
-from graphs.suggest import closest
+from graphs.suggest import did_you_mean
 
 
 def report_unknown_workflows(
@@ -19,8 +19,7 @@ def report_unknown_workflows(
         given = _written(node)
         name = _named(node, default)
         if given is not None and name is not None and name not in workflows:
-            near = closest(name, workflows)
-            hint = f"did you mean '{near}'? {listed}" if near else listed
+            hint = did_you_mean(name, workflows, listed)
             mistakes.add(given.span, f"component '{id}' runs unknown workflow '{name}'", hint, given.path)
         elif given is None and default is None:
             hint = f"write `workflow:` with one of {', '.join(workflows)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from graphs import document
 from graphs.checker.bindings import fields_of
-from graphs.checker.jobs import Draft
+from graphs.checker.drafts import Draft
 from graphs.component import ANSWER
 from graphs.language import chunked_names
 from graphs.language.nodes import Binding, Reference, Template

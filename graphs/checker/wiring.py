@@ -8,7 +8,8 @@ from graphlib import TopologicalSorter
 
 from graphs import document
 from graphs.checker.bindings import fields_of
-from graphs.checker.jobs import Draft, span_of
+from graphs.checker.drafts import Draft
+from graphs.checker.job_names import span_of
 from graphs.checker.routes import fixed_truth, node_at
 from graphs.language import bindings, is_stream_reference, references
 from graphs.language.nodes import Binding, Template

@@ -9,8 +9,9 @@ from typing import Any
 from graphs import document
 from graphs.checker import bindings, input_fields, outputs
 from graphs.checker.bindings import Visible, fields_of
+from graphs.checker.drafts import Draft, Surroundings
 from graphs.checker.job_inputs import check_given
-from graphs.checker.jobs import Draft, Surroundings, check_job
+from graphs.checker.jobs import check_job
 from graphs.checker.layout import WorkflowLayout, name_of
 from graphs.checker.routes import listed, node_at
 from graphs.checker.wiring import Wires, wire

@@ -5,6 +5,7 @@ Values that may hold bindings are `Any` here; the checker compiles them from the
 
 from graphs.document.document import (
     DOCUMENT_KEYS,
+    EXTENSION,
     Action,
     Autoscaling,
     Component,
@@ -38,6 +39,7 @@ from graphs.document.runtime_env import RuntimeEnv
 
 __all__ = [
     "DOCUMENT_KEYS",
+    "EXTENSION",
     "ID_PATTERN",
     "JOBS",
     "JOB_KEYS",

@@ -23,21 +23,23 @@ from graphs.document.runtime_env import RuntimeEnv
 from graphs.units import Duration, Size
 
 
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"num_gpus above 1 must be whole, got {gpus:g}; write {int(gpus) + 1}")
+    return gpus
+
+
 class Resources(SpecModel):
     """What each replica takes of the cluster."""
 
-    num_gpus: Amount | None = Field(default=None, description="GPUs per replica; 0.5 shares one between two")
+    num_gpus: Annotated[Amount, AfterValidator(_whole_above_one)] | None = Field(
+        default=None, description="GPUs per replica; 0.5 shares one between two"
+    )
     num_cpus: Amount | None = Field(default=None, description="CPUs per replica")
     memory: Annotated[Size, Field(description="bytes per replica, or 8GiB")] | None = None
     accelerator_type: Annotated[str, Field(description="the kind of GPU, as Ray names it: A100, H100, L4")] | None = (
         None
     )
-
-    @model_validator(mode="after")
-    def _whole_gpus(self) -> Resources:
-        if self.num_gpus and self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
-            raise ValueError(f"num_gpus above 1 must be whole, got {self.num_gpus:g}; write {int(self.num_gpus) + 1}")
-        return self
 
 
 class Autoscaling(SpecModel):
@@ -147,3 +149,6 @@ class Workflow(SpecModel):
 
 
 DOCUMENT_KEYS = ("controller", "component", "components", "workflow", "workflows")
+
+EXTENSION = "x-"
+"""How keys at the top begin that may hold anything: anchors to be used elsewhere."""

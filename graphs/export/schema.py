@@ -108,6 +108,7 @@ def document_schema(registry: Registry) -> Schema:
         "title": "anabranch document",
         "type": "object",
         "additionalProperties": False,
+        "patternProperties": {f"^{document.EXTENSION}": {}},
         "properties": {
             "controller": controller,
             "component": component,

@@ -102,7 +102,7 @@ class _Reporter:
             place = f"{inside} of {self.what}" if inside else self.what
             match error["type"]:
                 case "extra_forbidden":
-                    self._unknown(error["loc"], key_span or target.span, target.path, place)
+                    self._unknown(error["loc"], place)
                 case "missing":
                     self._missing(str(error["loc"][-1]), target, place)
                 case _ if target.span not in self.told:
@@ -111,17 +111,17 @@ class _Reporter:
                 case _:
                     pass
 
-    def _unknown(self, loc: tuple[int | str, ...], span: Span, path: str, place: str) -> None:
+    def _unknown(self, loc: tuple[int | str, ...], place: str) -> None:
         key, above = str(loc[-1]), loc[:-1]
+        node = _find(self.node, above)[0]
+        assert node.kind == "mapping"
         own = _model_at(self.model, above)
         names = [*(own.model_fields if own else ()), *(() if above else self.known)]
         if above and key in (*self.model.model_fields, *self.known):
-            beside = str(above[0])
-            self.mistakes.add(
-                span, f"unknown key '{key}' in {place}", f"move `{key}` one level up, beside `{beside}`", path
-            )
+            entry, hint = node.entries[key], f"move `{key}` one level up, beside `{above[0]}`"
+            self.mistakes.add(entry.key_span, f"unknown key '{key}' in {place}", hint, entry.node.path)
             return
-        near = unknown_key(key, span, path, place, names, self.mistakes, (own,) if own else ())
+        near = unknown_key(key, node, place, names, self.mistakes, (own,) if own else ())
         if near is not None:
             self.meant.add(near)
 
@@ -160,9 +160,15 @@ def _message(error: ErrorDetails) -> str:
 
 
 def report_binding(node: Node, mistakes: Mistakes) -> None:
-    """Tell a binding where none can be."""
-    message = "a binding can't stand here: this value is fixed when the document is built"
-    mistakes.add(node.span, message, "write the value itself, or ${env.NAME}", node.path)
+    """Report a binding where none can be."""
+    message, hint = (
+        "a binding can't stand here: this value is fixed before any run",
+        "write the value itself, or ${env.NAME}",
+    )
+    expr = node.template.expr if node.kind == "bound" and node.template.kind == "binding" else None
+    if expr is not None and expr.kind == "reference" and not expr.path and expr.name.isupper():
+        hint = f"write ${{env.{expr.name}}} for an environment variable"
+    mistakes.add(node.span, message, hint, node.path)
     mistakes.silence(node.span)
 
 

@@ -14,6 +14,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
+QUOTES = "'"
 SHORTEST_WORD = 4
 """Of the values replaced wherever a message holds them; a shorter one is where it is quoted, lest it garble words."""
 
@@ -85,8 +86,17 @@ def expectation(error: ErrorDetails) -> str:
             return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
 
 
+SHORT = {"healthcheck": "path", "on_error": "to", "do": "component", "autoscaling": "max", "webui": "port"}
+"""Keys that take a mapping, each with what a bare value after it is probably meant to be."""
+
+
 def as_mapping(node: Node, otherwise: str = "write `key: value` lines below it") -> str:
     """Return what to write where a mapping is expected: `type: echo` for `type:echo`, or for `type echo` on its line."""
+    if node.path and node.kind == "list" and node.items and all(item.kind == "mapping" for item in node.items):
+        return "write its keys without the `- `"
+    key = node.path.rpartition(".")[2]
+    if key in SHORT and node.kind == "scalar" and node.value is not None:
+        return f"write `{key}: {{{SHORT[key]}: {describe(node).strip(QUOTES)}}}`"
     if node.kind != "scalar" or node.shown is not None or not isinstance(node.value, str):
         return otherwise
     if meant := spaced(node.value):

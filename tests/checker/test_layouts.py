@@ -229,3 +229,33 @@ def test_headers_with_bindings_may_stand_on_the_component_and_the_actions_go_ove
     assert component.config == {"base_url": "https://example.com"}
     assert [key for key, _ in headers.items] == ["authorization", "x-a"]
     assert dict(headers.items)["x-a"].value == "action"
+
+
+def test_an_inline_component_is_named_after_its_workflow_and_its_job_even_when_the_job_has_no_id() -> None:
+    plan = compiled("workflow: {id: kill, job: {component: {type: echo, text: hi}}}")
+    assert list(plan.components) == ["kill-job"]
+
+
+def test_of_two_jobs_without_an_id_only_that_is_reported() -> None:
+    job = "{component: {type: echo, text: hi}}"
+    assert messages(f"workflow: {{id: kill, jobs: [{job}, {job}]}}") == ["a second job without an id"]
+
+
+def test_keys_that_begin_with_x_hold_what_anchors_share() -> None:
+    plan = compiled(
+        """
+        x-shared: &shared
+          text: hi
+          note: ${nothing.of.this, is a binding
+        x-more: {text: &text hi, unset: "${env.NOT_SET}"}
+        component:
+          type: echo
+          text: *text
+        """
+    )
+    assert list(plan.components) == ["component"]
+
+
+def test_a_bundle_of_keys_may_be_merged_from_an_anchor_at_the_top() -> None:
+    plan = compiled("x-echo: &echo {type: echo, text: hi}\ncomponent: {<<: *echo, replicas: 3}\n")
+    assert plan.components["component"].options.replicas == 3

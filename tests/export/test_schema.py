@@ -234,3 +234,9 @@ def test_what_has_a_default_is_not_required() -> None:
     assert schema["required"] == ["a", "c"]
     assert Draft202012Validator(schema).is_valid({"a": 1, "c": {}, "more": 2})
     assert not Draft202012Validator(schema).is_valid({})
+
+
+def test_keys_that_begin_with_x_may_hold_anything_at_the_top_alone() -> None:
+    document = {"x-shared": [1, {"a": None}], "component": {"type": "echo", "text": "hi"}}
+    assert validator().is_valid(document)
+    assert not validator().is_valid({**document, "component": {**document["component"], "x-shared": 1}})

@@ -1,0 +1,67 @@
+"""A job's keys against those of its type: the tree of a job in, its document model out."""
+
+from __future__ import annotations
+
+from graphs import document
+from graphs.checker.routes import node_text
+from graphs.source import MappingNode, Mistakes
+from graphs.suggest import did_you_mean
+from graphs.validation import describe, nearest_key, unknown_key, validate
+
+
+def job_model(node: MappingNode, what: str, mistakes: Mistakes) -> type[document.JobBase] | None:
+    """Return the model of the job's type; None for an unknown type."""
+    given = node.get("type")
+    if given is None:
+        return document.CallJob
+    kind, types = node_text(node, "type"), f"Types of jobs: {', '.join(document.JOBS)}."
+    if kind in document.JOBS:
+        return document.JOBS[kind]
+    if kind:
+        hint = did_you_mean(kind, document.JOBS, types)
+        mistakes.add(given.span, f"unknown type {describe(given)} of {what}", hint, given.path)
+    else:
+        mistakes.add(given.span, f"expected a type, got {describe(given)} in {what}", types, given.path)
+    return None
+
+
+def validated(
+    node: MappingNode, model: type[document.JobBase], what: str, mistakes: Mistakes
+) -> document.JobBase | None:
+    """Return the job's keys as its type has them; an output of a router, which has none, is reported and left out."""
+    entry = node.entries.get("output")
+    if entry is not None and "output" not in model.model_fields:
+        hint = "write `output` on the jobs it leads to"
+        mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
+        node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
+    if not issubclass(model, document.GivingJob):
+        _report_stand_in(node, what, mistakes)
+    if "type" not in node.entries and _report_typeless(node, what, mistakes):
+        return None
+    known = () if model is document.CallJob else ("type",)
+    place = f"{what} ({node_text(node, 'type') or 'component'})"
+    return validate(model, node, mistakes, place, known=known, salvage=True)
+
+
+def _report_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
+    """Report an output that is to stand in for a router's, which has none."""
+    on_error = node.get("on_error")
+    if on_error is not None and on_error.kind == "mapping" and on_error.entries.keys() == {"output"}:
+        entry = on_error.entries["output"]
+        message = f"{what} only chooses, and no output can stand in for its choice"
+        mistakes.add(entry.key_span, message, "write `on_error: {to: job-id}`", entry.node.path)
+
+
+def _report_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
+    """Report a type that is misspelt, or left out where the keys are another type's; return whether it is one."""
+    for key in node.entries:
+        if key not in document.JOB_KEYS and nearest_key(key, document.JOB_KEYS) == "type":
+            unknown_key(key, node, what, ("type",), mistakes)
+            return True
+    foreign = [entry for key, entry in node.entries.items() if key not in document.CallJob.model_fields]
+    types = [kind for kind, model in document.JOBS.items() if all(each.key in model.model_fields for each in foreign)]
+    if not foreign or not types:
+        return False
+    message = f"'{foreign[0].key}' is for jobs of type {' or '.join(types)}, and {what} has no type"
+    mistakes.add(foreign[0].key_span, message, f"write `type: {types[0]}`", foreign[0].node.path)
+    return True
