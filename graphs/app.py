@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Ray finds a typed builder by the annotation of its one parameter.
 import dataclasses
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -20,7 +21,9 @@ from graphs.errors import BadRequest, Unavailable
 from graphs.load import load, load_inline
 from graphs.placement import misfits
 from graphs.plan import ComponentPlan, Plan
+from graphs.source import Mistakes, in_order
 
+logger = logging.getLogger("anabranch.build")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -109,10 +112,15 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _plan(args: BuildArgs, types: Registry) -> Plan:
+    mistakes = Mistakes()
     if args.document is not None:
-        return load_inline(args.document, types)
-    paths = [args.config] if isinstance(args.config, str) else list(args.config or [])
-    return load([_found(Path(path)) for path in paths], types)
+        plan = load_inline(args.document, types, mistakes=mistakes)
+    else:
+        paths = [args.config] if isinstance(args.config, str) else list(args.config or [])
+        plan = load([_found(Path(path)) for path in paths], types, mistakes=mistakes)
+    for warning in in_order(mistakes.warnings):
+        logger.warning(warning.render())
+    return plan
 
 
 def _found(path: Path) -> Path:

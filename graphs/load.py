@@ -18,19 +18,27 @@ from graphs.source import DocumentError, Mistakes, Source
 INLINE = "<document>"
 
 
-def load(paths: Sequence[str | Path], registry: Registry, environ: Mapping[str, str] | None = None) -> Plan:
-    """Return the plan of the files, merged in order."""
+def load(
+    paths: Sequence[str | Path],
+    registry: Registry,
+    environ: Mapping[str, str] | None = None,
+    mistakes: Mistakes | None = None,
+) -> Plan:
+    """Return the plan of the files, merged in order; `mistakes` takes the warnings."""
     sources = [read(Path(path)) for path in paths]
     folders = dict.fromkeys(Path(path).resolve().parent for path in paths)
-    return check(sources, registry, _environment(list(folders), environ).get)
+    return check(sources, registry, _environment(list(folders), environ).get, mistakes)
 
 
 def load_inline(
-    document: str | Mapping[str, Any], registry: Registry, environ: Mapping[str, str] | None = None
+    document: str | Mapping[str, Any],
+    registry: Registry,
+    environ: Mapping[str, str] | None = None,
+    mistakes: Mistakes | None = None,
 ) -> Plan:
     """Return the plan of a document given as YAML text or as data; `.env` is looked for in the working directory."""
     text = document if isinstance(document, str) else _as_yaml(document)
-    return check([Source(INLINE, _lines(text))], registry, _environment([Path.cwd()], environ).get)
+    return check([Source(INLINE, _lines(text))], registry, _environment([Path.cwd()], environ).get, mistakes)
 
 
 def _as_yaml(document: Mapping[str, Any]) -> str:

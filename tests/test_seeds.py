@@ -14,7 +14,7 @@ from graphs.language import truth
 from graphs.language.nodes import Binding, Constant
 from graphs.load import load
 from graphs.plan import CallJob, ComponentPlan, InputField, Plan
-from graphs.source import Source
+from graphs.source import Mistakes, Source
 
 SEEDS = Path(__file__).parent / "seeds"
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("**/*.yaml"))
@@ -151,3 +151,19 @@ def test_a_summary_takes_its_translation_as_it_flows() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_document_in_configs_compiles(path: Path) -> None:
     assert load([path], registry(), ENVIRONMENT).workflows
+
+
+def warnings(path: Path) -> list[str]:
+    mistakes = Mistakes()
+    load([path], registry(), ENVIRONMENT, mistakes)
+    return [each.message for each in mistakes.warnings]
+
+
+DOCUMENTS = [*CONFIGS, *(SEEDS / language / f"{name}.yaml" for language in LANGUAGES for name in ESSENCES)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_document_that_says_what_it_means_earns_no_warning(path: Path) -> None:
+    # The one that translates names a language that its translator, whose languages are fixed, doesn't read.
+    unread = path.stem in ("07", "translate-and-summarize")
+    assert warnings(path) == (["component 'translator' doesn't read 'target_lang'"] if unread else [])

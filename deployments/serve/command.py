@@ -28,9 +28,12 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
         os.environ.setdefault(flag, value)
     from deployments.components import registry
     from graphs.load import load
+    from graphs.source import Mistakes, in_order
 
-    types = registry()
-    plan = load(documents, types)  # before Ray starts: a mistake is told at once
+    types, mistakes = registry(), Mistakes()
+    plan = load(documents, types, mistakes=mistakes)  # before Ray starts: a mistake is reported at once
+    for warning in in_order(mistakes.warnings):
+        print(warning.render(), file=sys.stderr)
     host = host or plan.controller.host or HOST
     port = (plan.controller.port or PORT) if port is None else port
 

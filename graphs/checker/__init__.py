@@ -17,10 +17,12 @@ from graphs.checker.components import (
 )
 from graphs.checker.drafts import Surroundings
 from graphs.checker.ids import PLURAL, identify
+from graphs.checker.job_inputs import warn_of_unread
 from graphs.checker.layout import Layout, WorkflowLayout
 from graphs.checker.nested_workflows import report_recursion, report_unknown_workflows
 from graphs.checker.routes import node_at, node_text
 from graphs.checker.runtime_env import runtime_env
+from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, warn_of_unused
 from graphs.checker.workflows import CheckedWorkflow, check_workflow
 from graphs.component import Registry
 from graphs.plan import Controller, Plan, Webui
@@ -31,17 +33,22 @@ INGRESS = "Ingress"
 """The name of the deployment that answers HTTP; no component may take it."""
 
 
-def check(sources: Sequence[Source], registry: Registry, lookup: Lookup) -> Plan:
-    """Return the plan of the documents merged in order; `lookup` finds environment variables."""
-    mistakes = Mistakes()
+def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistakes: Mistakes | None = None) -> Plan:
+    """Return the plan of the documents merged in order; `lookup` finds environment variables.
+
+    A caller that wants to see warnings hands its own `mistakes` over.
+    """
+    mistakes = Mistakes() if mistakes is None else mistakes
     parsed = [parse(source, mistakes) for source in sources]
     roots = [root for root in parsed if root is not None]
     if mistakes or not roots:
         raise DocumentError(mistakes.sorted())
     environment = Environment(lookup)
-    root = resolve(_merged(roots), environment, mistakes)
+    written = _merged(roots)
+    root = resolve(written, environment, mistakes)
     mistakes.secrets = environment.hidden()
     report_missing(environment, mistakes)
+    warn_of_lookalikes(written, mistakes)
     layouts = layout.read(root, mistakes)
     plan = _Checker(layouts, registry, mistakes).plan(environment.secrets()) if layouts else None
     if plan is None:
@@ -97,6 +104,7 @@ class _Checker:
         controller = self._controller()
         if self.mistakes:
             return None
+        self._warn(components, workflows)
         return Plan(
             controller=controller,
             components={id: each.plan for id, each in components.items()},
@@ -104,6 +112,14 @@ class _Checker:
             default_workflow=default_workflow,
             secrets=secrets,
         )
+
+    def _warn(self, components: Mapping[str, CheckedComponent], workflows: Mapping[str, CheckedWorkflow]) -> None:
+        """Warn of what could only follow from a mistake as long as there is one."""
+        warn_of_unused(components, workflows, self.mistakes)
+        for workflow in workflows.values():
+            warn_of_lost_results(workflow, self.mistakes)
+            for draft in workflow.drafts.values():
+                warn_of_unread(draft, self.mistakes)
 
     def _components(self) -> dict[str, CheckedComponent]:
         nodes = self.document.components

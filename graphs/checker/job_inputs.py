@@ -3,41 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.components import CheckedComponent
 from graphs.checker.drafts import Draft
 from graphs.checker.routes import node_at
-from graphs.language import bindings, references
+from graphs.language import references
 from graphs.language.nodes import Binding, Template
-from graphs.plan import ComponentCall
+from graphs.plan import ActionPlan, ComponentCall
 from graphs.source import MappingNode, Mistakes
 from graphs.suggest import closest
 
 
 def check_given(draft: Draft, mistakes: Mistakes) -> None:
-    """Tell what the called component needs and the job's input, written out, doesn't give."""
-    given = (
-        node_at(draft.node, "do", "input") if isinstance(draft.spec, document.ForEachJob) else draft.node.get("input")
-    )
-    if draft.called is None or not isinstance(draft.call, ComponentCall) or not isinstance(given, MappingNode):
+    """Report what the called component needs and the job's input, written out, doesn't give."""
+    call = _Given.of(draft)
+    if call is None:
         return
-    action = draft.called.action(draft.call.action)
-    if action is None:
-        return
-    read = _read(action.input)
-    needed = _needed(draft.called, action.id, _plain(action.input), given)
-    extra = [key for key in given.entries if key not in read]
-    for name in sorted(needed):
-        _report_missing(name, given, extra, draft, draft.called, mistakes)
+    extra = call.extra()
+    for name in sorted(_needed(call.component, call.action.id, _plain(call.action.input), call.given)):
+        _report_missing(name, call.given, extra, draft, call.component, mistakes)
     for key in extra:
-        near = closest(key, [name for name in read if name not in given.entries])
+        near = closest(key, [name for name in call.read if name not in call.given.entries])
         if near:
-            entry = given.entries[key]
-            message = f"component '{draft.called.plan.id}' doesn't read '{key}'"
-            hint = f"did you mean '{near}'? It reads: {', '.join(sorted(read))}."
+            entry = call.given.entries[key]
+            message = f"component '{call.component.plan.id}' doesn't read '{key}'"
+            hint = f"did you mean '{near}'? It reads: {', '.join(sorted(call.read))}."
             mistakes.add(entry.key_span, message, hint, entry.node.path)
+
+
+def warn_of_unread(draft: Draft, mistakes: Mistakes) -> None:
+    """Warn of what the job's input gives and the called component doesn't read; only for documents without mistakes."""
+    call = _Given.of(draft)
+    if call is None:
+        return
+    for key in call.extra():
+        entry = call.given.entries[key]
+        message = f"component '{call.component.plan.id}' doesn't read '{key}'"
+        hint = f"read it there as ${{input.{key}}}, or remove it"
+        mistakes.warn(entry.key_span, message, hint, entry.node.path)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The input that a job writes out for a component, and what the component reads of it."""
+
+    given: MappingNode
+    component: CheckedComponent
+    action: ActionPlan
+    read: frozenset[str]
+    """Every NAME that is read as `input.NAME`."""
+    whole: bool
+    """Whether `input` is read as it is, with all that it holds."""
+
+    @classmethod
+    def of(cls, draft: Draft) -> _Given | None:
+        """Return it for a job that has one."""
+        each = isinstance(draft.spec, document.ForEachJob)
+        given = node_at(draft.node, "do", "input") if each else draft.node.get("input")
+        if draft.called is None or not isinstance(draft.call, ComponentCall) or not isinstance(given, MappingNode):
+            return None
+        action = draft.called.action(draft.call.action)
+        if action is None:
+            return None
+        templates = (action.input, *(() if action.output is None else (action.output,)))
+        paths = [each.path for template in templates for each in references(template) if each.name == "input"]
+        read = frozenset(str(path[0]) for path in paths if path)
+        return cls(given, draft.called, action, read, whole=not all(paths))
+
+    def extra(self) -> list[str]:
+        """Return the keys that are given and not read."""
+        return [] if self.whole else [key for key in self.given.entries if key not in self.read]
 
 
 def _report_missing(
@@ -72,13 +110,3 @@ def _plain(action_input: Template) -> Mapping[str, str]:
             if reference.name == "input" and len(reference.path) == 1:
                 plain[field] = str(reference.path[0])
     return plain
-
-
-def _read(action_input: Template) -> frozenset[str]:
-    """Return every NAME that is read as `input.NAME`."""
-    return frozenset(
-        str(reference.path[0])
-        for binding in bindings(action_input)
-        for reference in references(binding)
-        if reference.name == "input" and reference.path
-    )

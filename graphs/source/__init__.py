@@ -2,7 +2,7 @@
 
 from graphs.source.offsets import offsets_in_source
 from graphs.source.reading import parse
-from graphs.source.text import FOREIGN_SPACE, Diagnostic, DocumentError, Mistakes, Source, Span
+from graphs.source.text import FOREIGN_SPACE, Diagnostic, DocumentError, Mistakes, Source, Span, in_order
 from graphs.source.tree import Bound, Entry, ListNode, MappingNode, Node, Scalar
 from graphs.source.yaml_errors import separated, spaced
 
@@ -19,6 +19,7 @@ __all__ = [
     "Scalar",
     "Source",
     "Span",
+    "in_order",
     "offsets_in_source",
     "parse",
     "separated",

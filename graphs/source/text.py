@@ -8,6 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from graphs.errors import AnabranchError
 
@@ -76,12 +77,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One mistake: where it is, what is wrong, and what to write instead."""
+    """One mistake or warning: where it is, what is wrong, and what to write instead."""
 
     span: Span
     message: str
     hint: str | None = None
     path: str = ""
+    kind: Literal["mistake", "warning"] = "mistake"
 
     def render(self) -> str:
         """Return `file:line:column: message`, the line with a caret under the mistake, and the hint."""
@@ -90,7 +92,8 @@ class Diagnostic:
         pad = "".join("\t" if char == "\t" else " " * _width(char) for char in before)
         caret = "^" * max(1, sum(_width(char) for char in marked))
         line = f"{gutter}{before}{marked}{after}".rstrip()
-        shown = [f"{self.span}: {self.message}", line, f"{' ' * len(gutter)}{pad}{caret}"]
+        message = f"warning: {self.message}" if self.kind == "warning" else self.message
+        shown = [f"{self.span}: {message}", line, f"{' ' * len(gutter)}{pad}{caret}"]
         if self.hint:
             shown.append(f"   {self.hint}")
         return "\n".join(shown)
@@ -138,26 +141,35 @@ def _width(char: str) -> int:
 
 @dataclass
 class Mistakes:
-    """Diagnostics as they are found; the checker goes on after each, so that all are told at once."""
+    """Diagnostics as they are found; the checker goes on after each, so that all are reported at once."""
 
     found: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    warnings: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    """What stops nothing and is probably not what was meant."""
     broken: list[Span] = field(default_factory=list[Span])
     secrets: dict[str, str] = field(default_factory=dict[str, str])
     """Values that no message may show, each with what it shows instead."""
 
     def add(self, span: Span, message: str, hint: str | None = None, path: str = "") -> None:
-        diagnostic = Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path)
-        if diagnostic not in self.found and not any(_within(span, each) for each in self.broken):
-            self.found.append(diagnostic)
+        """Report a mistake, unless its place is known to be broken. An alias repeats none."""
+        self._add(self.found, Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path))
+
+    def warn(self, span: Span, message: str, hint: str | None = None, path: str = "") -> None:
+        """Report a warning."""
+        self._add(self.warnings, Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path, "warning"))
+
+    def _add(self, known: list[Diagnostic], new: Diagnostic) -> None:
+        repeated = any((each.span, each.message) == (new.span, new.message) for each in known)
+        if not repeated and not any(_within(new.span, each) for each in self.broken):
+            known.append(new)
 
     def silence(self, span: Span) -> None:
-        """Tell nothing more about a value whose mistake is told: what follows from it would only confuse."""
+        """Report nothing more about a value whose mistake is reported: what follows from it would only confuse."""
         self.broken.append(span)
 
     def sorted(self) -> list[Diagnostic]:
-        """Return them in the order of the documents, and of each document's text."""
-        order = {name: index for index, name in enumerate(dict.fromkeys(each.span.source.name for each in self.found))}
-        return sorted(self.found, key=lambda each: (order[each.span.source.name], each.span.start))
+        """Return the mistakes in the order of the documents, and of each document's text."""
+        return in_order(self.found)
 
     def _hidden(self, message: str) -> str:
         for secret, shown in self.secrets.items():
@@ -166,6 +178,12 @@ class Mistakes:
 
     def __bool__(self) -> bool:
         return bool(self.found)
+
+
+def in_order(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """Return diagnostics in the order of the documents, and of each document's text."""
+    order = {name: index for index, name in enumerate(dict.fromkeys(each.span.source.name for each in diagnostics))}
+    return sorted(diagnostics, key=lambda each: (order[each.span.source.name], each.span.start))
 
 
 def _within(inner: Span, outer: Span) -> bool:

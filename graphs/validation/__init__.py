@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from graphs.component import Unknown
 from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.suggest import closest
-from graphs.validation.descriptions import as_mapping, describe, example, expectation, without_secrets
+from graphs.validation.descriptions import as_mapping, describe, example, expectation, without_quotes, without_secrets
 from graphs.validation.unknown_keys import model_in, nearest_key, unknown_key
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "to_data",
     "unknown_key",
     "validate",
+    "without_quotes",
     "without_secrets",
 ]
 

@@ -14,7 +14,6 @@ EXPECTED = {
 }  # fmt: skip
 
 
-QUOTES = "'"
 SHORTEST_WORD = 4
 """Of the values replaced wherever a message holds them; a shorter one is where it is quoted, lest it garble words."""
 
@@ -37,6 +36,10 @@ def describe(node: Node) -> str:
                 line = FOREIGN_SPACE.sub(lambda odd: f"\\u{ord(odd[0]):04x}", node.value.replace("\n", "\\n"))
                 return f"'{line if len(line) <= 40 else line[:39] + '…'}'"
             return str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
+
+
+def without_quotes(described: str) -> str:
+    return described.removeprefix("'").removesuffix("'")
 
 
 def without_secrets(message: str, node: Node) -> str:
@@ -96,7 +99,7 @@ def as_mapping(node: Node, otherwise: str = "write `key: value` lines below it")
         return "write its keys without the `- `"
     key = node.path.rpartition(".")[2]
     if key in SHORT and node.kind == "scalar" and node.value is not None:
-        return f"write `{key}: {{{SHORT[key]}: {describe(node).strip(QUOTES)}}}`"
+        return f"write `{key}: {{{SHORT[key]}: {without_quotes(describe(node))}}}`"
     if node.kind != "scalar" or node.shown is not None or not isinstance(node.value, str):
         return otherwise
     if meant := spaced(node.value):

@@ -21,12 +21,14 @@ from graphs.errors import Unavailable
 
 GOOD = "component: {type: echo, text: '${input.text}'}\n"
 WRONG = "component:\n  type: echo\n  txt: hi\nworkflow:\n  titel: Hi\n"
+ODD = "component: {type: echo, text: 'say $API_KEY'}\n"
 
 
 @pytest.fixture
 def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("good.yaml").write_text(GOOD, encoding="utf-8")
+    Path("odd.yaml").write_text(ODD, encoding="utf-8")
     Path("wrong.yaml").write_text(WRONG, encoding="utf-8")
     return tmp_path
 
@@ -65,7 +67,7 @@ class TestCheck:
 
     def test_a_good_document_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check", "--format", "json", "good.yaml"]) == 0
-        assert json.loads(capsys.readouterr().out) == {"ok": True, "mistakes": []}
+        assert json.loads(capsys.readouterr().out) == {"ok": True, "mistakes": [], "warnings": []}
 
     def test_a_missing_file_is_a_mistake_too(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check", "none.yaml"]) == 1
@@ -74,7 +76,8 @@ class TestCheck:
         told = json.loads(capsys.readouterr().out)
         nowhere = {"line": None, "column": None, "end_column": None, "path": "", "hint": None}
         message = "there is no document none.yaml"
-        assert told == {"ok": False, "mistakes": [{"file": "none.yaml", "message": message, **nowhere}]}
+        mistakes = [{"file": "none.yaml", "message": message, **nowhere}]
+        assert told == {"ok": False, "mistakes": mistakes, "warnings": []}
 
     def test_a_broken_dotenv_is_a_mistake_with_its_file_and_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path(".env").write_text("A=1\nB='hunter2\n", encoding="utf-8")
@@ -94,6 +97,34 @@ class TestCheck:
         Path("more.yaml").write_text("workflows: [{id: a}, {id: b}]\n", encoding="utf-8")
         assert main(["check", "good.yaml", "more.yaml"]) == 0
         assert capsys.readouterr().out == "good.yaml, more.yaml: 1 component, 2 workflows, no mistakes\n"
+
+    def test_warnings_stop_nothing_and_are_counted(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["check", "odd.yaml"]) == 0
+        out, err = capsys.readouterr()
+        assert out == "odd.yaml: 1 component, 1 workflow, no mistakes, 1 warning\n"
+        assert err == (
+            "odd.yaml:1:36: warning: '$API_KEY' is plain text, not a binding\n"
+            f"    1 | {ODD}"
+            f"{' ' * 43}^^^^^^^^\n"
+            "   write ${env.API_KEY}\n"
+        )
+
+    def test_with_strict_warnings_are_mistakes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["check", "--strict", "good.yaml"]) == 0
+        capsys.readouterr()
+        assert main(["check", "--strict", "odd.yaml"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.endswith("\n\n1 warning\n")
+        assert main(["check", "--strict", "--format", "json", "odd.yaml"]) == 1
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["ok"], shown["mistakes"]) == (False, [])
+        assert [each["message"] for each in shown["warnings"]] == ["'$API_KEY' is plain text, not a binding"]
+
+    def test_mistakes_and_warnings_are_counted_together(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("both.yaml").write_text(f"{ODD}workflow: {{titel: x}}\n", encoding="utf-8")
+        assert main(["check", "both.yaml"]) == 1
+        assert capsys.readouterr().err.endswith("\n\n1 mistake, 1 warning\n")
 
 
 @pytest.mark.usefixtures("documents")

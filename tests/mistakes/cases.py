@@ -8,13 +8,14 @@ files anew, to be read and judged before they are committed.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from deployments.components import registry
 from graphs.checker import check
 from graphs.component import Registry
-from graphs.source import Diagnostic, DocumentError, Source
+from graphs.source import Diagnostic, DocumentError, Mistakes, Source, in_order
 
 FOLDER = Path(__file__).parent
 ENVIRONMENT = {"PASSWORD": "correct-horse", "PASSPHRASE": "battery staple"}
@@ -27,18 +28,17 @@ def cases() -> list[Path]:
 
 
 def mistakes(case: Path) -> list[Diagnostic]:
-    """Return the diagnostics of a case, none when it compiles."""
+    """Return the mistakes and warnings of a case, in the order of its text."""
     return list(_mistakes(case))
 
 
 @cache
 def _mistakes(case: Path) -> tuple[Diagnostic, ...]:
     sources = [Source(file.name, file.read_text(encoding="utf-8")) for file in _files(case)]
-    try:
-        check(sources, _registry(), ENVIRONMENT.get)
-    except DocumentError as error:
-        return tuple(error.diagnostics)
-    return ()
+    mistakes = Mistakes()
+    with suppress(DocumentError):
+        check(sources, _registry(), ENVIRONMENT.get, mistakes)
+    return tuple(in_order([*mistakes.found, *mistakes.warnings]))
 
 
 @cache
