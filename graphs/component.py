@@ -34,7 +34,7 @@ from graphs.stream import Chunk, Note, Stream, Value
 __all__ = [
     "ANSWER", "ActionInput", "Chunk", "Component", "ComponentConfig", "Later", "LocalFolder", "Note", "Registry", "Setup",
     "Stream", "Streamable", "TakesStream", "Traced", "Truth", "Unknown", "Value", "Waiting", "Whole", "truth",
-    "waiting_fields",
+    "upper_case", "waiting_fields",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -60,6 +60,11 @@ else:
 
 Truth = Annotated[bool, BeforeValidator(truth)]
 """A switch in an Input, as `streaming` is: true or false by the language's rules, so that "off" is false."""
+
+
+def upper_case(value: Any) -> Any:
+    """Return a word in capitals, for a BeforeValidator of fields whose words may be written in any case."""
+    return value.upper() if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

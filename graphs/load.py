@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +58,7 @@ def _date(value: object) -> str:
 
 
 def read(path: Path) -> Source:
-    """Read one file; every reason that can't be done is told plainly, with the file in its details."""
+    """Read one file; an error says why it can't be read, with the file in its details."""
     name = str(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -91,26 +89,10 @@ def _environment(folders: Sequence[Path], environ: Mapping[str, str] | None) -> 
 
 
 def _dotenv(path: Path) -> Mapping[str, str]:
-    from dotenv.parser import parse_stream
+    from graphs.source.dotenv import variables
 
-    source = read(path)
-    shown = Source(source.name, "\n".join(map(_without_value, source.lines)))
-    mistakes, known = Mistakes(), dict[str, str]()
-    for statement in parse_stream(StringIO(source.text)):
-        text = statement.original.string
-        if statement.error:
-            line = statement.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-            start = sum(len(each) + 1 for each in shown.lines[: line - 1])
-            hint = "close what is quoted; a comment begins with #"
-            mistakes.add(shown.span(start, start + len(shown.lines[line - 1])), "expected NAME=value", hint)
-        elif statement.key is not None and statement.value is not None:
-            known[statement.key] = statement.value
+    mistakes = Mistakes()
+    known = variables(read(path), mistakes)
     if mistakes:
         raise DocumentError(mistakes.sorted())
     return known
-
-
-def _without_value(line: str) -> str:
-    """Return what a message may show of a line that may hold a secret."""
-    name = re.match(r"\s*(export\s+)?\w+\s*=", line)
-    return f"{name[0]}…" if name else "…" if line.strip() else ""

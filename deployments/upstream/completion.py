@@ -18,7 +18,7 @@ def _states(value: Any) -> Any:
 
 
 State = str | bool | int
-States = Annotated[list[State], BeforeValidator(_states)]
+States = Annotated[list[State], BeforeValidator(_states, json_schema_input_type=State | list[State])]
 
 
 class Polling(BaseModel):

@@ -12,12 +12,8 @@ from deployments.upstream.decoding import StreamFormat
 from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, path_mistake, web_url
 from deployments.upstream.spelling import Scalar, content_type_of, spell
 from deployments.upstream.uploads import Upload, sendable
-from graphs.component import ActionInput, ComponentConfig, Streamable
+from graphs.component import ActionInput, ComponentConfig, Streamable, upper_case
 from graphs.units import Duration, Size
-
-
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
 
 
 def _written(value: Any) -> Any:
@@ -33,7 +29,7 @@ def _parameter(value: Any) -> Any:
     return value
 
 
-Method = Annotated[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], BeforeValidator(_upper)]
+Method = Annotated[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], BeforeValidator(upper_case)]
 Written = Annotated[str, BeforeValidator(_written, json_schema_input_type=str | float | bool)]
 """Text that YAML may have taken for a number or a boolean."""
 Headers = dict[str, Annotated[str | None, BeforeValidator(_written, json_schema_input_type=Scalar)]]

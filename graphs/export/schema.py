@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import PydanticOmit, core_schema
 
 from graphs import document
-from graphs.component import Component, Registry, truth
+from graphs.component import Component, Registry, truth, upper_case
 from graphs.plan import InputField, WorkflowPlan
 
 Schema = dict[str, Any]
@@ -56,7 +56,7 @@ class Written(GenerateJsonSchema):
 
 
 class Accepted(Written):
-    """What the checker takes, which is more: numbers and switches in quotes, words in any case, one item for a list."""
+    """What the checker takes, which is more: numbers and switches in quotes, words in any case."""
 
     def int_schema(self, schema: core_schema.IntSchema) -> Any:
         return {"anyOf": [super().int_schema(schema), {"type": "string", "pattern": INTEGER}]}
@@ -72,20 +72,7 @@ class Accepted(Written):
         if change is truth:
             return {"type": ["boolean", "string", "number", "null"]}
         given = super().function_before_schema(schema)
-        words = given.get("enum", ())
-        if words and all(isinstance(word, str) and _changed(change, word.lower()) == word for word in words):
-            return {"anyOf": [given, _in_any_case(words)]}
-        if given.get("type") == "array" and _changed(change, "one") == ["one"]:
-            return {"anyOf": [given["items"], given]}
-        return given
-
-
-def _changed(change: Callable[[Any], Any], value: str) -> Any:
-    """Return what the function of a field makes of a value; None where it takes none like this."""
-    try:
-        return change(value)
-    except (TypeError, ValueError):
-        return None
+        return {"anyOf": [given, _in_any_case(given["enum"])]} if change is upper_case else given
 
 
 def document_schema(registry: Registry) -> Schema:
