@@ -26,9 +26,9 @@ from graphs.suggest import did_you_mean
 
 Lookup = Callable[[str], str | None]
 
-KNOWN_IN = {
+AVAILABLE_IN = {
     "input": "jobs, conditions and actions",
-    "jobs": "the fields of jobs and a workflow's output; hand it over in the job's `input`, and read input.NAME here",
+    "jobs": "the fields of jobs and a workflow's output; pass it in the job's `input`, and read input.NAME here",
     "output": "a job's output and a workflow's output",
     "result": "the output of a component's action",
     "response": "the output of a component's action",
@@ -225,9 +225,9 @@ def _unknown_name(reference: Reference, visible: Visible) -> _Found | None:
     name = reference.name
     if name in visible.names:
         return None
-    listed = f"Known here: {', '.join(sorted(visible.names))}."
-    if name in KNOWN_IN:
-        return 0, f"'{name}' is not known in {visible.what},", f"it is known in {KNOWN_IN[name]}. {listed}"
+    listed = f"Available here: {', '.join(sorted(visible.names))}."
+    if name in AVAILABLE_IN:
+        return 0, f"'{name}' is not available in {visible.what},", f"it is available in {AVAILABLE_IN[name]}. {listed}"
     variable = _variable(reference)
     if "jobs" in visible.names and name in (visible.jobs or ()):
         hint = f"did you mean jobs.{name}.output? {listed}"
@@ -270,12 +270,12 @@ def _not_in_a_job(reference: Reference, visible: Visible) -> _Found | None:
     if job not in jobs:
         return 1, f"unknown job '{job}'", did_you_mean(job, jobs, listed)
     if job == visible.this_job:
-        return 1, f"job '{job}' refers to its own output", "write output for its own result, in its `output` only"
+        return 1, f"job '{job}' refers to its own output", "only its `output` can read its own result, which is called output there"
     if len(path) < 2 or path[1] != "output":
         got = f"'{path[1]}'" if len(path) > 1 else "nothing"
         return 2, f"expected output after 'jobs.{job}.', got {got}", f"write jobs.{job}.output"
     if job in visible.routers:
-        return 1, f"job '{job}' only chooses and has no output,", "read the output of a job it leads to"
+        return 1, f"job '{job}' is a router and has no output,", "read the output of a job it leads to"
     return None
 
 

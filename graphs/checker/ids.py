@@ -15,7 +15,7 @@ PLURAL = {"component": "components", "workflow": "workflows", "action": "actions
 def identify(
     nodes: Iterable[tuple[MappingNode, Span]], singular: str, fallback: str, reserved: Iterable[str], mistakes: Mistakes
 ) -> list[str]:
-    """Return an id for each: its own, or the fallback for the one that may go without; tell clashes."""
+    """Return an id for each: its own, or the fallback for the one that may go without; report clashes."""
     ids: list[str] = []
     first: dict[str, Span] = {}
     unnamed: Span | None = None
@@ -23,8 +23,8 @@ def identify(
         given = node.get("id")
         if given is None or (given.kind == "scalar" and given.value is None):
             if unnamed is not None:
-                message, known = f"a second {singular} without an id", f"the first is on line {unnamed.line}"
-                mistakes.add(span, message, f"only one may go without; {known}: give this one an `id`", node.path)
+                message, known = f"a second {singular} without an id", f"only one may have none, and it is on line {unnamed.line}"
+                mistakes.add(span, message, f"{known}; give this one an `id`", node.path)
             elif fallback in first:
                 message = f"the {singular} without an id is called '{fallback}', and another is too"
                 mistakes.add(span, message, "give it an `id`", node.path)
@@ -37,7 +37,7 @@ def identify(
             hint = f"the first is on line {first.get(name, unnamed or span).line}; give this one another id"
             mistakes.add(given.span, message, hint, given.path)
         elif name in reserved:
-            message = f"the id '{name}' is taken by the product itself"
+            message = f"the id '{name}' is reserved"
             mistakes.add(given.span, message, "choose another", given.path)
         first.setdefault(name, given.span)
         ids.append(name)

@@ -82,7 +82,7 @@ def _report_missing(
     name: str, given: MappingNode, extra: list[str], draft: Draft, component: CheckedComponent, mistakes: Mistakes
 ) -> None:
     near = closest(name, extra)
-    message = f"{draft.what} doesn't give component '{component.plan.id}' the '{name}' it needs"
+    message = f"component '{component.plan.id}' needs '{name}', and {draft.what} doesn't give it"
     if near is None:
         mistakes.add(given.span, message, f"add `{name}: …` to the job's input", given.path)
         return

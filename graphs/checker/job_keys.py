@@ -32,7 +32,7 @@ def validated(
     entry = node.entries.get("output")
     if entry is not None and "output" not in model.model_fields:
         hint = "write `output` on the jobs it leads to"
-        mistakes.add(entry.key_span, f"{what} only chooses and has no output", hint, entry.node.path)
+        mistakes.add(entry.key_span, f"{what} is a router and has no output", hint, entry.node.path)
         node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
     if not issubclass(model, document.GivingJob):
         _report_stand_in(node, what, mistakes)
@@ -48,7 +48,7 @@ def _report_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
     on_error = node.get("on_error")
     if on_error is not None and on_error.kind == "mapping" and on_error.entries.keys() == {"output"}:
         entry = on_error.entries["output"]
-        message = f"{what} only chooses, and no output can stand in for its choice"
+        message = f"{what} is a router: no output can replace its choice"
         mistakes.add(entry.key_span, message, "write `on_error: {to: job-id}`", entry.node.path)
 
 

@@ -72,13 +72,13 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     """Return the document's parts; None when there are none to be found."""
     if root.kind != "mapping":
         mistakes.add(
-            root.span, f"expected a document of keys, got {describe(root)}", as_mapping(root, "begin with `component:`")
+            root.span, f"expected `key: value` lines, got {describe(root)}", as_mapping(root, "begin with `component:`")
         )
         return None
     if "type" in root.entries:
         first = root.entries["type"]
         hint = "indent them below a line `component:`"
-        mistakes.add(first.key_span, "these are the keys of a component, on the level of the document", hint)
+        mistakes.add(first.key_span, "these are a component's keys, at the top of the document", hint)
         return None
     for entry in root.entries.values():
         if entry.key not in document.DOCUMENT_KEYS:

@@ -43,7 +43,7 @@ def _resolved(node: Node, mark: LocalFolder, mistakes: Mistakes) -> Any:
 def _report(node: Scalar, folder: Path, mark: LocalFolder, mistakes: Mistakes) -> None:
     shown = describe(node)
     if mark.holding is not None and folder.is_dir():
-        message, hint = f"the folder {shown} has no {mark.holding}", "write the one that holds it"
+        message, hint = f"the folder {shown} has no {mark.holding}", "write the folder that holds it"
     else:
-        message, hint = f"there is no folder {shown}", "a path begins beside the document; write one that is there"
+        message, hint = f"there is no folder {shown}", "paths are relative to the document's folder; write one that exists"
     mistakes.add(node.span, message, hint, node.path)

@@ -41,10 +41,10 @@ def items(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[Mappin
     one, many = parent.entries.get(singular), parent.entries.get(plural)
     found: list[Node] = []
     if one and many:
-        message, hint = f"'{singular}' and '{plural}' exclude each other", f"move it into the list of {plural}"
+        message, hint = f"'{singular}' and '{plural}' can't both be written", f"move it into the list of {plural}"
         mistakes.add(one.key_span, message, hint, one.node.path)
     if one and one.node.kind == "list":
-        message, hint = f"expected '{singular}' to be one mapping, got a list", f"write `{plural}:`"
+        message, hint = f"expected '{singular}' to be one mapping, got a list", f"write `{plural}:` for a list"
         mistakes.add(one.key_span, message, hint, one.node.path)
         found += one.node.items
     elif one:

@@ -36,7 +36,7 @@ def _packages(node: Node | None) -> Scalar | None:
 def _beside(node: Scalar, mistakes: Mistakes, instead: str = "") -> Path:
     path = Path(node.span.source.folder, Path(str(node.value)).expanduser())
     if not path.is_file():
-        hint = f"a path begins beside the document; write one that is there{instead}"
+        hint = f"paths are relative to the document's folder; write one that exists{instead}"
         mistakes.add(node.span, f"there is no file {describe(node)}", hint, node.path)
     return path
 

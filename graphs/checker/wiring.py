@@ -29,7 +29,7 @@ class Wires:
 
 
 def wire(drafts: Mapping[str, Draft], mistakes: Mistakes) -> dict[str, Wires]:
-    """Return every job's wires; tell cycles and jobs that can never run."""
+    """Return every job's wires; report cycles and jobs that can never run."""
     routed: dict[str, set[str]] = {id: set() for id in drafts}
     for draft in drafts.values():
         for route in draft.routes:
@@ -64,7 +64,7 @@ def _report_cycles(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mist
         if path:
             told = True
             message = f"jobs wait for each other: {' -> '.join(path)}"
-            hint = "each waits for the next; remove one of these needs"
+            hint = "each waits for the next; remove one of these dependencies"
             mistakes.add(_why(drafts, path[0], path[1]), message, hint, drafts[path[0]].node.path)
     return told
 
@@ -123,7 +123,7 @@ def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires],
 def _report_untaken(drafts: Mapping[str, Draft], id: str, wires: Wires, mistakes: Mistakes) -> None:
     """Tell the way that leads to a job and is never taken, where that way is written."""
     ways = ", ".join(f"{router} -> {id}" for router in sorted(wires.routed_by))
-    message, hint = f"job '{id}' can never run: {ways} is never taken", "correct what decides it, or remove the job"
+    message, hint = f"job '{id}' can never run: {ways} is never taken", "change what decides it, or remove the job"
     mistakes.add(_why(drafts, id, min(wires.routed_by)), message, hint, drafts[id].node.path)
 
 

@@ -61,7 +61,7 @@ class Autoscaling(SpecModel):
                 continue
             if "max" not in self.model_fields_set:
                 raise ValueError(
-                    f"autoscaling {name} {value} needs a max, which is 1 by itself; write max: {value} or more"
+                    f"autoscaling {name} {value} is above max, which is 1 by default; write max: {value} or more"
                 )
             raise ValueError(f"autoscaling {name} {value} is above max {self.max}; write {name}: {self.max} or less")
         if self.initial is not None and self.initial < self.min:
@@ -84,7 +84,7 @@ class Deployment(SpecModel):
     @model_validator(mode="after")
     def _one_way_to_scale(self) -> Deployment:
         if self.replicas is not None and self.autoscaling is not None:
-            raise ValueError("replicas and autoscaling exclude each other; keep one")
+            raise ValueError("replicas and autoscaling can't be combined; keep one")
         return self
 
 

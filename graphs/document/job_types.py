@@ -21,7 +21,7 @@ class Retry(SpecModel):
     @model_validator(mode="after")
     def _paused(self) -> Retry:
         if self.backoff > 1 and "delay" not in self.model_fields_set:
-            raise ValueError("backoff lengthens the delay, and there is none; write `delay: 1s` beside it")
+            raise ValueError("backoff multiplies the delay, and there is no delay; write `delay: 1s` beside it")
         return self
 
 

@@ -133,11 +133,11 @@ class RuntimeEnv(SpecModel):
         installers = [name for name in INSTALLERS if name in written]
         if len(installers) > 1:
             hint = "conda's dependencies can hold pip's packages" if "conda" in installers else "keep one"
-            raise ValueError(f"{' and '.join(installers)} exclude each other in a runtime_env; {hint}")
+            raise ValueError(f"{' and '.join(installers)} can't be combined in a runtime_env; {hint}")
         for name, beside in ALONE.items():
             others = [each for each in written if each not in (name, *beside)]
             if name in written and others:
                 raise ValueError(
-                    f"{others[0]} can't stand beside {name} in a runtime_env; build it into the image, or leave {name} out"
+                    f"{others[0]} can't be combined with {name} in a runtime_env; build it into the image, or leave {name} out"
                 )
         return self

@@ -85,7 +85,7 @@ def compose(text: str) -> yaml.Node | None:
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
             if root is not None:
-                hint = "write one document to a file, and give several files instead"
+                hint = "write one document per file, and name several files"
                 raise Refused("a second document begins here", hint, _at(event))
             root = _node(next(events), events, {}, 0)
     return root
@@ -96,7 +96,7 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event], anchors: dict[str, ya
     if isinstance(event, yaml.AliasEvent):
         name = str(event.anchor)
         if name not in anchors:
-            message, hint = f"no anchor '{name}' stands before this alias", f"write &{name} before the value it names"
+            message, hint = f"there is no anchor '{name}' before this alias", f"write &{name} before the value it names"
             raise Refused(message, hint, _at(event))
         return anchors[name]
     assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)

@@ -102,7 +102,7 @@ class _Reader:
 
     def _key(self, node: yaml.Node, span: Span, path: str) -> str | None:
         if not isinstance(node, yaml.ScalarNode):
-            hint = "quote it if it begins with { or ["
+            hint = "quote it if it begins with { or [; a binding is written ${…}"
             self.mistakes.add(span, "a key must be text, not a mapping or a list", hint, path)
             return None
         key = str(node.value)
@@ -118,7 +118,7 @@ class _Reader:
             template = None
         if template is not None and template.kind == "constant":
             return str(template.value)
-        hint = r"bindings stand in values; write the key itself, or \${ where you mean the characters"
+        hint = r"only values can have bindings; write the key itself, or \${ where you mean the characters"
         self.mistakes.add(span, "a key can't be a binding", hint, path)
         return None
 

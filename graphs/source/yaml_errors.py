@@ -49,7 +49,7 @@ def report_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> 
 def _odd_space_words(character: str) -> tuple[str, str]:
     name = unicodedata.name(character, "").lower()
     said = f"U+{ord(character):04X} ({name})" if name else f"U+{ord(character):04X}"
-    return f"{said} only looks like a space", "type a plain space instead; text copied from elsewhere may hold others"
+    return f"{said} only looks like a space", "type a plain space instead; copied text may hold other characters that look like one"
 
 
 def spaced(text: str) -> str | None:
@@ -137,7 +137,7 @@ def _by_problem(stumble: _Stumble) -> Found:
         case Problem.FLOW:
             return _in_flow(stumble)
         case Problem.NEIGHBOURS if stumble.before.rstrip()[-1:] in ("'", '"'):
-            return at, "something stands after the closing quote", "remove it, or put all of the value in quotes"
+            return at, "there is text after the closing quote", "remove it, or put the whole value in quotes"
         case Problem.COLON if "${" in stumble.before:
             return at, SENTENCES[problem][0], "put the whole value in quotes"
         case Problem.ESCAPE:
@@ -191,7 +191,7 @@ def _without_colon(stumble: _Stumble) -> Found | None:
     meant = separated(text) or f"{_shortened(text)}:"
     if stumble.problem is Problem.NO_COLON:
         return at, "this key has no ':'", f"write `{meant}`"
-    hint = f"write `{meant}` if it is a key, or put all of the text in quotes"
+    hint = f"write `{meant}` if it is a key, or put the whole text in quotes"
     return at, "this line has no ':', and a line with a key follows it", hint
 
 

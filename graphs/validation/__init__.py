@@ -163,7 +163,7 @@ def _message(error: ErrorDetails) -> str:
 def report_binding(node: Node, mistakes: Mistakes) -> None:
     """Report a binding where none can be."""
     message, hint = (
-        "a binding can't stand here: this value is fixed before any run",
+        "a binding can't be used here: this value is fixed before any run",
         "write the value itself, or ${env.NAME}",
     )
     expr = node.template.expr if node.kind == "bound" and node.template.kind == "binding" else None

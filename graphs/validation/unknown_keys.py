@@ -32,7 +32,7 @@ def unknown_key(
     if home is not None and meant == key:
         hint = f"move `{key}` one level down, under `{home}`"
     elif home is not None:
-        hint = f"did you mean '{meant}'? It stands one level down, under `{home}`"
+        hint = f"did you mean '{meant}'? It belongs one level down, under `{home}`"
     elif near is not None:
         hint = f"did you mean '{near}'?"
     elif above is not None:
