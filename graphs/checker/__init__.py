@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from graphs import document
 from graphs.checker import layout
-from graphs.checker.bindings import Environment, Lookup, report_missing, resolve
 from graphs.checker.components import (
     CheckedComponent,
     check_component,
@@ -16,6 +15,7 @@ from graphs.checker.components import (
     report_shared,
 )
 from graphs.checker.drafts import Surroundings
+from graphs.checker.environment import Environment, Lookup, report_missing, resolve
 from graphs.checker.ids import PLURAL, identify
 from graphs.checker.job_inputs import warn_of_unread
 from graphs.checker.layout import Layout, WorkflowLayout

@@ -18,7 +18,7 @@ from graphs.component import ANSWER, Component, TakesStream, waiting_fields
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
-from graphs.source import Bound, Entry, ListNode, MappingNode, Mistakes, Node, Scalar
+from graphs.source import Bound, Entry, MappingNode, Mistakes, Node, Scalar, replaced
 from graphs.validation import report_binding, to_data, validate, without_secrets
 
 SEEN_BY_INPUT = frozenset({"input", "run", "session"})
@@ -155,20 +155,14 @@ def report_bindings(node: Node | None, mistakes: Mistakes) -> None:
 
 
 def _as_text(node: Node, names: frozenset[str]) -> Node:
-    """Turn bindings that only the type itself can fill in (`${port}`) back into text, for it to render."""
-    match node.kind:
-        case "bound" if all(reference.name in names for reference in references(node.template)):
-            return Scalar(print_template(node.template), node.span, node.path)
-        case "mapping":
-            return MappingNode(
-                {key: Entry(key, each.key_span, _as_text(each.node, names)) for key, each in node.entries.items()},
-                node.span,
-                node.path,
-            )
-        case "list":
-            return ListNode([_as_text(item, names) for item in node.items], node.span, node.path)
-        case _:
-            return node
+    """Return the tree with bindings that only the type can fill in (`${port}`) as text again, for it to render."""
+
+    def text(leaf: Scalar | Bound) -> Node:
+        if leaf.kind == "bound" and all(reference.name in names for reference in references(leaf.template)):
+            return Scalar(print_template(leaf.template), leaf.span, leaf.path)
+        return leaf
+
+    return replaced(node, text)
 
 
 def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: str, mistakes: Mistakes) -> ActionPlan:

@@ -23,7 +23,10 @@ def identify(
         given = node.get("id")
         if given is None or (given.kind == "scalar" and given.value is None):
             if unnamed is not None:
-                message, known = f"a second {singular} without an id", f"only one may have none, and it is on line {unnamed.line}"
+                message, known = (
+                    f"a second {singular} without an id",
+                    f"only one may have none, and it is on line {unnamed.line}",
+                )
                 mistakes.add(span, message, f"{known}; give this one an `id`", node.path)
             elif fallback in first:
                 message = f"the {singular} without an id is called '{fallback}', and another is too"

@@ -45,5 +45,8 @@ def _report(node: Scalar, folder: Path, mark: LocalFolder, mistakes: Mistakes) -
     if mark.holding is not None and folder.is_dir():
         message, hint = f"the folder {shown} has no {mark.holding}", "write the folder that holds it"
     else:
-        message, hint = f"there is no folder {shown}", "paths are relative to the document's folder; write one that exists"
+        message, hint = (
+            f"there is no folder {shown}",
+            "paths are relative to the document's folder; write one that exists",
+        )
     mistakes.add(node.span, message, hint, node.path)

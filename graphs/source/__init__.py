@@ -3,7 +3,7 @@
 from graphs.source.offsets import offsets_in_source
 from graphs.source.reading import parse
 from graphs.source.text import FOREIGN_SPACE, Diagnostic, DocumentError, Mistakes, Source, Span, in_order
-from graphs.source.tree import Bound, Entry, ListNode, MappingNode, Node, Scalar
+from graphs.source.tree import Bound, Entry, ListNode, MappingNode, Node, Scalar, replaced
 from graphs.source.yaml_errors import separated, spaced
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "in_order",
     "offsets_in_source",
     "parse",
+    "replaced",
     "separated",
     "spaced",
 ]

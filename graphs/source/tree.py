@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,3 +68,16 @@ class ListNode:
 
 
 Node = Scalar | Bound | MappingNode | ListNode
+
+
+def replaced(node: Node, change: Callable[[Scalar | Bound], Node]) -> Node:
+    """Return a tree with each of its values changed."""
+    match node.kind:
+        case "mapping":
+            each = node.entries.items()
+            entries = {key: Entry(key, entry.key_span, replaced(entry.node, change)) for key, entry in each}
+            return MappingNode(entries, node.span, node.path)
+        case "list":
+            return ListNode([replaced(item, change) for item in node.items], node.span, node.path)
+        case _:
+            return change(node)

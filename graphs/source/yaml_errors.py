@@ -49,7 +49,10 @@ def report_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> 
 def _odd_space_words(character: str) -> tuple[str, str]:
     name = unicodedata.name(character, "").lower()
     said = f"U+{ord(character):04X} ({name})" if name else f"U+{ord(character):04X}"
-    return f"{said} only looks like a space", "type a plain space instead; copied text may hold other characters that look like one"
+    return (
+        f"{said} only looks like a space",
+        "type a plain space instead; copied text may hold other characters that look like one",
+    )
 
 
 def spaced(text: str) -> str | None:
