@@ -10,6 +10,8 @@ Node = Mapping[str, float]
 """What one node of the cluster offers, as Ray counts it."""
 
 COUNTED = ("GPU", "CPU", "memory")
+ACCELERATOR_SHARE = 0.001
+"""What Ray itself asks of a node's accelerator type, so that many replicas fit."""
 
 
 def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
@@ -24,7 +26,7 @@ def demands(options: Options) -> dict[str, float]:
     wanted = {"GPU": options.num_gpus, "CPU": options.num_cpus, "memory": options.memory}
     found = {name: float(amount) for name, amount in wanted.items() if amount}
     if options.accelerator_type:
-        found[f"accelerator_type:{options.accelerator_type}"] = 0.001
+        found[f"accelerator_type:{options.accelerator_type}"] = ACCELERATOR_SHARE
     return found
 
 

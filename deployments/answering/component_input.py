@@ -19,7 +19,7 @@ from graphs.language.nodes import Binding, Constant, MappingTemplate, Reference,
 from graphs.plan import ActionPlan
 from graphs.stream import Stream, Value
 from graphs.suggest import closest
-from graphs.validation import expectation
+from graphs.validation import dotted, expectation
 
 
 async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:
@@ -126,10 +126,10 @@ def _said(
     error: ErrorDetails, template: Template, sent: Value, given: Mapping[str, Value], component: str
 ) -> tuple[str, str]:
     """Return what is wrong with one field, and the name under which the caller knows it."""
-    field = _dotted(error["loc"])
+    field = dotted(error["loc"])
     source = _source(template, error["loc"])
-    name = f"input.{_dotted(source)}" if source else f"field '{field}'"
-    known = _dotted(source) if source else field
+    name = f"input.{dotted(source)}" if source else f"field '{field}'"
+    known = dotted(source) if source else field
     expected = _expected(error)
     if error["type"] == "missing" or (error["input"] is None and _value_at(given, error["loc"]) is None):
         need = f"component '{component}' needs it" + (f" as '{field}'" if source else "")
@@ -177,10 +177,3 @@ def _value_at(value: Any, loc: tuple[int | str, ...]) -> Value:
         elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
             value = value[step]
     return value
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text

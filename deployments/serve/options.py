@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphs.placement import ACCELERATOR_SHARE
 from graphs.plan import Options
 
 HEALTH_CHECK_PERIOD = 5.0
@@ -12,9 +13,6 @@ HEALTH_CHECK_TIMEOUT = 30.0
 GRACEFUL_SHUTDOWN_TIMEOUT = 30.0
 DRAINING_TIME = 10.0
 """What of it is at least left for calls to end in, before the component is closed."""
-
-ACCELERATOR_SHARE = 0.001
-"""What Ray itself asks of a node's accelerator type, so that everyone gets some."""
 
 AUTOSCALING = {
     "min": "min_replicas", "max": "max_replicas", "initial": "initial_replicas",

@@ -13,12 +13,21 @@ from pydantic_core import ErrorDetails
 from graphs.component import Unknown
 from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.suggest import closest
-from graphs.validation.descriptions import as_mapping, describe, example, expectation, without_quotes, without_secrets
+from graphs.validation.descriptions import (
+    as_mapping,
+    describe,
+    dotted,
+    example,
+    expectation,
+    without_quotes,
+    without_secrets,
+)
 from graphs.validation.unknown_keys import model_in, nearest_key, unknown_key
 
 __all__ = [
     "as_mapping",
     "describe",
+    "dotted",
     "expectation",
     "nearest_key",
     "report_binding",
@@ -176,7 +185,7 @@ def report_binding(node: Node, mistakes: Mistakes) -> None:
 def _find(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Span | None, str]:
     """Follow pydantic's location as far as the tree goes; parts that name union members are passed over."""
     key_span: Span | None = None
-    names: list[str] = []
+    names: list[str | int] = []
     for part in loc:
         if node.kind == "mapping" and isinstance(part, str) and part in node.entries:
             entry = node.entries[part]
@@ -184,16 +193,9 @@ def _find(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Span | None, st
             names.append(part)
         elif node.kind == "list" and isinstance(part, int) and part < len(node.items):
             node, key_span = node.items[part], None
-            names.append(f"[{part}]")
-    inside = names[:-1] if names and loc and names[-1] == loc[-1] else names
-    return node, key_span, _dotted(inside)
-
-
-def _dotted(names: list[str]) -> str:
-    text = ""
-    for name in names:
-        text += name if name.startswith("[") or not text else f".{name}"
-    return f"'{text}'" if text else ""
+            names.append(part)
+    inside = names[:-1] if names and names[-1] == loc[-1] and isinstance(names[-1], str) else names
+    return node, key_span, f"'{dotted(inside)}'" if inside else ""
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:

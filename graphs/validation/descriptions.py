@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic_core import ErrorDetails
 
 from graphs.source import FOREIGN_SPACE, Node, separated, spaced
@@ -36,6 +38,14 @@ def describe(node: Node) -> str:
                 line = FOREIGN_SPACE.sub(lambda odd: f"\\u{ord(odd[0]):04x}", node.value.replace("\n", "\\n"))
                 return f"'{line if len(line) <= 40 else line[:39] + '…'}'"
             return str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Return a path as documents write it: `messages[0].role`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
 
 
 def without_quotes(described: str) -> str:
