@@ -12,6 +12,7 @@ from deployments.serve.ports import free_port, moved_ports, require_free
 from deployments.serve.start_failures import causes
 from graphs.errors import Unavailable
 from graphs.plan import Plan
+from graphs.requirements import check_requirements
 
 FAST_FLAGS = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 """Read by Ray when it starts: they cut the cost of a hop to about a quarter (docs/performance.md)."""
@@ -24,6 +25,7 @@ HOST, PORT = "127.0.0.1", 8080
 
 def serve(documents: Sequence[str], host: str | None, port: int | None, name: str) -> int:
     """Serve until SIGINT or SIGTERM; everything that was started is stopped again."""
+    check_requirements()
     for flag, value in {**FAST_FLAGS, **DRAINING, **moved_ports(dict(os.environ))}.items():
         os.environ.setdefault(flag, value)
     from deployments.components import registry
