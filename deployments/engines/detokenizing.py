@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from deployments.engines.grammar.vocabulary import byte_tokens, decoders
+from deployments.engines.tokenizers import backend, byte_tokens, decoder_steps, special_tokens
 
 REPLACEMENT = "\ufffd"
 """What decoding shows in place of a character whose bytes aren't all there."""
 
 WINDOW = 16
-"""Tokens of context that a token without a stream of its own is decoded behind."""
+"""Tokens of context behind which a tokenizer that is written in Python decodes the next one."""
 
 
 class Detokenizer(Protocol):
-    """All texts that it gives, joined, are what the tokenizer decodes from all tokens at once.
+    """All texts that it returns, joined, are what the tokenizer decodes from all tokens at once.
 
-    With one exception, for what was given can't be taken back: where a tokenizer falls back on bytes and some of a row
-    of them are no characters, it shows none of that row's; here those that are stay.
+    There is one exception, because text that was sent can't be taken back: where a tokenizer falls back on bytes and
+    some bytes of a row are not characters, the tokenizer shows none of that row's characters; here the valid ones stay.
     """
 
     def feed(self, token: int) -> str:
@@ -31,26 +31,29 @@ class Detokenizer(Protocol):
 
 
 class Detokenizers:
-    """One tokenizer's, each for one answer."""
+    """Makes the detokenizers of one tokenizer, one for each answer."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._special = special_tokens(tokenizer)
-        self._fast: bool = getattr(tokenizer, "is_fast", False)
-        self._bytes = byte_tokens(tokenizer) if "ByteFallback" in decoders(tokenizer) else {}
+        self._backend = backend(tokenizer)
+        self._bytes = byte_tokens(tokenizer) if "ByteFallback" in decoder_steps(tokenizer) else {}
 
     def make(self, tags: Collection[str] = ()) -> Detokenizer:
-        """Return one that shows no special tokens but these."""
+        """Return a detokenizer that shows no special tokens but these."""
         shown = {id for id, name in self._special.items() if name in tags}
-        kind = Streamed if self._fast else Windowed
-        made: Detokenizer = kind(self._tokenizer, special=bool(shown))
+        made: Detokenizer
+        if self._backend is None:
+            made = WindowDetokenizer(self._tokenizer, special=bool(shown))
+        else:
+            made = StreamDetokenizer(self._tokenizer, self._backend, special=bool(shown))
         if self._bytes:
-            made = Bytewise(made, self._bytes)
-        return Hiding(made, self._special.keys() - shown)
+            made = ByteDetokenizer(made, self._bytes)
+        return HidingDetokenizer(made, self._special.keys() - shown)
 
 
-class Hiding:
-    """Leaves tokens out that are no text."""
+class HidingDetokenizer:
+    """Leaves out tokens that are not text."""
 
     def __init__(self, inner: Detokenizer, hidden: Collection[int]) -> None:
         self._inner = inner
@@ -61,11 +64,11 @@ class Hiding:
         return "" if token in self._hidden else self._inner.feed(token)
 
 
-class Bytewise:
-    """Tokens that are bytes reach the tokenizer a whole character at a time: one that isn't would change those before.
+class ByteDetokenizer:
+    """Passes tokens that are single bytes on to the tokenizer one whole character at a time.
 
-    A byte of no character is shown as such. In its place the tokenizer gets the byte of a character of its own, for
-    what follows to be decoded behind something.
+    A byte that is not part of a character would change the characters before it. It is shown as REPLACEMENT, and the
+    tokenizer gets the byte of another character in its place, so that the text that follows is decoded behind something.
     """
 
     STAND_IN = "?"
@@ -90,7 +93,7 @@ class Bytewise:
         return self._broken() + self._inner.end()
 
     def _is_character(self, token: int) -> bool | None:
-        """Tell whether the pending bytes and this one are a character; None while more may make them one."""
+        """Return whether the pending bytes and this one are a character; None while more bytes may complete one."""
         try:
             bytes(self._bytes_of[each] for each in (*self._pending, token)).decode()
         except UnicodeDecodeError as error:
@@ -111,23 +114,23 @@ class Bytewise:
         return shown.removesuffix(self.STAND_IN) + REPLACEMENT
 
 
-class Streamed:
+class StreamDetokenizer:
     """The tokenizers library's own stream."""
 
-    def __init__(self, tokenizer: Any, special: bool = False) -> None:
+    def __init__(self, tokenizer: Any, inner: Any, special: bool = False) -> None:
         from tokenizers.decoders import DecodeStream
 
         self._tokenizer = tokenizer
         self._special = special
         self._stream = DecodeStream(skip_special_tokens=not special)
-        self._backend = tokenizer.backend_tokenizer
+        self._inner = inner
         self._tokens: list[int] = []
         self._given = 0
         self._held = False
 
     def feed(self, token: int) -> str:
         self._tokens.append(token)
-        text = self._stream.step(self._backend, token)
+        text = self._stream.step(self._inner, token)
         self._held = text is None
         if text is None:
             return ""
@@ -140,8 +143,8 @@ class Streamed:
         return _decode(self._tokenizer, self._tokens, self._special)[self._given :]
 
 
-class Windowed:
-    """Tokenizers written in Python: each token is decoded behind the last few, and what was known is cut off."""
+class WindowDetokenizer:
+    """For tokenizers in Python: decodes each token behind the last few, and cuts off the text that is known already."""
 
     def __init__(self, tokenizer: Any, special: bool = False) -> None:
         self._tokenizer = tokenizer
@@ -176,14 +179,14 @@ def _decode(tokenizer: Any, tokens: Sequence[int], special: bool) -> str:
 
 
 class Stops:
-    """Text passes until one of the stop strings is complete; what may be the beginning of one is held back."""
+    """Lets text pass until a stop string is complete; text that may begin a stop string is held back."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, bool]:
-        """Return the text that can go, and whether a stop string has come."""
+        """Return the text that can be sent, and whether a stop string has come."""
         if not self._stops:
             return text, False
         text, self._held = self._held + text, ""
@@ -195,13 +198,13 @@ class Stops:
         return text[:going], False
 
     def end(self) -> str:
-        """Return what was held back and turned out to be no stop string."""
+        """Return the text that was held back and did not become a stop string."""
         held, self._held = self._held, ""
         return held
 
 
 class Without:
-    """Text passes without these words; what may be the beginning of one is held back."""
+    """Removes these words from text; text that may begin one of them is held back."""
 
     def __init__(self, words: Collection[str]) -> None:
         self._words = tuple(words)
@@ -220,16 +223,9 @@ class Without:
         return passed + rest[:going]
 
     def end(self) -> str:
-        """Return what was held back and turned out to be none of them."""
+        """Return the text that was held back and did not become one of the words."""
         held, self._held = self._held, ""
         return held
-
-
-def special_tokens(tokenizer: Any) -> dict[int, str]:
-    """Return the tokens that are no text of an answer, and how they are written."""
-    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-    ids = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
-    return {id: str(added[id]) if id in added else str(tokenizer.convert_ids_to_tokens(id)) for id in ids}
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from deployments.engines.tokenizers import SPACE_MARK, added_tokens, decoder_steps
 from graphs.errors import InvalidInput
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_SPACE_MARK = "\u2581"
-"""How SentencePiece, and what was converted from it, writes a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def read_vocabulary(tokenizer: Any, eos_ids: Iterable[int]) -> Vocabulary:
     ends = sorted(set(eos_ids))
     if not ends:
         raise InvalidInput("the model has no end token, so that its answer can't be held to a schema")
-    added: Mapping[int, Any] = tokenizer.added_tokens_decoder
+    added: Mapping[int, Any] = added_tokens(tokenizer)
     special = {*tokenizer.all_special_ids, *ends, *(id for id, token in added.items() if token.special)}
     to_bytes = _spelling(tokenizer)
     names: dict[str, int] = tokenizer.get_vocab()
@@ -74,7 +72,7 @@ def read_vocabulary(tokenizer: Any, eos_ids: Iterable[int]) -> Vocabulary:
 
 def _spelling(tokenizer: Any) -> Any:
     """Return the function from a token's name to its bytes."""
-    kinds = decoders(tokenizer)
+    kinds = decoder_steps(tokenizer)
     if "ByteLevel" in kinds:
         return partial(_byte_level, _byte_alphabet())
     if kinds & {"ByteFallback", "Metaspace"}:
@@ -86,33 +84,9 @@ def _spelling(tokenizer: Any) -> Any:
     )
 
 
-def decoders(tokenizer: Any) -> set[str]:
-    """Return the kinds of steps that turn its tokens into text, by the names the tokenizers library has for them."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        decoder = backend.decoder
-        return set() if decoder is None else set(_types(json.loads(decoder.__getstate__())))
-    if hasattr(tokenizer, "byte_decoder"):
-        return {"ByteLevel"}
-    return {"Metaspace"} if any(_SPACE_MARK in name for name in tokenizer.get_vocab()) else set()
-
-
-def _types(decoder: Mapping[str, Any]) -> Iterable[str]:
-    yield decoder["type"]
-    for step in decoder.get("decoders", ()):
-        yield from _types(step)
-
-
-def byte_tokens(tokenizer: Any) -> dict[int, int]:
-    """Return which token ids stand for a byte each, in a vocabulary that falls back on bytes."""
-    names = [f"<0x{byte:02X}>" for byte in range(256)]
-    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    return {vocabulary[name]: byte for byte, name in enumerate(names) if name in vocabulary}
-
-
 def _sentence_piece(name: str) -> bytes:
     byte = _BYTE.fullmatch(name)
-    return bytes.fromhex(byte[1]) if byte else name.replace(_SPACE_MARK, " ").encode(errors="ignore")
+    return bytes.fromhex(byte[1]) if byte else name.replace(SPACE_MARK, " ").encode(errors="ignore")
 
 
 def _byte_level(alphabet: Mapping[str, int], name: str) -> bytes:

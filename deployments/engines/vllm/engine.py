@@ -10,9 +10,10 @@ from uuid import uuid4
 
 from deployments.engines import prompts
 from deployments.engines.conversations import template_of
-from deployments.engines.detokenizing import Without, special_tokens
+from deployments.engines.detokenizing import Without
 from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Usage
 from deployments.engines.prompts import Prompt
+from deployments.engines.tokenizers import special_tokens
 from deployments.engines.vllm.asking import sampling_params
 from deployments.engines.vllm.failures import in_words
 from deployments.engines.vllm.finding import POOLING, find
