@@ -56,21 +56,27 @@ class Conversation:
 def conversation(
     messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], tokenizer: Any, config: Any
 ) -> Conversation:
-    """Judge the messages, and whether the model can be told of the tools."""
-    if tools and "tools" not in str(tokenizer.chat_template or ""):
-        why = "chat template doesn't speak of tools" if tokenizer.chat_template else "tokenizer has no chat template"
+    """Return the conversation; refuse messages that can't be read, and tools that the template has no place for."""
+    if tools and "tools" not in (template_of(tokenizer) or ""):
+        why = "chat template has no tools section" if tokenizer.chat_template else "tokenizer has no chat template"
         raise InvalidInput(
-            f"the model can't be told of tools: its {why}; leave 'tools' out, or take a model that was trained on them",
+            f"this model does not support tools: its {why}; leave 'tools' out, or use a model that was trained with them",
             field="tools",
         )
-    params: Mapping[str, Any] = getattr(config, "task_specific_params", None) or {}
-    trained = "conversational" in params and bool(tokenizer.eos_token)
-    told = [_message(message, index) for index, message in enumerate(messages)]
-    return Conversation(told, [dict(tool) for tool in tools], tokenizer, trained)
+    trained = "conversational" in task_params(config) and bool(tokenizer.eos_token)
+    turns = [_message(message, index) for index, message in enumerate(messages)]
+    return Conversation(turns, [dict(tool) for tool in tools], tokenizer, trained)
+
+
+def task_params(config: Any) -> Mapping[str, Any]:
+    """Return what the model's config.json says of single tasks, by their names."""
+    # getattr: a key of older config.json files, of which T5's and DialoGPT's matter here; other models have none.
+    return getattr(config, "task_specific_params", None) or {}
 
 
 def template_of(tokenizer: Any) -> str | None:
-    """Return what the model's chat template says; all of them, where it has several."""
+    """Return the text of the model's chat template; of all of them, where it has several."""
+    # getattr: a tokenizer of vLLM's own, for Mistral's format, has no template.
     template: str | Mapping[str, str] | None = getattr(tokenizer, "chat_template", None)
     return "\n".join(template.values()) if isinstance(template, Mapping) else template
 

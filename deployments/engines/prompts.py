@@ -1,31 +1,35 @@
-"""An Ask, and the tokenizer that reads it -> the prompt's tokens; what doesn't fit into the model's context is refused or cut."""
+"""An Ask and a tokenizer -> the tokens of the prompt. A prompt that doesn't fit into the model's context is refused or cut."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deployments.engines.conversations import (
-    Conversation,
-    conversation,
-    refuse_unreadable,
-)
+from deployments.engines.conversations import Conversation, conversation, refuse_unreadable, task_params
 from deployments.engines.engine import Ask
 from graphs.errors import InvalidInput
 
-POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length")
-"""What configurations call the context."""
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_seq_length")
+"""What configurations call the context. Nearly all of transformers answer to the first name; T5's files say
+`n_positions`, MPT's `max_seq_len`, and models that bring code of their own say any of them."""
 OF_ENCODERS = ("max_encoder_position_embeddings", *POSITIONS)
 OF_DECODERS = ("max_decoder_position_embeddings", "max_position_embeddings")
-"""What those of encoder-decoders call the room that each half has."""
-SHIFTED = ("roberta", "camembert", "mpnet", "longformer")
+"""What encoder-decoders call the context of each half."""
+ENDLESS = (
+    "bloom", "cpmant", "falcon_mamba", "funnel", "longt5", "mamba", "mamba2", "mt5", "recurrent_gemma",
+    "switch_transformers", "t5", "udop", "umt5", "xlnet", "xlstm",
+)  # fmt: skip
+"""Kinds of models whose positions have no end: relative, ALiBi, or recurrent. What they state, they were trained with."""
+SHIFTED = (
+    "roberta", "camembert", "mpnet", "longformer", "data2vec-text", "esm", "ibert", "lilt", "luke", "markuplm", "xmod",
+)  # fmt: skip
 """Kinds of models whose first positions are taken by the padding token."""
 SANE = 10_000_000
 """Tokenizers without a limit state 1e30."""
 UNSTATED = 8192
-"""The context of a model that states none: attention over a text of any length would take any memory."""
+"""The context of a model that has no end and states none: attention over a text of any length could take any memory."""
 ANSWER = 256
 """Tokens kept free for the answer when a text is cut and nothing says how long the answer may be."""
 LONG = 20_000
@@ -67,16 +71,25 @@ def encode(
 
 
 def context_length(config: Any, tokenizer: Any, override: int | None = None) -> int | None:
-    """Return how many tokens the model can see, by its own account; `override` can only lower what is built in."""
+    """Return how many tokens the model can read; None where it has no end and states none.
+
+    `override` can only lower a limit that is built in. A model that may have a limit and states none is refused: it
+    would read positions that it does not have.
+    """
     network = _half(config, "encoder")
+    endless = network.model_type in ENDLESS
     stated = _positions(network, OF_ENCODERS)
     if stated is None and tokenizer.model_max_length < SANE:
         stated = tokenizer.model_max_length
+    if override is None and stated is None and not endless:
+        raise InvalidInput(
+            f"the model's configuration ({network.model_type}) does not state how many tokens it can read; look at the "
+            "model's page, and write `options: {max_model_len: …}`",
+            field="options.max_model_len",
+        )
     if override is None or stated is None:
         return override or stated
-    # Relative positions (T5) have no end; what is stated is what the model was trained with.
-    relative = hasattr(network, "relative_attention_num_buckets")
-    return override if relative else min(override, stated)
+    return override if endless else min(override, stated)
 
 
 def answer_length(config: Any) -> int | None:
@@ -86,11 +99,13 @@ def answer_length(config: Any) -> int | None:
 
 def _half(config: Any, name: str) -> Any:
     """Return the configuration of one half, where two models were put together to an encoder-decoder."""
+    # getattr: only a model that was put together (encoder-decoder) has halves with configurations of their own.
     half = getattr(config, name, None)
-    return half if hasattr(half, "model_type") else config.get_text_config()
+    return (half if hasattr(half, "model_type") else config).get_text_config()
 
 
 def _positions(network: Any, names: Sequence[str]) -> int | None:
+    # getattr: each kind of model has one or two of these names; `context_length` refuses one that has none.
     found = (getattr(network, name, None) for name in names)
     stated: int | None = next((each for each in found if isinstance(each, int) and each > 0), None)
     if stated is not None and any(kind in network.model_type for kind in SHIFTED):
@@ -99,9 +114,12 @@ def _positions(network: Any, names: Sequence[str]) -> int | None:
 
 
 def task_prefix(config: Any, task: str) -> str:
-    """Return what the model was trained to read before a text of this task, as T5 was `summarize: `."""
-    params: dict[str, Any] = getattr(config, "task_specific_params", None) or {}
-    found = [said.get("prefix") for name, said in params.items() if name.startswith(task) and isinstance(said, dict)]
+    """Return what the model was trained to read before a text of this task: T5 reads `summarize: `."""
+    found = [
+        params.get("prefix")
+        for name, params in task_params(config).items()
+        if name.startswith(task) and isinstance(params, dict)
+    ]
     return found[0] or "" if len(found) == 1 else ""
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from deployments.engines import prompts
+from deployments.engines.conversations import task_params
 from deployments.engines.engine import Ask
 from deployments.engines.prompts import Prompt, context_length, encode
 from graphs.errors import InvalidInput
@@ -163,6 +166,15 @@ def test_a_model_is_told_its_task_as_it_was_trained_to_be():
     assert read("A river.", "t5", "translation", encodes=True, **said) == read("de: A river.", "t5", encodes=True)
 
 
+def test_what_a_config_file_says_of_single_tasks_is_read_by_transformers(tmp_path: Path):
+    from transformers import AutoConfig
+
+    said = {"summarization": {"prefix": "summarize: "}, "conversational": {"max_length": 10}}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "task_specific_params": said}))
+    assert prompts.task_prefix(AutoConfig.from_pretrained(tmp_path), "summarization") == "summarize: "
+    assert task_params(AutoConfig.from_pretrained(tmp_path)).keys() == said.keys()
+
+
 def test_a_model_that_translates_several_ways_is_told_by_the_text_which():
     said = {
         "task_specific_params": {"translation_en_to_de": {"prefix": "de: "}, "translation_en_to_fr": {"prefix": "fr: "}}
@@ -203,7 +215,11 @@ def test_content_in_parts_is_read_as_text():
 def test_tools_are_told_to_the_template_and_refused_where_it_takes_none():
     tools = [{"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}]
     assert '"name": "rain"' in text_of(talk("Hi", kind="llama-chat", tools=tools), "llama-chat")
-    assert "its tokenizer has no chat template; leave 'tools' out" in refused(talk, "Hi", tools=tools).message
+    message = refused(talk, "Hi", tools=tools).message
+    assert "this model does not support tools: its tokenizer has no chat template; leave 'tools' out" in message
+    ask = Ask(messages=[{"role": "user", "content": "Hi"}], tools=tools)
+    refusal = refused(encode, ask, templated("{{ messages[0].content }}"), config(), "chat-completion", CONTEXT)
+    assert refusal.message.startswith("this model does not support tools: its chat template has no tools section;")
 
 
 def test_arguments_of_a_call_reach_the_template_as_data():
@@ -257,10 +273,9 @@ def test_a_last_message_that_is_too_long_alone_is_refused():
 # contexts
 
 
-def network(**said: Any) -> Any:
-    return SimpleNamespace(
-        get_text_config=lambda: SimpleNamespace(**{"model_type": "llama", "pad_token_id": 1, **said})
-    )
+def network(model_type: str = "llama", **said: Any) -> Any:
+    text = SimpleNamespace(model_type=model_type, pad_token_id=1, **said)
+    return SimpleNamespace(model_type=model_type, get_text_config=lambda: text)
 
 
 def limit(said: int) -> Any:
@@ -271,11 +286,33 @@ def test_the_context_is_what_the_model_says_else_its_tokenizer():
     assert context_length(network(max_position_embeddings=100), limit(50)) == 100
     assert context_length(network(n_positions=100), limit(50)) == 100
     assert context_length(network(), limit(50)) == 50
-    assert context_length(network(), limit(10**30)) is None
+    assert context_length(network(), limit(10**30), 20) == 20
 
 
-def test_positions_that_padding_takes_are_not_counted():
-    assert context_length(network(model_type="xlm-roberta", max_position_embeddings=514), limit(10**30)) == 512
+def test_a_model_that_may_have_a_limit_and_states_none_is_refused():
+    refusal = refused(context_length, network("own_kind", n_ctx_of_its_own=64), limit(10**30))
+    assert "the model's configuration (own_kind) does not state how many tokens it can read" in refusal.message
+    assert "write `options: {max_model_len: …}`" in refusal.message
+    assert context_length(network("mamba"), limit(10**30)) is None
+
+
+def test_every_model_of_transformers_states_its_context_or_has_no_end():
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto import modeling_auto as auto
+
+    read_text = {
+        *auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        *auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES, *auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    }  # fmt: skip
+    # Of sound, and half of another model, which can't be configured alone.
+    read_text -= {"whisper", "musicgen", "musicgen_melody", "gemma4_assistant"}
+    unstated = [kind for kind in sorted(read_text) if context_length(CONFIG_MAPPING[kind](), limit(10**30)) is None]
+    assert set(unstated) <= set(prompts.ENDLESS)
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "data2vec-text", "xmod"])
+def test_positions_that_padding_takes_are_not_counted(kind: str):
+    assert context_length(network(kind, max_position_embeddings=514), limit(10**30)) == 512
 
 
 def test_each_half_of_an_encoder_decoder_has_positions_of_its_own():
@@ -283,18 +320,17 @@ def test_each_half_of_an_encoder_decoder_has_positions_of_its_own():
     assert context_length(led, limit(10**30)) == 512
     assert prompts.answer_length(led) == 32
     joined = SimpleNamespace(
-        encoder=SimpleNamespace(model_type="bert", max_position_embeddings=128),
-        decoder=SimpleNamespace(model_type="roberta", max_position_embeddings=66, pad_token_id=1),
+        encoder=network("bert", max_position_embeddings=128), decoder=network("roberta", max_position_embeddings=66)
     )
     assert context_length(joined, limit(10**30)) == 128
     assert prompts.answer_length(joined) == 64
-    assert prompts.answer_length(network(n_positions=512, relative_attention_num_buckets=32)) is None
+    assert prompts.answer_length(network("t5", n_positions=512)) is None
 
 
 def test_the_context_can_be_lowered_and_raised_only_where_positions_are_relative():
     assert context_length(network(max_position_embeddings=100), limit(50), 20) == 20
     assert context_length(network(max_position_embeddings=100), limit(50), 200) == 100
-    assert context_length(network(n_positions=100, relative_attention_num_buckets=32), limit(50), 200) == 200
+    assert context_length(network("t5", n_positions=100), limit(50), 200) == 200
 
 
 def test_a_model_that_states_no_context_is_given_one():
