@@ -2,10 +2,10 @@
 
 Two plain templates, for models that come without one:
 
-- a model that says it was trained on conversations (DialoGPT's `task_specific_params`): its turns, each with the end
-  token after it;
-- any other (gpt2): `User: …` and `Assistant: …` on lines of their own, the system's words before them. The answer
-  ends where the model would write the next `User:` itself.
+- for a model whose configuration says that it was trained on conversations (DialoGPT's `task_specific_params`): the
+  turns one after another, each followed by the end token;
+- for any other (gpt2): the system's words, then `User: …` and `Assistant: …` on lines of their own. The answer ends where
+  the model would write the next `User:` itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NEXT_TURN = "\nUser:"
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages that a template can take, and the one that renders them."""
+    """Messages as a template takes them, and the tokenizer whose template renders them."""
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]]
@@ -33,7 +33,7 @@ class Conversation:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Return where an answer ends that no end token ends."""
+        """Return the text before which the answer of a model without an end of turn ends."""
         return () if self.tokenizer.chat_template or self.trained else (NEXT_TURN,)
 
     def starts(self) -> list[int]:
@@ -82,28 +82,28 @@ def template_of(tokenizer: Any) -> str | None:
 
 
 def refuse_unreadable(text: str, field: str) -> None:
-    """Refuse what is no text that a tokenizer was made for."""
+    """Refuse text that tokenizers are not made for."""
     if (at := text.find("\0")) >= 0:
         raise InvalidInput(f"{field}: there is a NUL character (at {at}); remove it", field=field)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            f"{field}: there is half of a surrogate pair (at {error.start}), which is no character; send valid Unicode",
+            f"{field}: there is half of a surrogate pair (at {error.start}), which is not a character; send valid Unicode",
             field=field,
         ) from None
 
 
 def _message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
     field = f"messages[{index}]"
-    told = {key: value for key, value in message.items() if value is not None}
-    told["content"] = _content(told.get("content"), field)
-    refuse_unreadable(told["content"], f"{field}.content")
-    if told["role"] == "user" and not told["content"].strip():
-        raise InvalidInput(f"{field}: the user's message is empty; send what was said", field=f"{field}.content")
-    if "tool_calls" in told:
-        told["tool_calls"] = [_call(call) for call in told["tool_calls"]]
-    return told
+    given = {key: value for key, value in message.items() if value is not None}
+    given["content"] = _content(given.get("content"), field)
+    refuse_unreadable(given["content"], f"{field}.content")
+    if given["role"] == "user" and not given["content"].strip():
+        raise InvalidInput(f"{field}: the user's message is empty; write what the user says", field=f"{field}.content")
+    if "tool_calls" in given:
+        given["tool_calls"] = [_call(call) for call in given["tool_calls"]]
+    return given
 
 
 def _content(content: Any, field: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class Prompt:
 async def prepare(
     ask: Ask, tokenizer: Any, config: Any, task: str, context: int | None, max_output_length: int | None = None
 ) -> Prompt:
-    """`encode`, in a thread when the text is long."""
+    """Call `encode`, in a thread when the text is long."""
     size = len(ask.text or "") + sum(len(str(message.get("content"))) for message in ask.messages)
     if size <= LONG:
         return encode(ask, tokenizer, config, task, context, max_output_length)
@@ -62,7 +62,7 @@ async def prepare(
 def encode(
     ask: Ask, tokenizer: Any, config: Any, task: str, context: int | None, max_output_length: int | None = None
 ) -> Prompt:
-    """Return the prompt; `max_output_length` is the room its answer needs, None one token, 0 none."""
+    """Return the prompt. `max_output_length` is the room that its answer needs; None means one token, 0 none."""
     room = _room(config, context, max_output_length, ask.max_input_length)
     if ask.text is not None:
         return Prompt(_text(ask.text, tokenizer, config, task, room))
@@ -100,7 +100,7 @@ def answer_length(config: Any) -> int | None:
 def _half(config: Any, name: str) -> Any:
     """Return the configuration of one half, where two models were put together to an encoder-decoder."""
     # getattr: only a model that was put together (encoder-decoder) has halves with configurations of their own.
-    half = getattr(config, name, None)
+    half: Any = getattr(config, name, None)
     return (half if hasattr(half, "model_type") else config).get_text_config()
 
 
@@ -181,7 +181,7 @@ def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room) -> lis
     prefix = task_prefix(config, task)
     if prefix and not text.startswith(prefix):
         text = prefix + text
-    # What is to be continued is known by its end; what is to be translated, summed up or judged, by its beginning.
+    # A text to continue keeps its end; a text to translate, summarize or classify keeps its beginning.
     keep: Side = "end" if task == "text-generation" and not config.is_encoder_decoder else "start"
     reading = _Reading.of(tokenizer, text, room.most, keep, special=True)
     if reading.length <= room.most:
@@ -202,7 +202,7 @@ def _conversation(talk: Conversation, tokenizer: Any, room: _Room) -> list[int]:
 
 
 def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:
-    """Drop as few of the oldest turns as will do; each reading halves what is left to try."""
+    """Drop as few of the oldest turns as possible: a binary search, one reading a step."""
     starts = talk.starts()
     low, high = 0, len(starts) - 1
     best: list[int] | None = None
@@ -217,8 +217,8 @@ def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:
             low = middle + 1
     if best is None:
         raise InvalidInput(
-            f"the last message, with the system's, has {shortest} tokens or more, and max_input_length leaves {most}; "
-            "shorten it, or raise max_input_length",
+            f"the last message and the system's have at least {shortest} tokens together, and max_input_length allows "
+            f"{most}; shorten them, or raise max_input_length",
             field="messages",
         )
     return best
@@ -226,7 +226,7 @@ def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A text's tokens between the special ones around it; of one far too long, those of a part that is long enough."""
+    """The tokens of a text, between the special ones around it. Of a text that is far too long only a part is read."""
 
     before: list[int]
     ids: list[int]

@@ -1,4 +1,4 @@
-"""A hub of models on this machine: folders in, the answers of huggingface.co to those who download them."""
+"""A hub of models on this machine: folders in, the answers of huggingface.co out."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 COMMIT = "5" * 40
 
 
 class Hub(ThreadingHTTPServer):
-    """`folders` by repository; `refusals` by repository: a status, and how the hub names the reason."""
+    """`folders` by repository; `refusals` by repository: a status (0 hangs up), and how the hub names the reason."""
 
     daemon_threads = True
 
     def __init__(self, folders: dict[str, Path], refusals: dict[str, tuple[int, str]] | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.folders = folders
-        self.refusals = refusals or {}
+        self.refusals = dict(refusals or {})
         self.asked: list[str] = []
 
     @property
@@ -47,7 +47,7 @@ def served(hub: Hub) -> Iterator[Hub]:
         thread.join()
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_HEAD(self) -> None:
@@ -60,11 +60,14 @@ class _Answer(BaseHTTPRequestHandler):
         pass
 
     def _answer(self) -> None:
-        path = urlsplit(self.path).path
+        path = unquote(urlsplit(self.path).path)
         self.server.asked.append(f"{self.command} {path}")
         name = "/".join(path.removeprefix("/api/models").strip("/").split("/")[:2])
         if name in self.server.refusals or name not in self.server.folders:
             status, reason = self.server.refusals.get(name, (404, "RepoNotFound"))
+            if not status:
+                self.close_connection = True
+                return
             self._send(status, b"", {"X-Error-Code": reason})
         elif path.startswith("/api/models/"):
             self._tell(name, path)

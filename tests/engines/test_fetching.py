@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from deployments.engines import fetching
-from deployments.engines.fetching import fetch, fetch_config, told_plainly, wanted
+from deployments.engines.devices import in_bytes
+from deployments.engines.fetching import fetch, fetch_config, hub_errors, wanted
 from graphs.errors import Unavailable
 from tests.engines import tiny
 from tests.engines.hub import Hub, served
@@ -80,30 +81,28 @@ def test_a_model_is_downloaded_once_and_the_log_tells_of_it(hub: Hub, caplog: py
     assert not caplog.records
 
 
-def test_while_it_downloads_the_log_says_how_far_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch):
-    from threading import Event
-
-    told = Event()
-
-    class Telling(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if " of " in record.getMessage():
-                told.set()
-
+def test_while_it_downloads_the_log_says_how_far_it_is(hub: Hub, caplog: pytest.LogCaptureFixture, monkeypatch):
     caplog.set_level(logging.INFO, "anabranch.model")
-    monkeypatch.setattr(fetching, "TELL_EVERY", 0.001)
-    (tmp_path / "part.incomplete").write_bytes(b"x" * 1000)
-    handler = Telling()
-    fetching.logger.addHandler(handler)
-    try:
-        with fetching._progress("gpt2", tmp_path, {"model.safetensors": 3000}):
-            (tmp_path / "part.incomplete").write_bytes(b"x" * 3000)
-            assert told.wait(30)
-    finally:
-        fetching.logger.removeHandler(handler)
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == "downloading gpt2: 1 files, 3 kB"
-    assert any(line in ("downloading gpt2: 2 kB of 3 kB", "downloading gpt2: 0 B of 3 kB") for line in lines)
+    monkeypatch.setattr(fetching, "LOG_EVERY", 0)
+    folder = fetch(NAME, {})
+    total = in_bytes(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    first, *lines, last = [record.getMessage() for record in caplog.records]
+    assert first == f"downloading {NAME}: {len(hub.sent)} files, {total}"
+    assert all(line.startswith(f"downloading {NAME}: ") and line.endswith(f" of {total}") for line in lines)
+    assert lines[-1] == f"downloading {NAME}: {total} of {total}"
+    assert last.startswith(f"downloaded {NAME}: {total} in ")
+
+
+def test_files_with_odd_names_are_downloaded(hub: Hub):
+    (hub.folders[NAME] / "a[1].json").write_text("{}")
+    assert (fetch(NAME, {}) / "a[1].json").is_file()
+
+
+def test_a_hub_that_breaks_off_is_taken_for_no_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog):
+    folder = fetch(NAME, {})
+    hub.refusals[NAME] = (0, "")
+    assert fetch(NAME, {}) == folder
+    assert "the hub can't be reached; taking model someone/tiny from the cache" in caplog.text
 
 
 def test_without_a_network_the_cache_is_enough(hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog):
@@ -153,9 +152,9 @@ def test_a_disk_without_room_is_told_before_anything_is_downloaded(hub: Hub, mon
 
 
 def test_a_disk_that_fills_meanwhile_is_told():
-    with pytest.raises(Unavailable, match="the disk is full at"), told_plainly("gpt2"):
+    with pytest.raises(Unavailable, match="the disk is full at"), hub_errors("gpt2"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(PermissionError), told_plainly("gpt2"):
+    with pytest.raises(PermissionError), hub_errors("gpt2"):
         raise PermissionError(errno.EACCES, "not yours")
 
 
