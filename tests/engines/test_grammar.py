@@ -3,6 +3,7 @@
 import asyncio
 import json
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -10,14 +11,14 @@ from jsonschema import Draft202012Validator
 from transformers import AutoTokenizer, MarianTokenizer, PreTrainedTokenizerFast
 
 from deployments.engines.engine import Ask, Sampling
-from deployments.engines.grammar import Grammars, Unenforceable, enforceable, judge, schema_of
+from deployments.engines.grammar import Grammars, Unenforceable, blanks, enforceable, judge, schema_of
 from deployments.engines.grammar.dialect import DEEPEST
 from deployments.engines.grammar.guides import CACHED, MAX_SCHEMA
 from deployments.engines.grammar.vocabulary import read_vocabulary
 from deployments.engines.huggingface.engine import HuggingFace
 from deployments.engines.huggingface.loading import load
 from deployments.engines.tool_calls import tool_use
-from graphs.errors import InvalidInput
+from graphs.errors import InvalidInput, Unavailable
 from tests.engines import tiny
 
 PERSON = {
@@ -438,3 +439,20 @@ def test_a_response_format_says_which_schema_is_meant(response_format, schema):
 def test_a_wrong_response_format_is_told_what_to_write(response_format, message):
     with pytest.raises(InvalidInput, match=message):
         schema_of(response_format)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "keyword"),
+    [
+        ("OVERRIDES", {"whitespace_patterns": blanks.BLANK}, "whitespace_pattern"),
+        ("KEYWORD", {"x-guided": blanks.KEYWORD["x-guidance"]}, "x-guidance"),
+    ],
+)
+def test_a_library_that_does_not_limit_blanks_is_named_with_its_version(
+    name: str, changed: dict[str, Any], keyword: str, monkeypatch: pytest.MonkeyPatch
+):
+    blanks.require_blanks()
+    blanks.require_blanks.cache_clear()
+    monkeypatch.setattr(blanks, name, changed)
+    with pytest.raises(Unavailable, match=rf"llguidance \d.* does not limit blanks by '{keyword}'"):
+        blanks.require_blanks()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from deployments.engines.vllm import library
+from deployments.engines.vllm.library import import_vllm
+from deployments.engines.vllm.overhearing import overhearing
 from deployments.engines.vllm.starting import Start, check_device, check_options, gpus_needed, spreads, start
 from graphs.errors import InvalidInput, Unavailable
 
@@ -31,11 +37,11 @@ def test_options_of_vllm_pass():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tensor_parallel": 2}, r"vLLM knows no 'tensor_parallel'; did you mean 'tensor_parallel_size'\?"),
-        ({"zzz": 2}, r"vLLM knows no 'zzz'; see the engine arguments in vLLM's documentation"),
-        ({"model": "other"}, r"'model' is said elsewhere; write `model:` on the component"),
+        ({"tensor_parallel": 2}, r"vLLM has no option 'tensor_parallel'; did you mean 'tensor_parallel_size'\?"),
+        ({"zzz": 2}, r"vLLM has no option 'zzz'; see the engine arguments in vLLM's documentation"),
+        ({"model": "other"}, r"'model' is a field of the component; write `model:` there"),
         ({"skip_tokenizer_init": True}, r"'skip_tokenizer_init' can't be set.*; leave it out"),
-        ({"_api_process_count": 2}, r"vLLM knows no '_api_process_count'"),
+        ({"_api_process_count": 2}, r"vLLM has no option '_api_process_count'"),
     ],
 )  # fmt: skip
 def test_other_options_are_refused_with_what_to_write(options, message):
@@ -71,6 +77,74 @@ def test_workers_that_ray_places_need_no_gpu_in_the_replica():
 def test_a_model_is_split_over_both_kinds_of_parallel_workers():
     assert gpus_needed({"tensor_parallel_size": 4, "pipeline_parallel_size": 2}) == 8
     assert gpus_needed({}) == 1
+
+
+LOGGING = {"version": 1, "handlers": {"vllm": {}}, "loggers": {"vllm": {"handlers": ["vllm"]}}}
+VARIABLES = (*library.SETTINGS, library.CACHE_SPACE, library.CONFIGURE_LOGGING, library.LOGGING_CONFIG)
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Stand a vLLM of version 9.9 in, that reads these variables and configures its logs in this shape."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+    def installed(variables: tuple[str, ...] = VARIABLES, logging: Any = LOGGING) -> None:
+        holding = {
+            "vllm": {},
+            "vllm.envs": dict.fromkeys(variables),
+            "vllm.engine": {},
+            "vllm.engine.arg_utils": {"AsyncEngineArgs": "arguments"},
+            "vllm.logger": {"DEFAULT_LOGGING_CONFIG": logging},
+            "vllm.platforms": {"current_platform": platform("cpu")},
+            "vllm.v1": {},
+            "vllm.v1.engine": {},
+            "vllm.v1.engine.async_llm": {"AsyncLLM": "engine"},
+            "vllm.version": {"__version__": "9.9"},
+        }
+        for name, held in holding.items():
+            module = ModuleType(name)
+            module.__dict__.update(held)
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(sys.modules["vllm"], "envs", sys.modules["vllm.envs"], raising=False)
+
+    yield installed
+    for name in library.SETTINGS:
+        os.environ.pop(name, None)
+
+
+def test_what_only_the_environment_sets_is_set_unless_it_is_there(pretend: Any, monkeypatch: pytest.MonkeyPatch):
+    pretend()
+    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "0")
+    assert import_vllm("some/model").version == "9.9"
+    assert os.environ["VLLM_NO_USAGE_STATS"] == "0"
+    assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_that_vllm_no_longer_reads_is_named_with_the_version(pretend: Any, name: str):
+    pretend(variables=tuple(each for each in VARIABLES if each != name))
+    with pytest.raises(Unavailable, match=rf"model 'some/model': vLLM 9\.9 differs .*: it does not read {name};"):
+        import_vllm("some/model")
+
+
+@pytest.mark.parametrize("logging", [{}, {"loggers": {}}, {"loggers": {"vllm": {"level": "INFO"}}}])
+def test_a_logging_configuration_of_another_shape_is_told(pretend: Any, logging: dict[str, Any]):
+    pretend(logging=logging)
+    with pytest.raises(Unavailable, match="DEFAULT_LOGGING_CONFIG has no handlers for the logger 'vllm'"):
+        import_vllm("some/model")
+
+
+def test_the_first_error_of_a_process_is_overheard(pretend: Any):
+    pretend()
+    with overhearing(LOGGING) as overheard:
+        assert overheard() is None
+        config = json.loads(Path(os.environ[library.LOGGING_CONFIG]).read_text())
+        assert config["loggers"]["vllm"]["handlers"] == ["vllm", "errors"]
+        logged = "Traceback (most recent call last):\nValueError: no room for the cache\nRuntimeError: it failed\n"
+        Path(config["handlers"]["errors"]["filename"]).write_text(logged)
+        assert overheard() == "no room for the cache"
+    assert library.LOGGING_CONFIG not in os.environ
 
 
 def test_without_vllm_it_says_how_to_install_it(monkeypatch):

@@ -9,8 +9,8 @@ from tests.vllm.conftest import started
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("llama", {"max_model_length": 100}, r"vLLM knows no 'max_model_length'; did you mean 'max_model_len'"),
-        ("llama", {"dtype": "half"}, r"'dtype' is said elsewhere; write `precision:` on the component"),
+        ("llama", {"max_model_length": 100}, r"vLLM has no option 'max_model_length'; did you mean 'max_model_len'"),
+        ("llama", {"dtype": "half"}, r"'dtype' is a field of the component; write `precision:` there"),
         ("llama", {"max_model_len": 4096}, r"model '.*llama-wide': vLLM could not start: .*4096"),
         ("llama", {"quantization": "nonsense"}, r"model '.*llama-wide': vLLM could not start: .*nonsense"),
         ("bart", {}, r"is an encoder-decoder model, which vLLM doesn't run; write `driver: huggingface`"),

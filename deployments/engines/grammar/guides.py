@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from deployments.engines.grammar.blanks import OVERRIDES, require_blanks
 from deployments.engines.grammar.dialect import Unenforceable
 from deployments.engines.grammar.vocabulary import read_vocabulary
 from graphs.errors import InvalidInput
@@ -21,10 +22,6 @@ MAX_SCHEMA = 256 * 1024
 """The longest schema that is looked at, in characters of JSON."""
 CACHED = 64
 """How many compiled grammars an engine keeps, the latest used."""
-
-BLANK = r"\x20|\r?\n[\x20\x09]{0,64}"
-"""Between tokens of JSON: a space, or a line break and an indentation. Where any blanks are allowed, a model that has
-lost its way writes nothing else until its room is used up."""
 
 _UNWRITABLE = "the model's vocabulary has no way to write such an answer"
 _IMPOSSIBLE = "no text can ever fit it"
@@ -66,10 +63,11 @@ class Grammars:
     def _compile(self, text: str) -> LLMatcher:
         from llguidance import LLMatcher
 
+        require_blanks()
         if self._vocabulary is None:
             self._vocabulary = self._read()
         try:
-            grammar = LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": BLANK})
+            grammar = LLMatcher.grammar_from_json_schema(text, overrides=OVERRIDES)
         except ValueError as error:
             raise Unenforceable(str(error)) from None
         matcher = LLMatcher(self._vocabulary, grammar, log_level=0)

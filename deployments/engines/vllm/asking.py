@@ -6,19 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from deployments.engines.engine import Ask, Sampling
-from deployments.engines.grammar.guides import BLANK
+from deployments.engines.grammar.blanks import KEYWORD, require_blanks
 from deployments.engines.prompts import Prompt
 from graphs.errors import InvalidInput
 
-BLANKS = {
-    "x-guidance": {
-        "whitespace_flexible": False, "item_separator": f",({BLANK})?", "key_separator": f":({BLANK})?",
-    }
-}  # fmt: skip
-"""How llguidance is told, in the schema itself, where blanks may stand: behind commas and colons.
-
-Elsewhere too would be as with the other driver, but the library that vLLM brings repeats what it is told of them.
-"""
 LARGEST_SEED = 2**63 - 1
 """What torch and the wire between vLLM's processes both take."""
 
@@ -52,7 +43,7 @@ def _without_beams(sampling: Sampling) -> Sampling:
     asked = sampling.num_beams
     if asked is not None and asked > 1:
         raise InvalidInput(
-            f"expected num_beams 1, for vLLM has no beam search, got {asked}; leave it out, or write `driver: huggingface`",
+            f"expected num_beams 1, because vLLM has no beam search, got {asked}; leave it out, or write `driver: huggingface`",
             field="params.num_beams",
         )
     return replace(sampling, num_beams=None)
@@ -61,4 +52,5 @@ def _without_beams(sampling: Sampling) -> Sampling:
 def _structure(ask: Ask) -> Any:
     from vllm.sampling_params import StructuredOutputsParams  # pyright: ignore[reportMissingImports]
 
-    return StructuredOutputsParams(json=dict(ask.json_schema or {"type": "object"}) | BLANKS)
+    require_blanks()
+    return StructuredOutputsParams(json={**(ask.json_schema or {"type": "object"}), **KEYWORD})

@@ -15,7 +15,7 @@ from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Usage
 from deployments.engines.prompts import Prompt
 from deployments.engines.tokenizers import special_tokens
 from deployments.engines.vllm.asking import sampling_params
-from deployments.engines.vllm.failures import in_words
+from deployments.engines.vllm.errors import in_words
 from deployments.engines.vllm.finding import POOLING, find
 from deployments.engines.vllm.starting import start
 from graphs.errors import ComponentFailed, Unavailable
@@ -42,7 +42,7 @@ class VLLM(Engine):
     ) -> VLLM:
         """Return the engine, its weights loaded; refusals are one line that names the model."""
         found = await asyncio.to_thread(find, name, task, device, precision, options)
-        return cls(name, task, await asyncio.to_thread(start, found.start), found.longest)
+        return cls(name, task, await asyncio.to_thread(start, found), found.longest)
 
     @property
     def chat_template(self) -> str | None:

@@ -26,12 +26,14 @@ def in_words(name: str) -> Generator[None]:
     except EngineDeadError:
         raise died(name) from None
     except GracefulHTTPError as refusal:
-        raise Overloaded(f"model {name!r}: {said(refusal)}", retry_after=RETRY_AFTER) from None
+        raise Overloaded(f"model {name!r}: {first_line(refusal)}", retry_after=RETRY_AFTER) from None
     except VLLMClientError as refusal:
-        raise InvalidInput(f"model {name!r}: {said(refusal)}") from None
+        raise InvalidInput(f"model {name!r}: {first_line(refusal)}") from None
     except VLLMServerError as failure:
         # EngineGenerateError says nothing itself; what it was raised from does.
-        raise ComponentFailed(f"model {name!r}: generation failed: {said(failure.__cause__ or failure)}") from failure
+        raise ComponentFailed(
+            f"model {name!r}: generation failed: {first_line(failure.__cause__ or failure)}"
+        ) from failure
 
 
 def died(name: str) -> Unavailable:
@@ -39,7 +41,7 @@ def died(name: str) -> Unavailable:
     return Unavailable(f"model {name!r}: its vLLM engine died; the replica's log says why, and Serve starts another")
 
 
-def said(error: BaseException) -> str:
-    """Return what an error says, in one line; vLLM's own repeat their parameters behind the message."""
+def first_line(error: BaseException) -> str:
+    """Return the message of an error in one line: vLLM's own errors repeat their parameters behind it."""
     message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     return next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)

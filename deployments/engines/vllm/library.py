@@ -1,0 +1,66 @@
+"""What the driver needs of vLLM beyond its documentation, imported and checked before an engine starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.engines.vllm.errors import first_line
+from graphs.errors import Unavailable
+
+SETTINGS = {
+    "VLLM_NO_USAGE_STATS": "1",
+    # A replica has threads, and may have touched CUDA; neither survives a fork.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # On a CPU, vLLM would pin itself to cores that other replicas use too.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""What vLLM reads from the environment alone; a value that is set there already stays."""
+CACHE_SPACE = "VLLM_CPU_KVCACHE_SPACE"
+CONFIGURE_LOGGING = "VLLM_CONFIGURE_LOGGING"
+LOGGING_CONFIG = "VLLM_LOGGING_CONFIG_PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """vLLM, imported."""
+
+    arguments: Any
+    """AsyncEngineArgs."""
+    engine: Any
+    """AsyncLLM."""
+    platform: Any
+    version: str
+    logging: Mapping[str, Any]
+    """The logging configuration of its processes, as `logging.config.dictConfig` takes it."""
+
+
+def import_vllm(model: str) -> Library:
+    """Return vLLM; `model` is named in the error where it can't be imported, or lacks what is needed."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        from vllm import envs  # pyright: ignore[reportAttributeAccessIssue]
+        from vllm.engine.arg_utils import AsyncEngineArgs  # pyright: ignore[reportMissingImports]
+        from vllm.logger import DEFAULT_LOGGING_CONFIG  # pyright: ignore[reportMissingImports]
+        from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
+        from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore[reportMissingImports]
+        from vllm.version import __version__  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise Unavailable(
+            f"model {model!r}: the driver vllm can't be imported here ({first_line(error)}); "
+            "install it: pip install 'anabranch[vllm]'"
+        ) from error
+    # `vllm.envs` answers for the variables that vLLM reads, and for no other.
+    variables = (*SETTINGS, CACHE_SPACE, CONFIGURE_LOGGING, LOGGING_CONFIG)
+    lacking = [f"it does not read {name}" for name in variables if not hasattr(envs, name)]
+    if not isinstance(DEFAULT_LOGGING_CONFIG.get("loggers", {}).get("vllm", {}).get("handlers"), list):
+        lacking.append("its DEFAULT_LOGGING_CONFIG has no handlers for the logger 'vllm'")
+    if lacking:
+        raise Unavailable(
+            f"model {model!r}: vLLM {__version__} differs from the versions that anabranch is made for: "
+            f"{'; '.join(lacking)}; install one of those that anabranch requires"
+        )
+    return Library(AsyncEngineArgs, AsyncLLM, current_platform, __version__, DEFAULT_LOGGING_CONFIG)
