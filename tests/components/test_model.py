@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from deployments.components.model import Model
+from deployments.components.model.answers import make_talk
 from deployments.engines.engine import Ask, Ended, Usage
 from graphs.component import Note, Setup, Stream, Whole
 from graphs.errors import InvalidInput, Unavailable
@@ -206,7 +207,7 @@ async def test_the_chat_template_tells_how_the_model_writes_calls(make: Any, tmp
     )
     (folder / "chat_template.jinja").write_text(template)
     component = await make(None, model=str(folder), task="chat-completion")
-    (place,) = component._host._pool._places.values()
+    (place,) = component._pool._places.values()
     said = saying(place.loading.result(), '[TOOL_CALLS]rain[ARGS]{"city": "Seoul"}')
     message = (await whole(component, messages=HELLO, tools=[RAIN], answer="message")).value
     (called,) = message["tool_calls"]
@@ -231,14 +232,14 @@ def saying(engine: Any, text: str) -> list[Ask]:
 
 async def test_of_special_tokens_only_tags_of_calls_are_in_an_answer(make: Any):
     component = await make("llama-chat", task="chat-completion")
-    (place,) = component._host._pool._places.values()
+    (place,) = component._pool._places.values()
     engine, specials = place.loading.result(), ("<|im_start|>", "<|endoftext|>")
 
     async def seen(*tags: str) -> set[str]:
         async def answer(seed: int) -> str:
             params = {"seed": seed, "temperature": 2.0, "top_k": 0, "max_output_length": 60}
             input = Model.Input.model_validate({"messages": HELLO, "tools": [TOOL], "params": params})
-            talk = await component._host._talk(engine, input, None)
+            talk = await make_talk(engine, component.config, input, None)
             ask = replace(talk.ask, tags=(*talk.ask.tags, *tags))
             return "".join([piece async for piece in engine.generate(ask) if isinstance(piece, str)])
 
@@ -417,7 +418,7 @@ async def test_several_models_share_a_component_and_the_longest_unused_makes_roo
     component = await make(None, models=names, max_models=2)
     for name in (*names, names[0]):
         assert (await whole(component, text="A river", model=name)).value
-    assert list(component._host._pool._places) == [names[2], names[0]]
+    assert list(component._pool._places) == [names[2], names[0]]
 
 
 async def test_a_folder_is_also_called_by_the_end_of_its_path(make: Any):
@@ -425,7 +426,10 @@ async def test_a_folder_is_also_called_by_the_end_of_its_path(make: Any):
     assert (await whole(component, text="A river", model="./gpt2")).value
     error = await failure(call(component, text="A river", model="gpt3"))
     assert "the component has no model 'gpt3'; it has " in error.message
-    assert "which model? write one of " in (await failure(call(component, text="A river"))).message
+    assert (
+        "this component has several models; write `model:` with one of "
+        in (await failure(call(component, text="A river"))).message
+    )
 
 
 # what is wrong
@@ -491,7 +495,7 @@ async def test_a_model_that_is_not_there_fails_the_setup_in_one_line(make: Any, 
 async def test_a_component_is_as_well_as_its_engine(make: Any, monkeypatch: pytest.MonkeyPatch):
     component = await make("gpt2")
     await component.healthy()
-    (place,) = component._host._pool._places.values()
+    (place,) = component._pool._places.values()
 
     async def ill() -> None:
         raise Unavailable("the inference thread has died")

@@ -32,7 +32,7 @@ class Watched(Model):
 
     async def setup(self):
         await super().setup()
-        async with self._host._pool.use(self.config.model) as engine:
+        async with self._pool.use(self.config.model) as engine:
             self.outputs = engine._llm.output_processor
 
     async def run(self, input):

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from deployments.components.model.checks import check_component, check_placement
+from deployments.components.model.checks import check_component, check_placement, find_model
 from deployments.components.model.fields import ModelConfig, ModelInput
 from graphs.component import Chunk, Component
+from graphs.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from deployments.components.model.host import Host
+    from deployments.engines.model_pool import Pool
 
 
 class Model(Component[ModelConfig, ModelInput]):
-    """Runs a language model in its replicas: generation, chat, translation, summaries, embeddings, classification."""
+    """Runs a language model in its replicas: generation, chat, translation, summaries, embeddings, classification.
+
+    Checking a document imports this class, so what an engine needs is imported by `setup` and `run`.
+    """
 
     type = "model"
     Config = ModelConfig
     Input = ModelInput
-    _host: Host | None = None
+    _pool: Pool | None = None
 
     @classmethod
     def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -31,7 +36,7 @@ class Model(Component[ModelConfig, ModelInput]):
 
     @classmethod
     def spreads(cls, config: Mapping[str, Any]) -> bool:
-        """Tell whether vLLM places its workers itself, one to each GPU of the replica."""
+        """Return whether vLLM places its workers itself, one to each GPU of the replica."""
         if config.get("driver") != "vllm":
             return False
         from deployments.engines.vllm.starting import spreads
@@ -39,20 +44,51 @@ class Model(Component[ModelConfig, ModelInput]):
         return spreads(config.get("options") or {})
 
     async def setup(self) -> None:
-        # Everything beyond the fields waits for the replica.
-        from deployments.components.model.host import Host
+        """Load as many of the models as may be loaded at a time, so that a replica that is ready answers at once."""
+        from deployments.components.model.drivers import start_engine
+        from deployments.engines.model_pool import Pool
+        from graphs.requirements import check_requirements
 
-        self._host = Host(self.config)
-        await self._host.load()
+        check_requirements(self.config.driver, lock="vllm" if self.config.driver == "vllm" else "serve")
+        self._pool = Pool(lambda name: start_engine(name, self.config), self.config.max_models or len(self._names))
+        await self._pool.preload(self._names)
 
-    def run(self, input: ModelInput) -> AsyncIterator[Chunk]:
-        assert self._host is not None
-        return self._host.answer(input)
+    async def run(self, input: ModelInput) -> AsyncGenerator[Chunk]:
+        """Yield the answer's chunks and a Note at their end, or one Whole."""
+        from deployments.components.model.answers import answer, joined, refuse_misfits
+
+        assert self._pool is not None
+        text = await joined(input.text)
+        refuse_misfits(self.config.task, input, text)
+        async with (
+            self._pool.use(self._named(input.model)) as engine,
+            aclosing(answer(engine, self.config, input, text)) as chunks,
+        ):
+            async for chunk in chunks:
+                yield chunk
 
     async def close(self) -> None:
-        if self._host is not None:
-            await self._host.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def healthy(self) -> None:
-        assert self._host is not None
-        await self._host.healthy()
+        assert self._pool is not None
+        await self._pool.healthy()
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in (self.config.models or [self.config.model]) if name is not None]
+
+    def _named(self, wanted: str | None) -> str:
+        """Return the component's name of the model that a call wants."""
+        known = ", ".join(self._names)
+        if wanted is None:
+            if len(self._names) > 1:
+                raise InvalidInput(
+                    f"this component has several models; write `model:` with one of {known}", field="model"
+                )
+            return self._names[0]
+        found = find_model(self._names, wanted)
+        if found is None:
+            raise InvalidInput(f"the component has no model {wanted!r}; it has {known}", field="model")
+        return found

@@ -1,4 +1,4 @@
-"""What an engine generates -> what a component yields: pieces as they come with a Note at the end, or one Whole."""
+"""A call's Input and the Engine of its model -> the answer: chunks as they come and a Note at the end, or one Whole."""
 
 from __future__ import annotations
 
@@ -8,37 +8,101 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from deployments.engines.engine import Ask, Ended, Engine, Finish, Usage
-from deployments.engines.tool_calls import CallDelta, Parser, join_calls
-from graphs.component import Chunk, Note, Whole
-from graphs.errors import ComponentFailed
+from deployments.components.model.checks import AT_ONCE, check_action
+from deployments.components.model.fields import ModelConfig, ModelInput
+from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage
+from deployments.engines.tool_calls import CallDelta, ToolCallParser, join_calls
+from graphs.component import Chunk, Note, Stream, Whole
+from graphs.errors import ComponentFailed, InvalidInput
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
-    """One question, who reads the answer for calls of tools, and whether chunks are OpenAI's deltas."""
+class _Talk:
+    """One question, the parser that finds calls of tools in its answer, and whether chunks are OpenAI's deltas."""
 
     ask: Ask
-    parser: Parser | None = None
+    parser: ToolCallParser | None = None
     as_message: bool = False
 
 
-async def stream(engine: Engine, talk: Talk) -> AsyncGenerator[Chunk]:
-    """Yield the answer as it is generated, then a Note of usage and how it ended."""
+async def joined(text: Any) -> Any:
+    """Return the text of an Input; a stream is read to its end."""
+    if not isinstance(text, Stream):
+        return text
+    whole = await text.join()
+    if not isinstance(whole, str):
+        raise InvalidInput("expected a stream of text, got one of other values; map it to its text", field="text")
+    return whole
+
+
+def refuse_misfits(task: str, input: ModelInput, text: Any) -> None:
+    """Refuse fields that don't fit together; the checker could not know as long as they were bindings."""
+    action = {name: getattr(input, name) for name in input.model_fields_set}
+    action |= {"text": text, "params": input.params.model_dump()}
+    for field, message in check_action(task, action):
+        raise InvalidInput(message, field=field)
+
+
+async def answer(engine: Engine, config: ModelConfig, input: ModelInput, text: Any) -> AsyncGenerator[Chunk]:
+    """Yield the answer; `text` is the Input's, joined."""
+    if config.task in AT_ONCE:
+        yield await _pooled(engine, config.task, input, text)
+    elif isinstance(text, list):
+        yield await _wholes(engine, _ask(input, None), text, input.batch_size)
+    else:
+        talk = await make_talk(engine, config, input, text)
+        if not input.streaming:
+            yield await _whole(engine, talk)
+            return
+        async with aclosing(_stream(engine, talk)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text: str | None) -> _Talk:
+    """Return what to ask the engine, and how to read its answer; refuse tools and formats that can't be enforced."""
+    if input.messages is None:
+        return _Talk(_ask(input, text))
+    from deployments.engines.grammar import judge, schema_of
+    from deployments.engines.tool_calls import style_of, tool_use
+
+    use = tool_use(input.tools, input.tool_choice)
+    schema = use.schema
+    if schema is None:
+        schema = schema_of(input.response_format)
+        await judge(schema)
+    else:
+        await use.judge()
+    style = style_of(engine.chat_template, config.options.get("tool_parser"))
+    messages = [message.model_dump(exclude_none=True) for message in input.messages]
+    ask = _ask(input, None, messages=messages, tools=use.tools, tags=use.tags(style), json_schema=schema)
+    return _Talk(ask, use.parser(style), as_message=input.answer == "message")
+
+
+async def _pooled(engine: Engine, task: str, input: ModelInput, text: str | list[str]) -> Whole:
+    """Return the vectors or labels of a text, or of a list of texts."""
+    pool = engine.embed if task == "text-embedding" else engine.classify
+    pooled = await pool(text if isinstance(text, list) else [text], input.batch_size, input.max_input_length)
+    return Whole(pooled.values if isinstance(text, list) else pooled.values[0], {"usage": _usage(pooled.usage)})
+
+
+async def _stream(engine: Engine, talk: _Talk) -> AsyncGenerator[Chunk]:
+    """Yield the answer as it is generated, then a Note of the usage and of how it ended."""
     if talk.parser is None and not talk.as_message:
+        # The usual way, one generator shorter: each token passes here.
         async with aclosing(engine.generate(talk.ask)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, str):
                     yield piece
                 else:
-                    yield Note(_told(piece.finish, piece.usage))
+                    yield Note(_notes(piece))
                     return
         raise _cut()
     async for piece in _read(engine, talk):
         if isinstance(piece, Ended):
-            yield Note(_told(piece.finish, piece.usage))
+            yield Note(_notes(piece))
         elif isinstance(piece, CallDelta):
             delta = {"tool_calls": [piece.to_openai()]}
             yield delta if talk.as_message else Note(delta)
@@ -46,77 +110,61 @@ async def stream(engine: Engine, talk: Talk) -> AsyncGenerator[Chunk]:
             yield {"content": piece} if talk.as_message else piece
 
 
-async def whole(engine: Engine, talk: Talk) -> Whole:
-    """Return the answer once it is all there."""
+async def _whole(engine: Engine, talk: _Talk) -> Whole:
+    """Return the answer once it is complete."""
     texts: list[str] = []
-    calls: list[CallDelta] = []
-    ended: Ended | None = None
+    deltas: list[CallDelta] = []
+    notes: dict[str, Any] = {}
     async for piece in _read(engine, talk):
         match piece:
             case str():
                 texts.append(piece)
             case CallDelta():
-                calls.append(piece)
+                deltas.append(piece)
             case Ended():
-                ended = piece
-    assert ended is not None
-    return _whole("".join(texts), join_calls(calls), ended, as_message=talk.as_message)
+                notes = _notes(piece)
+    text, called = "".join(texts), {"tool_calls": join_calls(deltas)} if deltas else {}
+    if talk.as_message:
+        return Whole({"role": "assistant", "content": text or None if called else text, **called, **notes}, notes)
+    return Whole(text, {**called, **notes})
 
 
-async def wholes(engine: Engine, ask: Ask, texts: Sequence[str], at_once: int) -> Whole:
-    """Return the answers to several texts, in their order, `at_once` of them under way."""
+async def _wholes(engine: Engine, ask: Ask, texts: Sequence[str], at_once: int) -> Whole:
+    """Return the answers to several texts, in their order; `at_once` of them are generated at a time."""
     room = asyncio.Semaphore(at_once)
 
     async def one(text: str) -> tuple[str, Ended]:
         async with room:
-            answer: list[str] = []
-            async for piece in _read(engine, Talk(replace(ask, text=text))):
-                if isinstance(piece, Ended):
-                    return "".join(answer), piece
-                assert isinstance(piece, str)
-                answer.append(piece)
-        raise _cut()
+            pieces = [piece async for piece in _read(engine, _Talk(replace(ask, text=text)))]
+        ended = pieces.pop()
+        assert isinstance(ended, Ended)
+        return "".join(map(str, pieces)), ended
 
     answers = await _all([one(text) for text in texts])
     usages = [ended.usage for _, ended in answers]
     usage = Usage(sum(each.prompt_tokens for each in usages), sum(each.completion_tokens for each in usages))
-    notes = {"usage": usage_of(usage), "finish_reason": [ended.finish for _, ended in answers]}
+    notes = {"usage": _usage(usage), "finish_reason": [ended.finish for _, ended in answers]}
     return Whole([text for text, _ in answers], notes)
 
 
-def usage_of(usage: Usage) -> dict[str, int]:
-    """Return the counts as OpenAI writes them."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-    }
-
-
-async def _read(engine: Engine, talk: Talk) -> AsyncGenerator[str | CallDelta | Ended]:
-    """Yield what is generated, calls of tools told apart, and at last how it ended."""
+async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[str | CallDelta | Ended]:
+    """Yield what is generated, with calls of tools told apart from content, and at last how it ended."""
     parser = talk.parser
     async with aclosing(engine.generate(talk.ask)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Ended):
                 for rest in parser.end() if parser else ():
                     yield rest
-                yield (
-                    replace(piece, finish="tool_calls")
-                    if parser and parser.called and piece.finish == "stop"
-                    else piece
-                )
+                called = parser is not None and parser.called and piece.finish == "stop"
+                yield replace(piece, finish="tool_calls") if called else piece
                 return
-            if parser is None:
-                yield piece
-            else:
-                for part in parser.feed(piece):
-                    yield part
+            for part in (piece,) if parser is None else parser.feed(piece):
+                yield part
     raise _cut()
 
 
 async def _all(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all; the first failure stops the others and is the one that is told."""
+    """Await all. The first failure stops the others, and is the one that is raised."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         return await asyncio.gather(*tasks)
@@ -126,16 +174,29 @@ async def _all(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _whole(text: str, calls: list[dict[str, Any]], ended: Ended, *, as_message: bool) -> Whole:
-    told = _told(ended.finish, ended.usage)
-    if not as_message:
-        return Whole(text, {**({"tool_calls": calls} if calls else {}), **told})
-    message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text}
-    return Whole({**message, **({"tool_calls": calls} if calls else {}), **told}, told)
+def _ask(input: ModelInput, text: str | None, **chat: Any) -> Ask:
+    params = input.params.model_dump(exclude={"stop"})
+    stop = tuple(dict.fromkeys(each for each in (*(input.stop or ()), *(input.params.stop or ())) if each))
+    return Ask(
+        text=text,
+        sampling=Sampling(**params, stop=stop),
+        max_input_length=input.max_input_length,
+        streaming=input.streaming,
+        **chat,
+    )
 
 
-def _told(finish: Finish, usage: Usage) -> dict[str, Any]:
-    return {"usage": usage_of(usage), "finish_reason": finish}
+def _usage(usage: Usage) -> dict[str, int]:
+    """Return the counts as OpenAI writes them."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def _notes(ended: Ended) -> dict[str, Any]:
+    return {"usage": _usage(ended.usage), "finish_reason": ended.finish}
 
 
 def _cut() -> ComponentFailed:

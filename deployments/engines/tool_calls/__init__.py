@@ -23,10 +23,19 @@ from __future__ import annotations
 
 from deployments.engines.tool_calls.choice import ToolUse, tool_use
 from deployments.engines.tool_calls.deltas import CallDelta, Piece, join_calls
-from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, Parser
+from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, ToolCallParser
 from deployments.engines.tool_calls.styles import STYLES, Style, style_of
 
 __all__ = [
-    "STYLES", "CallDelta", "CallParser", "NamedCallParser", "Parser", "Piece", "Style", "ToolUse", "join_calls",
-    "style_of", "tool_use",
+    "STYLES",
+    "CallDelta",
+    "CallParser",
+    "NamedCallParser",
+    "Piece",
+    "Style",
+    "ToolCallParser",
+    "ToolUse",
+    "join_calls",
+    "style_of",
+    "tool_use",
 ]  # fmt: skip

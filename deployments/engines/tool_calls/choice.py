@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deployments.engines.grammar import JUDGE, Unenforceable, enforceable, within
-from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, Parser
+from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, ToolCallParser
 from deployments.engines.tool_calls.styles import REQUIRED, Style
 from graphs.errors import InvalidInput
 from graphs.suggest import closest
@@ -53,7 +53,7 @@ class ToolUse:
         """Return what marks a call in the answer; among special tokens, these alone are of use."""
         return style.tags if self.mode == "auto" else ()
 
-    def parser(self, style: Style, new_id: Callable[[], str] | None = None) -> Parser | None:
+    def parser(self, style: Style, new_id: Callable[[], str] | None = None) -> ToolCallParser | None:
         """Return who reads the answer; None when all of it is content."""
         new_id = new_id or style.new_id
         match self.mode:

@@ -16,7 +16,7 @@ _KEYS = ("name", "arguments", "parameters", "type", "id")
 """What a call without a tag may say: any other key shows at once that the answer is some other JSON."""
 
 
-class Parser(Protocol):
+class ToolCallParser(Protocol):
     @property
     def called(self) -> bool:
         """Whether there has been a call."""
