@@ -12,6 +12,9 @@ from graphs.errors import InvalidInput
 DEFAULT_OUTPUT = 256
 """Tokens generated where neither the Ask nor the model's configuration sets a limit."""
 
+DEFAULT_TOP_K = 50
+"""As `generate` of transformers draws where neither the Ask nor the model's configuration sets one, for both drivers."""
+
 COLDEST = 1e-5
 """Below it a temperature divides scores beyond what floats can hold; the likeliest token is taken."""
 
@@ -78,11 +81,16 @@ def settle(
         draw=_draw(sampling, own),
         repetition_penalty=_first(sampling.repetition_penalty, own.repetition_penalty, 1.0),
         seed=sampling.seed,
-        stops=(*sampling.stop, *stops),
+        stops=(*sampling.stop, *stops, *_own_stops(own)),
         ends=ends,
         forced_end=own.forced_eos_token_id is not None,
         beams=_beams(sampling, own, streaming, constrained),
     )
+
+
+def _own_stops(own: Any) -> Sequence[str]:
+    said: str | Sequence[str] | None = own.stop_strings
+    return (said,) if isinstance(said, str) else said or ()
 
 
 def _most(sampling: Sampling, own: Any, space: Space) -> int:
@@ -110,8 +118,7 @@ def _draw(sampling: Sampling, own: Any) -> Draw:
     temperature = _first(sampling.temperature, own.temperature, 1.0)
     if not _samples(sampling, own) or temperature < COLDEST:
         return Draw()
-    # 50 is what transformers takes where nobody says otherwise.
-    return Draw(temperature, _first(sampling.top_k, own.top_k, 50), _first(sampling.top_p, own.top_p, 1.0))
+    return Draw(temperature, _first(sampling.top_k, own.top_k, DEFAULT_TOP_K), _first(sampling.top_p, own.top_p, 1.0))
 
 
 def _samples(sampling: Sampling, own: Any) -> bool:

@@ -198,10 +198,10 @@ async def test_a_container_has_no_more_memory_than_it_may_take(monkeypatch: pyte
     limit, unlimited = tmp_path / "memory.max", tmp_path / "none"
     unlimited.write_text("max\n")
     monkeypatch.setattr(caches, "CONTAINER", (str(unlimited), str(tmp_path / "missing")))
-    whole = caches.affordable(loaded("llama").model, torch.device("cpu"))
+    whole = caches.affordable(loaded("llama").token_bytes, torch.device("cpu"))
     limit.write_text("8388608\n")
     monkeypatch.setattr(caches, "CONTAINER", (str(limit), str(unlimited)))
-    part = caches.affordable(loaded("llama").model, torch.device("cpu"))
+    part = caches.affordable(loaded("llama").token_bytes, torch.device("cpu"))
     assert part is not None
     assert whole is not None
     assert 1 < part < whole

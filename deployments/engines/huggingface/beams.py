@@ -40,6 +40,7 @@ def search(network: Network, rows: Sequence[Row], between: Callable[[], bool]) -
             attention_mask=mask,
             generation_config=_configuration(network.own, rows[0], before),
             stopping_criteria=StoppingCriteriaList([_Between(rows, between)]),
+            tokenizer=network.tokenizer,  # for a model that has stop strings of its own
         )
     return [_text(row, tokens) for row, tokens in zip(rows, found[:, before:].tolist(), strict=True)]
 
@@ -67,6 +68,7 @@ def _configuration(own: GenerationConfig, row: Row, before: int) -> GenerationCo
     settings, draw = row.settings, row.settings.draw
     said = copy.deepcopy(own)
     said.num_beams = settings.beams
+    said.num_return_sequences, said.return_dict_in_generate = 1, False
     # Whichever of the two the model's own configuration says, it would win over the other.
     if own.min_new_tokens is None:
         said.min_length = before + settings.least if settings.least else 0

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from deployments.engines.huggingface import caches
+from deployments.engines.huggingface import transformers_internals as internals
 from deployments.engines.huggingface.network import Network
 from deployments.engines.huggingface.rows import Row
 
@@ -94,7 +94,7 @@ class Padded(Cohort):
         super().__init__(network, rows)
         longest = max(len(row.prompt) for row in rows)
         self.pads = [longest - len(row.prompt) for row in rows]
-        self.cache: DynamicCache = caches.growing(network.model.config)
+        self.cache = internals.growing_cache(network.model.config)
 
     def fill(self, budget: int) -> Tensor | None:
         whole = self.pads[0] + len(self.rows[0].prompt)
@@ -109,7 +109,7 @@ class Padded(Cohort):
 
     def part(self, indices: Sequence[int]) -> Cohort:
         other = copy.copy(self)
-        other.cache = caches.filled(self.network.model.config, caches.pairs(self.cache))
+        other.cache = internals.filled_cache(self.network.model.config, internals.pairs_of(self.cache))
         other.keep(indices)
         return other
 
@@ -117,7 +117,7 @@ class Padded(Cohort):
         chosen = self._choose(indices)
         pads = [self.pads[index] for index in indices]
         cut = min(pads)
-        caches.put(self.cache, caches.selected(caches.pairs(self.cache), chosen, cut))
+        internals.put_pairs(self.cache, caches.selected(internals.pairs_of(self.cache), chosen, cut))
         self.pads = [pad - cut for pad in pads]
         self.width -= cut
 
@@ -126,8 +126,8 @@ class Padded(Cohort):
         wasted = width * (len(self.rows) + len(other.rows)) - self.size - other.size
         if not isinstance(other, Padded) or wasted > max(WASTE, self.size + other.size):
             return False
-        layers = caches.joined([caches.pairs(self.cache), caches.pairs(other.cache)], width)
-        caches.put(self.cache, layers)
+        layers = caches.joined([internals.pairs_of(self.cache), internals.pairs_of(other.cache)], width)
+        internals.put_pairs(self.cache, layers)
         self.pads = [pad + width - part.width for part in (self, other) for pad in part.pads]
         self.rows += other.rows
         self.width = width
@@ -144,10 +144,10 @@ class Padded(Cohort):
             positions = (positions - pads).clamp(min=0)
         try:
             logits = self.network.logits(
-                input_ids=tokens.to(device), attention_mask=mask, position_ids=positions, past_key_values=self.cache
+                self.cache, end, input_ids=tokens.to(device), attention_mask=mask, position_ids=positions
             )
         except Exception:
-            caches.shortened(self.cache, self.width)
+            caches.shorten(self.cache, self.width)
             raise
         self.width = end
         return logits
@@ -160,7 +160,7 @@ class Uniform(Cohort):
 
     def __init__(self, network: Network, rows: Sequence[Row]) -> None:
         super().__init__(network, rows)
-        self.cache = DynamicCache(config=network.model.config)
+        self.cache = internals.plain_cache(network.model.config)
 
     def fill(self, budget: int) -> Tensor:
         del budget
@@ -173,10 +173,9 @@ class Uniform(Cohort):
         self.cache.reorder_cache(self._choose(indices))
 
     def _forward(self, tokens: Tensor) -> Tensor:
-        # Recurrent models call it otherwise; each takes the one it knows.
-        cached = {"past_key_values": self.cache, "cache_params": self.cache}
-        logits = self.network.logits(input_ids=tokens.to(self.network.device), **cached)
-        self.width += tokens.shape[1]
+        end = self.width + tokens.shape[1]
+        logits = self.network.logits(self.cache, end, input_ids=tokens.to(self.network.device))
+        self.width = end
         return logits
 
 
@@ -185,9 +184,7 @@ class Encoded(Cohort):
 
     def __init__(self, network: Network, rows: Sequence[Row]) -> None:
         super().__init__(network, rows)
-        config = network.model.config
-        own = caches.growing(config) if caches.joinable(config) else DynamicCache(config=config)
-        self.cache = EncoderDecoderCache(own, DynamicCache(config=config))
+        self.cache = internals.encoder_decoder_cache(network.model.config)
         self._read: Tensor | None = None
         self._mask: Tensor | None = None
 
@@ -217,13 +214,14 @@ class Encoded(Cohort):
     def _forward(self, tokens: Tensor) -> Tensor:
         try:
             logits = self.network.logits(
+                self.cache,
+                self.width + 1,
                 attention_mask=self._mask,
                 encoder_outputs=BaseModelOutput(last_hidden_state=self._read),
                 decoder_input_ids=tokens,
-                past_key_values=self.cache,
             )
         except Exception:
-            caches.shortened(self.cache.self_attention_cache, self.width)
+            caches.shorten(self.cache, self.width)
             raise
         self.width += 1
         return logits

@@ -48,15 +48,17 @@ class HuggingFace(Engine):
         from deployments.engines.huggingface.caches import affordable
         from deployments.engines.huggingface.loop import Batcher
         from deployments.engines.huggingface.network import network
+        from deployments.engines.huggingface.shaping import Shaper
         from deployments.engines.settings import ending
 
         loaded = self._loaded
         tokenizer = loaded.tokenizer
-        self._network = network(loaded.model, loaded.device)
+        self._network = network(loaded.model, tokenizer, loaded.device)
+        self._shaper = Shaper(self._network)
         self._ends = ending(self._network.own, tokenizer)
         self._detokenizers = Detokenizers(tokenizer)
         self._grammars = Grammars(tokenizer, sorted(self._ends))
-        most = max_cache_tokens or affordable(loaded.model, self._network.device)
+        most = max_cache_tokens or affordable(loaded.token_bytes, self._network.device)
         self._batcher = Batcher(self._network, loaded.name, max_batch_size, most)
 
     @property
@@ -95,7 +97,6 @@ class HuggingFace(Engine):
     async def _row(self, ask: Ask) -> Row:
         """Return the request as the loop takes it; whatever can be refused is refused here."""
         from deployments.engines.huggingface.rows import Row
-        from deployments.engines.huggingface.shaping import shape
         from deployments.engines.huggingface.text_outlet import Outlet
         from deployments.engines.settings import settle
 
@@ -113,21 +114,12 @@ class HuggingFace(Engine):
             streaming=ask.streaming,
             constrained=constraint is not None,
         )
-        before = [network.start] if network.encodes else prompt.ids
         return Row(
             prompt.ids,
             settings,
             detokenizer=self._detokenizers.make(ask.tags),
             outlet=Outlet(asyncio.get_running_loop(), self._batcher.stir),
-            shape=shape(
-                settings,
-                network.own,
-                prompt=prompt.ids,
-                before=before,
-                encodes=network.encodes,
-                constrained=constraint is not None,
-                device=network.device,
-            ),
+            shape=self._shaper.shape(settings, prompt.ids, constraint is not None),
             constraint=constraint,
             streaming=ask.streaming,
         )

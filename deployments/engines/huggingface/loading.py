@@ -52,6 +52,8 @@ class Loaded:
     dtype: torch.dtype
     context: int | None
     """Tokens it can see; None when it doesn't say."""
+    token_bytes: int = 0
+    """Memory that a token takes in the cache of a model that generates; 0 where its cache doesn't grow."""
 
 
 def load(
@@ -137,7 +139,21 @@ def _loaded(name: str, task: str, folder: Path, device: str, dtype: torch.dtype,
     if kind == "classification" and model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.eos_token_id  # else a decoder can't tell where a text of a batch ends
     context = context_length(model.config, tokenizer, options.get("max_model_len"))
-    return Loaded(name, task, kind, folder, model, tokenizer, model.config, device, dtype, context)
+    size = _checked(name, model, tokenizer, device) if kind in ("decoder", "encoder-decoder") else 0
+    return Loaded(name, task, kind, folder, model, tokenizer, model.config, device, dtype, context, size)
+
+
+def _checked(name: str, model: Any, tokenizer: Any, device: str) -> int:
+    """Return the bytes of a token in the model's cache, once the model has shown that it reads as it must."""
+    from deployments.engines.huggingface.generation_fields import refuse_unknown
+    from deployments.engines.huggingface.network import network
+    from deployments.engines.huggingface.self_check import check
+
+    refuse_unknown(model.generation_config, name)
+    called = network(model, tokenizer, device)
+    if not called.encodes and not called.joins:
+        logger.info("%s: requests of different lengths take turns, for this model's rows can't be padded", name)
+    return check(called, name)
 
 
 def _config(name: str, folder: Path, trust: bool) -> Any:

@@ -1,27 +1,29 @@
-"""A loaded model, and how it wants to be called."""
+"""A loaded model, and how it is called."""
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deployments.engines.huggingface.caches import joinable
+from deployments.engines.huggingface import transformers_internals as internals
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     model: Any
+    tokenizer: Any
     device: torch.device
     encodes: bool
     """It reads the prompt with an encoder of its own."""
     joins: bool
     """Rows of different lengths can share its cache."""
-    takes: frozenset[str]
-    """The arguments of its forward pass."""
+    cache_argument: str
+    trims: bool
+    """It can leave out the scores of all tokens but the last. This saves memory alone, so a model may lack it."""
     start: int = 0
     """What a decoder begins with, where an encoder reads the prompt."""
 
@@ -31,28 +33,49 @@ class Network:
         return self.model.generation_config
 
     def wait(self) -> None:
-        """Return once what was asked of it is done: a GPU takes orders ahead."""
+        """Return once the GPU has done what it was asked: it takes orders ahead."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def logits(self, **inputs: Any) -> Tensor:
-        """Return the scores of each row's next token; what the model doesn't take, it isn't given."""
-        inputs["logits_to_keep"] = 1
-        inputs["use_cache"] = True
-        given = {name: value for name, value in inputs.items() if name in self.takes}
-        return self.model(**given).logits[:, -1]
+    def logits(self, cache: Any, length: int, **inputs: Any) -> Tensor:
+        """Return the scores of each row's next token; the cache holds `length` tokens of each row afterwards."""
+        inputs[self.cache_argument] = cache
+        if self.trims:
+            inputs["logits_to_keep"] = 1
+        logits = self.model(**inputs, use_cache=True).logits[:, -1]
+        internals.refuse_short(cache, length)
+        return logits
+
+    def logits_without_cache(self, prompt: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Return the scores after the prompt and after each of the tokens, all read in one pass."""
+        if self.encodes:
+            read = torch.tensor([list(prompt)], device=self.device)
+            given = torch.tensor([[self.start, *tokens]], device=self.device)
+            inputs = {"input_ids": read, "attention_mask": torch.ones_like(read), "decoder_input_ids": given}
+            return self.model(**inputs, use_cache=False).logits[0]
+        given = torch.tensor([[*prompt, *tokens]], device=self.device)
+        return self.model(input_ids=given, use_cache=False).logits[0, len(prompt) - 1 :]
 
 
-def network(model: Any, device: Any) -> Network:
-    """Look at what the model takes."""
-    takes = frozenset(inspect.signature(model.forward).parameters)
+def network(model: Any, tokenizer: Any, device: Any) -> Network:
+    """Look at what the model takes; raise if its forward pass lacks an argument that it will be given."""
+    takes = internals.arguments(model)
     encodes = bool(model.config.is_encoder_decoder)
+    joins = not encodes and "position_ids" in takes and internals.joinable(model.config)
+    if encodes:
+        internals.require(model, "attention_mask", "encoder_outputs", "decoder_input_ids", "use_cache")
+    elif joins:
+        internals.require(model, "input_ids", "attention_mask", "position_ids", "use_cache")
+    else:
+        internals.require(model, "input_ids", "use_cache")
     return Network(
         model=model,
+        tokenizer=tokenizer,
         device=torch.device(device),
         encodes=encodes,
-        joins=not encodes and "position_ids" in takes and "past_key_values" in takes and joinable(model.config),
-        takes=takes | {"use_cache"},
+        joins=joins,
+        cache_argument=internals.cache_argument(model),
+        trims="logits_to_keep" in takes,
         start=_start(model.generation_config) if encodes else 0,
     )
 

@@ -14,7 +14,7 @@ from deployments.engines.engine import Ended, Finish, Usage
 from deployments.engines.huggingface.sampling import NOTHING, pick
 from deployments.engines.huggingface.shaping import Shape
 from deployments.engines.huggingface.text_outlet import Outlet
-from deployments.engines.settings import Settings
+from deployments.engines.settings import Draw, Settings
 from graphs.errors import AnabranchError, ComponentFailed
 
 
@@ -53,6 +53,7 @@ class Row:
         self.ended: Ended | None = None
         self._detokenizer = detokenizer
         self._stops = Stops(settings.stops)
+        self.draw = Draw(1.0) if shape is not None and shape.narrows else settings.draw
         self._shape = shape
         self._constraint = constraint
         # A generator of Python's is the same on every device, and costs nothing.
@@ -82,7 +83,7 @@ class Row:
             self._constraint.mask(scores)
 
     def chance(self) -> float:
-        return 0.0 if self.settings.draw.greedy else self._chance.random()
+        return 0.0 if self.draw.greedy else self._chance.random()
 
     def take(self, token: int) -> str:
         """Add a token; return the text that can go to the reader, and set `ended` when it was the last."""
@@ -142,7 +143,7 @@ def choose(logits: Tensor, rows: Sequence[Row]) -> list[int | AnabranchError]:
             failed[index] = error
         except Exception as error:  # noqa: BLE001 -- rules of one answer must not end the others
             failed[index] = ComponentFailed(f"choosing a token failed: {type(error).__name__}: {error}")
-    tokens = pick(scores, [row.settings.draw for row in rows], [row.chance() for row in rows])
+    tokens = pick(scores, [row.draw for row in rows], [row.chance() for row in rows])
     return [failed.get(index) or (_no_token() if token == NOTHING else token) for index, token in enumerate(tokens)]
 
 
