@@ -142,6 +142,12 @@ def from_data(data: Mapping[str, object]) -> AnabranchError:
     return cls(str(data.get("message", "")), **rest)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message that isn't blank; the name of its class where there is none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 def _by_type() -> dict[str, type[AnabranchError]]:
     # A class with an `__init__` of its own takes something else than a message and details.
     return {cls.type: cls for cls in _descendants(AnabranchError) if cls.__init__ is AnabranchError.__init__}

@@ -1,10 +1,10 @@
-"""What a document says of device and precision -> what this replica has."""
+"""A document's device and precision -> a device of this replica, and torch's type for its weights."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graphs.errors import Unavailable
 
@@ -16,7 +16,7 @@ DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 
 
 def choose_device(wanted: str | None, name: str) -> str:
-    """Return the device that was asked for, if it is there; else the replica's first GPU, else the CPU."""
+    """Return the wanted device, or raise if the replica lacks it. Where none is named: the first GPU, else the CPU."""
     import torch
 
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -24,20 +24,22 @@ def choose_device(wanted: str | None, name: str) -> str:
         case ("", _, _):
             return "cuda" if there else "cpu"
         case ("cuda", _, _) if not there:
-            raise Unavailable(f"model {name!r}: device {wanted} was asked for, and {_why_no_gpu()}")
+            raise Unavailable(f"model {name!r}: there is no device {wanted}: {_why_no_gpu()}")
         case ("cuda", _, index) if index and int(index) >= there:
             raise Unavailable(
-                f"model {name!r}: device {wanted} was asked for, and the replica has {there} GPU{'s' * (there > 1)}, "
+                f"model {name!r}: there is no device {wanted}: the replica has {there} GPU{'s' * (there > 1)}, "
                 f"counted from 0; write `device: cuda`, or ask for more under `resources: {{num_gpus: …}}`"
             )
         case ("mps", _, _) if not torch.backends.mps.is_available():
-            raise Unavailable(f"model {name!r}: device mps was asked for, and this is no Mac with a GPU; leave it out")
+            raise Unavailable(
+                f"model {name!r}: there is no device mps: this machine is not a Mac with a GPU; leave `device` out"
+            )
         case _:
             return str(wanted)
 
 
 def choose_precision(wanted: str, device: str) -> torch.dtype:
-    """Return the type of the weights: float32 on a CPU, what a GPU is made for there, unless the document says."""
+    """Return the type of the weights. By default float32 on a CPU, and on a GPU the half precision it is made for."""
     import torch
 
     if wanted != "auto":
@@ -66,7 +68,7 @@ def memory(device: str) -> int:
     try:
         with open("/proc/self/statm") as told:  # noqa: PTH123  (no file of ours)
             return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # there is no such thing on a Mac
+    except OSError:  # macOS has no /proc
         return 0
 
 
@@ -79,20 +81,12 @@ def in_bytes(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Tell whether there was no room for the model."""
-    import torch
-
-    kinds: tuple[Any, ...] = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error) or "out of memory" in str(error)
-
-
 def _why_no_gpu() -> str:
-    """Return why torch sees none: it differs who can help."""
+    """Return why torch sees no GPU, and what to do: install, ask for one, or look at the node."""
     import torch
 
     if torch.version.cuda is None and torch.version.hip is None:
-        return "the PyTorch that is installed is built for CPUs; install the CUDA build, or leave `device` out"
+        return "the installed PyTorch is built for CPUs only; install the CUDA build, or leave `device` out"
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return "the replica was given no GPU; write `resources: {num_gpus: 1}`, or leave `device` out"
-    return "PyTorch finds no GPU on this node; look at nvidia-smi there, or leave `device` out"
+    return "PyTorch finds no GPU on this node; run nvidia-smi there, or leave `device` out"

@@ -146,7 +146,7 @@ def ending(own: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end an answer of this model."""
     said: int | Sequence[int] | None = own.eos_token_id
     if said is None:
-        said = getattr(tokenizer, "eos_token_id", None)
+        said = tokenizer.eos_token_id
     if said is None:
         return frozenset()
     return frozenset([said] if isinstance(said, int) else said)

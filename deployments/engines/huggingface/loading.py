@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import threading
 import time
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deployments.engines import devices
-from deployments.engines.fetching import fetch, fetch_config, trusts_code
+from deployments.engines.fetching import CONFIG, fetch, fetch_config, trusts_code
 from deployments.engines.prompts import context_length
-from graphs.errors import AnabranchError, InvalidInput, Unavailable
+from graphs.errors import AnabranchError, InvalidInput, Unavailable, first_line
 from graphs.suggest import closest
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ OPTIONS = (
     "revision", "trust_remote_code", "attn_implementation", "source_language", "target_language", "max_model_len",
 )  # fmt: skip
 """What `options:` may say about loading; the engine has some of its own."""
+WEIGHTS = ("*.safetensors", "*.bin")
+"""Files of weights, as transformers names them."""
 PACKAGES = ("torch", "transformers")
 """What both drivers bring."""
 
@@ -107,7 +110,7 @@ def _refuse_without_packages(name: str, driver: str) -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise Unavailable(
-            f"model {name!r}: the driver {driver} can't be imported here ({_first_line(error)}); "
+            f"model {name!r}: the driver {driver} can't be imported here ({first_line(error)}); "
             f"install it: pip install 'anabranch[{driver}]'"
         ) from error
 
@@ -119,7 +122,7 @@ def _staying(name: str) -> Generator[None]:
         yield
     except (SystemExit, KeyboardInterrupt) as exit:
         raise Unavailable(
-            f"model {name!r} could not be loaded: code that it brings raised {type(exit).__name__}: {_first_line(exit)}"
+            f"model {name!r} could not be loaded: code that it brings raised {type(exit).__name__}: {first_line(exit)}"
         ) from exit
 
 
@@ -159,17 +162,30 @@ def _checked(name: str, model: Any, tokenizer: Any, device: str) -> int:
 def _config(name: str, folder: Path, trust: bool) -> Any:
     from transformers import AutoConfig
 
+    _refuse_unknown_architecture(name, folder, trust)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     except Exception as error:
-        said = _first_line(error)
-        if "trust_remote_code" in str(error):
-            said = (
-                "it brings code of its own; read that, and if you trust it write `options: {trust_remote_code: true}`"
-            )
-        elif "does not recognize this architecture" in str(error) or "Unrecognized model" in str(error):
-            said = f"transformers knows no such architecture; a newer one may. {said}"
-        raise Unavailable(f"model {name!r} could not be loaded: its config.json: {said}") from error
+        raise Unavailable(f"model {name!r} could not be loaded: its config.json: {first_line(error)}") from error
+
+
+def _refuse_unknown_architecture(name: str, folder: Path, trust: bool) -> None:
+    """Raise if the model's architecture is neither in transformers nor in code that may run."""
+    import transformers
+
+    try:
+        said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        kind, brought = said.get("model_type"), "AutoConfig" in said.get("auto_map", {})
+    except (OSError, ValueError, AttributeError):
+        return  # transformers says what is wrong with the file
+    if kind is None or kind in transformers.CONFIG_MAPPING or (brought and trust):
+        return
+    why = (
+        "it brings code of its own; read that, and if you trust it write `options: {trust_remote_code: true}`"
+        if brought
+        else f"transformers {transformers.__version__} has no architecture {kind!r}; a newer version may have it"
+    )
+    raise Unavailable(f"model {name!r} could not be loaded: its config.json: {why}")
 
 
 def _kind(task: str, config: Any) -> Kind:
@@ -211,7 +227,7 @@ def _classes(*mappings: Mapping[Any, Any]) -> set[str]:
 
 
 def _tokenizer(name: str, folder: Path, trust: bool, options: Mapping[str, Any]) -> Any:
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     languages = {"src_lang": options.get("source_language"), "tgt_lang": options.get("target_language")}
     said = {key: value for key, value in languages.items() if value is not None}
@@ -220,32 +236,36 @@ def _tokenizer(name: str, folder: Path, trust: bool, options: Mapping[str, Any])
     except ImportError:
         raise
     except Exception as error:
-        raise Unavailable(f"model {name!r}: its tokenizer could not be loaded: {_first_line(error)}") from error
+        raise Unavailable(f"model {name!r}: its tokenizer could not be loaded: {first_line(error)}") from error
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
         # Without its files, transformers makes one that knows nothing, and reads every text as nothing.
         raise Unavailable(
             f"model {name!r} has no tokenizer in its folder; copy tokenizer.json to it, and what goes with it"
         )
-    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
         # Requests use it from several threads; a setting that each of them had to undo first would be a race.
-        backend.no_truncation()
-        backend.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 
 def _model(
     name: str, task: str, kind: Kind, folder: Path, config: Any, dtype: torch.dtype, options: Mapping[str, Any]
 ) -> Any:
+    if not any(each for ending in WEIGHTS for each in folder.glob(ending)):
+        raise Unavailable(f"model {name!r} could not be loaded: its folder has no weights ({', '.join(WEIGHTS)})")
     more = {key: options[key] for key in ("attn_implementation",) if key in options}
     model, report = _auto_class(kind, config).from_pretrained(
         folder, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=trusts_code(options), **more
     )
-    missing = [key for key in sorted(report["missing_keys"]) if "pooler" not in key]
+    # What a model's own pooler makes of the states is not read here: embedding.py pools them itself.
+    unread = "pooler." if kind == "embedding" else ()
+    missing = [key for key in sorted(report["missing_keys"]) if not key.startswith(unread)]
     if missing:
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise Unavailable(
-            f"model {name!r} has no weights for {len(missing)} of its parameters ({shown}), so it isn't fit for the "
-            f"task {task}; take one that was trained for it"
+            f"model {name!r} has no weights for {len(missing)} of its parameters ({shown}); the folder is incomplete, "
+            f"or the model was not trained for the task {task}"
         )
     if kind == "embedding" and config.is_encoder_decoder:
         model = model.get_encoder()
@@ -273,7 +293,9 @@ def _say_target(name: str, model: Any, tokenizer: Any, options: Mapping[str, Any
     target = options.get("target_language")
     if target is None:
         return
-    token = getattr(tokenizer, "lang_code_to_id", {}).get(target, tokenizer.convert_tokens_to_ids(target))
+    # getattr: M2M-100's tokenizer has this table because its tokens are named otherwise (`__fr__`); NLLB's has none
+    codes: Mapping[str, int] = getattr(tokenizer, "lang_code_to_id", {})
+    token = codes.get(target, tokenizer.convert_tokens_to_ids(target))
     if token in (None, tokenizer.unk_token_id):
         raise InvalidInput(
             f"options: the model {name!r} has no language {target!r}; its model card lists those it has",
@@ -297,21 +319,15 @@ def _quiet() -> Generator[None]:
 
 
 def _reason(error: Exception, device: str) -> str:
-    said = _first_line(error)
-    if devices.out_of_memory(error):
+    from deployments.engines.huggingface.torch_failures import out_of_memory
+
+    said = first_line(error)
+    if out_of_memory(error):
         where = "on the GPU" if device.startswith("cuda") else "in memory"
         return f"there is no room for it {where}; take a smaller one, a lower `precision`, or more `resources`"
     if isinstance(error, ImportError):
         return f"it needs a Python package that isn't installed: {said}"
-    if "no file named" in said:
-        return f"its folder has no weights (model.safetensors): {said}"
     return said
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line that says something: transformers begins some of its messages with an empty one."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _log_loaded(loaded: Loaded, seconds: float, grown: int) -> None:

@@ -1,14 +1,14 @@
-"""What torch raises while generating, in words for the one whose answer it was."""
+"""What torch raises, in words for the client or the author of the document."""
 
 from __future__ import annotations
 
 import torch
 
-from graphs.errors import AnabranchError, ComponentFailed, Unavailable
+from graphs.errors import AnabranchError, ComponentFailed, Unavailable, first_line
 
 
 def told(error: BaseException, name: str) -> AnabranchError:
-    """Return the error a reader is told."""
+    """Return the error that the client gets."""
     if isinstance(error, AnabranchError):
         return error
     if out_of_memory(error):
@@ -20,23 +20,24 @@ def told(error: BaseException, name: str) -> AnabranchError:
 
 
 def words(error: BaseException) -> str:
-    """Return the first line of what an exception says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Return an exception's class and the first line of what it says."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
 
 
 def out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+    """Return whether there was no memory, on the GPU or in RAM: for the latter torch has no class, only this text."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def reraise_fatal(error: BaseException) -> None:
-    """Raise again what no later step can survive: a device that has failed stays so."""
+    """Raise an error again that no later step can survive: a device that has failed stays failed."""
     if fatal(error):
         raise error
 
 
 def fatal(error: BaseException) -> bool:
-    """Tell whether the device has failed."""
+    """Return whether the device has failed."""
     return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
 
 
