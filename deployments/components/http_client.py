@@ -65,7 +65,6 @@ class HttpClientConfig(CallerConfig):
         description="Where URLs from requests may lead: names, *.example.com, addresses, networks, * for all public "
         "ones. Left out, all public ones.",
     )
-    http2: bool = Field(default=True, description="Speak HTTP/2 with servers that offer it over TLS.")
 
 
 class HttpClientInput(CallInput, Traced):
@@ -131,7 +130,6 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             Policy(config.timeout, config.max_retries, config.retry_delay),
             guard=Guard(Hosts(config.allow_hosts)),
             rate=Rate(limit.requests, limit.per) if limit is not None else None,
-            http2=config.http2,
         )
 
     async def run(self, input: HttpClientInput) -> AsyncIterator[Chunk]:

@@ -17,10 +17,11 @@ from deployments.upstream.decoding import StreamFormat
 from deployments.upstream.failures import Failed, Failure, connection_failure
 from deployments.upstream.guard import Guard
 from deployments.upstream.hosts import Hosts
+from deployments.upstream.http1 import Http1
 from deployments.upstream.rate import Rate
 from deployments.upstream.reading import batches, refusal, retry_after, whole
 from deployments.upstream.request import Request
-from deployments.upstream.transport import Response, Transport, open_transport
+from deployments.upstream.transport import Response, Transport
 from deployments.upstream.uploads import InputFailed
 from deployments.upstream.upstreams import Route, in_turn
 from graphs.errors import AnabranchError, UpstreamFailed, from_data
@@ -63,15 +64,13 @@ class Exchange:
         *,
         guard: Guard | None = None,
         rate: Rate | None = None,
-        http2: bool = True,
     ) -> None:
         self._id = id
         self._policy = policy
         self._sleep = sleep
         self._guard = guard or Guard(Hosts())
         self._rate = rate
-        self._http2 = http2
-        self._transport = open_transport(policy.timeout, http2=http2)
+        self._transport: Transport = Http1(policy.timeout)
         self._guarded: Transport | None = None
 
     async def close(self) -> None:
@@ -189,7 +188,7 @@ class Exchange:
             raise aiohttp.InvalidURL(request.url) from None
         if self._guarded is None:
             # Connections of its own: none that was opened unguarded can be used for a guarded call.
-            self._guarded = open_transport(self._policy.timeout, resolver=self._guard.resolver(), http2=self._http2)
+            self._guarded = Http1(self._policy.timeout, self._guard.resolver())
         return await self._guarded.send(request)
 
 

@@ -43,10 +43,6 @@ class Failed(Exception):
         self.failure = failure
 
 
-class NotTaken(ConnectionError):
-    """The server takes no requests over this connection, or says that it has not looked at one."""
-
-
 def is_transient(status: int) -> bool:
     return status in RETRIED or status >= 500
 
@@ -68,9 +64,7 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
         case aiohttp.ClientHttpProxyError():
             return _broken("the proxy named by the environment refused to connect")
         case aiohttp.ClientResponseError():
-            return not_http()
-        case NotTaken():
-            return Failure(UpstreamFailed("the server takes no requests now"), True)
+            return _broken("the answer is not valid HTTP")
         case aiohttp.ClientPayloadError():
             return Failure(UpstreamFailed("the answer broke off in the middle"), True)
         case _ if answered:
@@ -84,11 +78,6 @@ def refused(error: Refused) -> Failure:
     why = "it is not listed" if error.listed else "its address is private"
     words = f"{error.host!r} may not be called at a request's word: {why}; to allow it, list it in allow_hosts"
     return Failure(InvalidInput(words, field="endpoint"), False)
-
-
-def not_http() -> Failure:
-    """Say that what came is no answer."""
-    return _broken("the answer is not valid HTTP")
 
 
 def _late(error: TimeoutError, timeout: float, answered: bool) -> Failure:

@@ -1,4 +1,4 @@
-"""What an exchange needs of HTTP, whichever version: a Request goes out, a Response comes back once its headers are there."""
+"""What an exchange needs of HTTP: a Request goes out, a Response comes back when its headers have come."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import re
 from collections.abc import Mapping
 from email.message import Message
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from deployments.upstream.request import Request
-
-if TYPE_CHECKING:
-    from aiohttp.abc import AbstractResolver
 
 _KIND = re.compile(r"[^\s/;]+/[^\s/;]+")
 
@@ -59,16 +56,6 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Close every connection."""
         ...
-
-
-def open_transport(timeout: float, *, resolver: AbstractResolver | None = None, http2: bool = True) -> Transport:
-    """Return a transport for the running loop: HTTP/2 with servers that offer it, unless `http2` is off."""
-    # aiohttp and h2 are heavy, and wait until a replica needs them.
-    from deployments.upstream.http1 import Http1
-    from deployments.upstream.http2.origins import Negotiating
-
-    http1 = Http1(timeout, resolver)
-    return Negotiating(http1, timeout, resolver) if http2 else http1
 
 
 def content_type(response: Response) -> tuple[str, str]:

@@ -11,8 +11,8 @@ import pytest
 from deployments.components.http_client import HttpClient, HttpClientInput
 from graphs.component import Setup
 from tests.fakes.calls import Ask, Client
+from tests.fakes.certificates import Certificates, certificates
 from tests.fakes.http_server import Upstream
-from tests.upstream.http2_servers import Certificates, certificates
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from deployments.upstream.failures import NotTaken, connection_failure, is_transient
+from deployments.upstream.failures import connection_failure, is_transient
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 
 KEY = ConnectionKey("api.example.com", 443, True, True, None, None, None)
@@ -35,7 +35,6 @@ def told(error: Exception, answered: bool = False):
         (aiohttp.ClientConnectorError(KEY, OSError("?key=secret")), UpstreamFailed, "can't connect: it failed", True),
         (aiohttp.ClientConnectorSSLError(KEY, OSError(1, "no")), UpstreamFailed, "the TLS handshake failed", False),
         (aiohttp.InvalidURL("http://x?key=secret"), InvalidInput, "a valid http(s) URL", False),
-        (NotTaken(), UpstreamFailed, "takes no requests now", True),
         (aiohttp.ServerDisconnectedError(), UpstreamFailed, "closed before an answer came", True),
         (ConnectionResetError(104, "reset"), UpstreamFailed, "closed before an answer came", True),
         (aiohttp.ClientPayloadError("?key=secret"), UpstreamFailed, "broke off in the middle", True),

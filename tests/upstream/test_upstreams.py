@@ -15,9 +15,9 @@ from deployments.upstream.failures import Failed, Failure
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from tests.fakes.calls import Client, everything, failure, one
+from tests.fakes.certificates import Certificates, over_tls
 from tests.fakes.http_server import Answer, Hang, Raw, Reset, Upstream, events
 from tests.fakes.http_server.answers import SSE, json_answer
-from tests.upstream.http2_servers import Certificates, Talk, scripted
 
 
 @pytest.fixture
@@ -66,10 +66,7 @@ async def test_the_next_is_asked_where_the_first_speaks_no_http(client: Client, 
 async def test_the_next_is_asked_where_nobody_vouches_for_the_first(
     client: Client, issued: Certificates, other: Upstream
 ):
-    async def never(_: Talk) -> None:
-        raise AssertionError
-
-    async with scripted(issued, never) as url:
+    async with over_tls(issued, []) as url:
         api = await client(**places(url, other))
         for _ in range(ejection.IN_A_ROW):
             assert await one(api, path="/text") == [Whole("Once upon a time")]
