@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import ssl
 from dataclasses import dataclass
 
 import aiohttp
@@ -95,7 +96,8 @@ def _broken(words: str) -> Failure:
 def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            reason = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
+            cause = error.certificate_error
+            reason = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "it can't be verified"
             return _broken(f"its TLS certificate is not trusted: {reason}")
         case aiohttp.ClientSSLError():
             return _broken("the TLS handshake failed; does it speak https on this port?")

@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from yarl import URL
 
+from deployments.upstream.aiohttp_internals import buffered
 from deployments.upstream.failures import Failed, Failure
 from deployments.upstream.request import Request
 from deployments.upstream.unpacking import ASKED_FOR, unpacked, unpacker
@@ -35,10 +36,9 @@ class Http1:
         self._timeout = timeout
         self._session = aiohttp.ClientSession(
             # How many calls run at once is the replica's max_concurrent_count; a second limit would only hide it.
-            connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=tls_context("http/1.1")),
+            connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=_tls_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "anabranch", "Accept-Encoding": ASKED_FOR},
-            request_class=_Request,
             # It would fail where it knows no encoding, and forget the status.
             auto_decompress=False,
             skip_auto_headers=["Content-Type"],
@@ -49,7 +49,7 @@ class Http1:
 
     async def send(self, request: Request) -> Answered:
         """Send a request, and return when the headers of its answer have come."""
-        url, body, sent = parsed(request.url), request.body, None
+        url, body, sent = _parsed(request.url), request.body, None
         if body is not None and (isinstance(body, Upload) or len(body) > WITH_HEADERS):
             body = sent = _Sent(body, self._timeout)
         try:
@@ -66,7 +66,7 @@ class Http1:
             if sent is not None:
                 sent.cut()
                 if isinstance(error, aiohttp.ClientError | OSError):
-                    raise_failed_input(sent.upload)
+                    _raise_failed_input(sent.upload)
             raise
         return Answered(response, sent)
 
@@ -129,38 +129,42 @@ class Answered:
         try:
             return await content.readany()
         except (aiohttp.ClientError, OSError):
-            # aiohttp raises before it gives what came earlier, and takes it out no other way.
-            if came := content._read_nowait(-1):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if came := buffered(content):
                 return came
             if self._sent is not None:
-                raise_failed_input(self._sent.upload)
+                _raise_failed_input(self._sent.upload)
             raise
 
 
-class _Request(aiohttp.ClientRequest):
-    """A request of aiohttp's that doesn't wait for a `100 Continue`: no server has to send one."""
-
-    def update_expect_continue(self, expect: bool = False) -> None:
-        """Leave the header, if there is one, to the server."""
-
-
-class _Sent(aiohttp.payload.Payload):
-    """A body, as aiohttp writes it: each piece when the connection has room, which must be in time."""
-
-    _autoclose = True
+class _Sent(aiohttp.Payload):
+    """A body as aiohttp writes it: the server must take each piece in time."""
 
     def __init__(self, body: Upload | bytes, timeout: float) -> None:
         super().__init__(body)
         self.upload = body if isinstance(body, Upload) else None
         self._body = body
-        self._size = None if isinstance(body, Upload) else len(body)
         self._timeout = timeout
-        self._transport: asyncio.Transport | None = None
+        self._begun = False
+        self._transport: asyncio.WriteTransport | None = None
+
+    @property
+    def size(self) -> int | None:
+        """The length of the body; an upload has none yet."""
+        return None if isinstance(self._body, Upload) else len(self._body)
+
+    @property
+    def consumed(self) -> bool:
+        """Whether the body can't be sent again: aiohttp may repeat a request that an idle connection didn't take."""
+        return self._begun and self.upload is not None
+
+    @property
+    def autoclose(self) -> bool:
+        """There is nothing that aiohttp must close."""
+        return True
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        # aiohttp may send again what an idle connection didn't take.
-        self._consumed = self.upload is not None
-        self._transport = getattr(writer, "transport", None)
+        self._begun = True
+        self._transport = writer.transport
         packets = _pieces(self._body) if isinstance(self._body, bytes) else self._body.packets()
         async with aclosing(packets):
             async for packet in packets:
@@ -168,7 +172,7 @@ class _Sent(aiohttp.payload.Payload):
                     await writer.write(packet)
 
     def cut(self) -> None:
-        """Close the connection at once: to send what the server doesn't take, it would stay open."""
+        """Close the connection at once; a plain close would wait until the server takes what is still unsent."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -182,7 +186,7 @@ async def _pieces(body: bytes) -> AsyncGenerator[memoryview]:
         yield view[at : at + PIECE]
 
 
-def parsed(url: str) -> URL:
+def _parsed(url: str) -> URL:
     """Return the URL, encoded as it is sent; a host with an empty label, or one too long, can't be."""
     try:
         found = URL(url)
@@ -201,7 +205,7 @@ def _resolvable(host: str) -> None:
 def _proxy(text: str) -> URL | None:
     """Return the URL of a proxy, as curl takes it also without a scheme; None where it is none."""
     try:
-        url = parsed(text if "://" in text else f"http://{text}")
+        url = _parsed(text if "://" in text else f"http://{text}")
     except aiohttp.InvalidURL:
         return None
     return url if url.scheme in ("http", "https") and url.host else None
@@ -214,17 +218,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def raise_failed_input(upload: Upload | None) -> None:
+def _raise_failed_input(upload: Upload | None) -> None:
     """Raise what the source of an upload failed with, if that is why the exchange broke."""
     if upload is not None and upload.failure is not None:
         raise InputFailed(upload.failure) from None
 
 
-def tls_context(*protocols: str) -> ssl.SSLContext:
-    """Return a context that verifies as the environment says (SSL_CERT_FILE, SSL_CERT_DIR) and offers these protocols.
+def _tls_context() -> ssl.SSLContext:
+    """Return a context that verifies as the environment says (SSL_CERT_FILE, SSL_CERT_DIR).
 
-    aiohttp's own is made when it is imported, before anybody could say.
+    aiohttp makes its own when it is imported, which may be before the environment is set.
     """
     context = ssl.create_default_context()
-    context.set_alpn_protocols(list(protocols))
+    context.set_alpn_protocols(["http/1.1"])
     return context

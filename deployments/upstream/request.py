@@ -26,7 +26,7 @@ _DROPPED = r"(?:%(?:25)*0[9ad])*"
 _CLIMBS = re.compile(rf"(?:^|{_BREAK}){_DROPPED}(?:{_DOT}{_DROPPED}){{2}}(?:$|{_BREAK})", re.IGNORECASE)
 """`..` as any server might read it: one decodes before it splits, another splits at `\\`, or drops line breaks and tabs,
 or what follows a `;`."""
-_OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
+_OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "expect"})
 """Written by the HTTP client itself; another's would let a caller smuggle a second request."""
 
 

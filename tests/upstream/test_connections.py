@@ -58,13 +58,6 @@ async def test_a_large_body_arrives_whole_and_with_its_length(ask: Ask, upstream
     assert upstream.calls[0].headers["Content-Length"] == "3000001"
 
 
-async def test_a_continue_that_nobody_says_is_not_waited_for(ask: Ask, upstream: Upstream):
-    async with asyncio.timeout(5):
-        await everything(ask(path="/json", body={"a": 1}, headers={"Expect": "100-continue"}))
-    assert upstream.calls[0].json() == {"a": 1}
-    assert upstream.calls[0].headers["Expect"] == "100-continue"
-
-
 async def test_an_error_that_never_ends_is_told_when_its_time_is_over(client: Client, upstream: Upstream):
     upstream.queue("/drips", Answer(itertools.cycle([b"x", Pause(0.01)]), "text/plain", 500))
     async with asyncio.timeout(5):

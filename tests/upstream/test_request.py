@@ -93,7 +93,7 @@ def test_a_header_name_is_a_token(name: str):
         merge_headers({name: "x"})
 
 
-@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection"])
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "Expect"])
 def test_headers_of_the_wire_are_not_for_authors(name: str):
     with pytest.raises(InvalidInput, match="leave it out"):
         merge_headers({name: "x"})
