@@ -271,3 +271,28 @@ def join_chunks(chunks: list[Value]) -> Value:
 def is_empty(chunk: Chunk) -> bool:
     """Whether a chunk says nothing: null, empty text, no bytes."""
     return chunk is None or (isinstance(chunk, str | bytes) and not chunk)
+
+
+def kind_of(value: Value) -> str:
+    """Return what a value is, in words."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int():
+            return "an integer"
+        case float():
+            return "a number"
+        case str():
+            return "text"
+        case bytes():
+            return "bytes"
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case Stream():
+            return "a stream"
+        case _:
+            return f"a {type(value).__name__}"

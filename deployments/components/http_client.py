@@ -6,52 +6,31 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
+from deployments.upstream.call_fields import (
+    CallerConfig,
+    CallInput,
+    HostPattern,
+    RateLimit,
+    Upstreams,
+    Url,
+    check_call,
+    requests_for,
+)
 from deployments.upstream.completion import Completion, completion_mistakes
-from deployments.upstream.fields import CallerConfig, CallInput, Headers, Patience, Url, check_call, requests_for
-from deployments.upstream.hosts import host_pattern
 from deployments.upstream.request import header_mistakes, join_url, merge_headers, origin, web_url
 from graphs.component import Chunk, Component, Later, Traced, Whole
 from graphs.errors import InvalidInput
 
 if TYPE_CHECKING:
     from deployments.upstream.exchange import Exchange, Fetched
-    from deployments.upstream.upstreams import Place, Route
+    from deployments.upstream.upstreams import Target, Upstream
 
 _WITH_HOST = re.compile(r"https?://[^/?#\\]+[/?#]", re.IGNORECASE)
 """The beginning of a URL in which its host is complete: nothing that follows can change it."""
-
-
-def _as_upstream(value: Any) -> Any:
-    return {"base_url": value} if isinstance(value, str) else value
-
-
-class UpstreamFields(BaseModel):
-    """One of several places for the same calls."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    base_url: Url = Field(description="What the paths of the actions are put under.")
-    headers: Headers = Field(default={}, description="Sent to this upstream alone, over the component's.")
-
-
-class RateLimit(BaseModel):
-    """How often an API may be called."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    requests: Annotated[int, Field(ge=1, le=100_000)] = Field(description="At most so many calls begin…")
-    per: Patience = Field(default=1.0, description="…in any span of this length; later ones wait in line.")
-
-
-Upstreams = Annotated[
-    list[Annotated[UpstreamFields, BeforeValidator(_as_upstream, json_schema_input_type=UpstreamFields | str)]],
-    Field(min_length=1),
-]
-HostPattern = Annotated[str, AfterValidator(host_pattern)]
 
 
 class HttpClientConfig(CallerConfig):
@@ -124,7 +103,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
         config = self.config
         limit = config.rate_limit
-        self._places = self._all_places()
+        self._upstreams = self._all_upstreams()
         self._exchange: Exchange = Exchange(
             self.id,
             Policy(config.timeout, config.max_retries, config.retry_delay),
@@ -133,14 +112,14 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         )
 
     async def run(self, input: HttpClientInput) -> AsyncIterator[Chunk]:
-        routes = await self._routes(input)
+        targets = await self._targets(input)
         if input.completion is not None:
             from deployments.upstream.polling import result_of_job
 
-            route_of = partial(self._route_of_job, input)
-            yield Whole(await result_of_job(self._exchange, routes, input.completion, route_of, self.id))
+            target_of = partial(self._target_of_job, input)
+            yield Whole(await result_of_job(self._exchange, targets, input.completion, target_of, self.id))
             return
-        answer = self._exchange.answer_from(routes, input.stream_format, input.chunk_size)
+        answer = self._exchange.answer_from(targets, input.stream_format, input.chunk_size)
         async with aclosing(answer) as batches:
             async for batch in batches:
                 for chunk in batch:
@@ -149,52 +128,55 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
     async def close(self) -> None:
         await self._exchange.close()
 
-    def _all_places(self) -> list[Place]:
-        from deployments.upstream.upstreams import Place
+    def _all_upstreams(self) -> list[Upstream]:
+        from deployments.upstream.upstreams import Upstream
 
         config = self.config
         if config.upstreams is not None:
-            return [Place(each.base_url, merge_headers(config.headers, each.headers)) for each in config.upstreams]
-        return [Place(config.base_url, config.headers)] if config.base_url is not None else []
+            return [Upstream(each.base_url, merge_headers(config.headers, each.headers)) for each in config.upstreams]
+        return [Upstream(config.base_url, config.headers)] if config.base_url is not None else []
 
-    async def _routes(self, input: HttpClientInput) -> Sequence[Route]:
+    async def _targets(self, input: HttpClientInput) -> Sequence[Target]:
         """Return where a call can go: bindings may have left a path or an endpoint null."""
-        from deployments.upstream.upstreams import Route
+        from deployments.upstream.upstreams import Target
 
         if input.endpoint is not None and input.path is None:
             url = _checked(input.endpoint)
             (request,) = await requests_for([(url, self.config.headers)], input)
-            return [Route(request, guarded=not self._is_own(url, input.fixed("endpoint", url)))]
-        if input.path is not None and input.endpoint is None and self._places:
-            urls = [(join_url(place.base_url, input.path), place.headers) for place in self._places]
+            return [Target(request, guarded=not self._is_own(url, input.fixed("endpoint", url)))]
+        if input.path is not None and input.endpoint is None and self._upstreams:
+            urls = [(join_url(upstream.base_url, input.path), upstream.headers) for upstream in self._upstreams]
             requests = await requests_for(urls, input)
-            return [Route(each, place.health, place) for each, place in zip(requests, self._places, strict=True)]
+            return [
+                Target(each, upstream.health, upstream)
+                for each, upstream in zip(requests, self._upstreams, strict=True)
+            ]
         raise InvalidInput("expected either a path under base_url or an endpoint, got both or neither", field="path")
 
     def _is_own(self, url: str, fixed: str) -> bool:
         """Whether the document itself says where a URL leads; what only a request says is guarded."""
         if fixed == url or _WITH_HOST.match(fixed):
             return True
-        return any(origin(place.base_url)[1:] == origin(url)[1:] for place in self._places)
+        return any(origin(upstream.base_url)[1:] == origin(url)[1:] for upstream in self._upstreams)
 
-    async def _route_of_job(self, input: HttpClientInput, completion: Completion, started: Fetched) -> Route:
+    async def _target_of_job(self, input: HttpClientInput, completion: Completion, started: Fetched) -> Target:
         """Return how to ask for a job: of the upstream that took it, or at a URL that it gave."""
-        from deployments.upstream.upstreams import Route
+        from deployments.upstream.upstreams import Target
 
-        place, call = started.route.place, completion.call()
+        upstream, call = started.target.upstream, completion.call()
         if completion.endpoint is not None and completion.path is None:
             url = _checked(completion.endpoint)
-            own = place is not None and origin(place.base_url) == origin(url)
+            own = upstream is not None and origin(upstream.base_url) == origin(url)
             trusted = (
-                own or self._is_own(url, input.fixed("completion.endpoint", url)) or _same_host(url, started.route)
+                own or self._is_own(url, input.fixed("completion.endpoint", url)) or _same_host(url, started.target)
             )
             # As with redirects: a host that only an upstream names is told no credentials.
-            headers = (place.headers if place is not None and own else self.config.headers) if trusted else {}
+            headers = (upstream.headers if upstream is not None and own else self.config.headers) if trusted else {}
             (request,) = await requests_for([(url, headers)], call)
-            return Route(request, guarded=not trusted)
-        if completion.path is not None and completion.endpoint is None and place is not None:
-            (request,) = await requests_for([(join_url(place.base_url, completion.path), place.headers)], call)
-            return Route(request, place.health, place)
+            return Target(request, guarded=not trusted)
+        if completion.path is not None and completion.endpoint is None and upstream is not None:
+            (request,) = await requests_for([(join_url(upstream.base_url, completion.path), upstream.headers)], call)
+            return Target(request, upstream.health, upstream)
         expected = "expected either a path under base_url or an endpoint, got both or neither"
         raise InvalidInput(expected, field="completion.path")
 
@@ -214,6 +196,6 @@ def _checked(endpoint: str) -> str:
         raise InvalidInput(str(error), field="endpoint") from None
 
 
-def _same_host(url: str, route: Route) -> bool:
+def _same_host(url: str, target: Target) -> bool:
     """Whether a URL leads to where the document led already."""
-    return not route.guarded and origin(url)[1:] == origin(route.request.url)[1:]
+    return not target.guarded and origin(url)[1:] == origin(target.request.url)[1:]

@@ -10,8 +10,8 @@ from pydantic import Field, TypeAdapter
 
 from deployments.servers.fields import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig
 from deployments.servers.filling import fill
+from deployments.upstream.call_fields import CallInput, check_call, requests_for
 from deployments.upstream.completion import Polling, completion_mistakes
-from deployments.upstream.fields import CallInput, check_call, requests_for
 from deployments.upstream.request import Request, join_url
 from graphs.component import Chunk, Component, Later, Setup, Unknown, Waiting, Whole
 from graphs.errors import AnabranchError, InvalidInput, TimedOut, Unavailable, UpstreamFailed
@@ -112,14 +112,14 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
 
     async def _result_of_job(self, call: Call, request: Request, written: Polling | Waiting[Polling | None]) -> Value:
         from deployments.upstream.polling import result_of_job
-        from deployments.upstream.upstreams import Route
+        from deployments.upstream.upstreams import Target
 
         assert self._exchange is not None
 
-        async def route_of(completion: Polling, _: Fetched) -> Route:
-            return Route(await self._request(call, completion.path, completion.call()))
+        async def target_of(completion: Polling, _: Fetched) -> Target:
+            return Target(await self._request(call, completion.path, completion.call()))
 
-        return await result_of_job(self._exchange, [Route(request)], written, route_of, self.id)
+        return await result_of_job(self._exchange, [Target(request)], written, target_of, self.id)
 
     async def _request(self, call: Call, path: str | None, input: CallInput) -> Request:
         if path is None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from deployments.upstream.fields import CallerConfig, Patience, Written
+from deployments.upstream.call_fields import CallerConfig, Patience, Written
 from graphs.component import LocalFolder
 from graphs.units import Duration
 

@@ -17,6 +17,7 @@ _NEEDED = (
 
 def check() -> None:
     """Raise ImportError if the installed aiohttp lacks anything of this."""
+    # getattr: absence is what this looks for.
     missing = [f"{owner.__name__}.{name}" for owner, name in _NEEDED if not hasattr(owner, name)]
     if missing:
         raise ImportError(

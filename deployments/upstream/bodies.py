@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 from deployments.upstream.decoding import JSON_LINES, is_json
 from deployments.upstream.multipart import encode_parts
-from deployments.upstream.spelling import charset_in, encode_text, json_bytes, kind_in, named, pairs
+from deployments.upstream.spelling import charset_in, encode_text, json_bytes, kind_in, pairs
 from graphs.errors import InvalidInput
-from graphs.stream import Value
+from graphs.stream import Value, kind_of
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -57,4 +57,4 @@ def body_mistake(body: Value, content_type: str) -> str | None:
         fits, expected = isinstance(value, list | str), "a list, for one value a line"
     else:
         fits, expected = isinstance(value, str), "text or bytes"
-    return None if fits else f"expected {expected} for Content-Type {kind}, got {named(value)}"
+    return None if fits else f"expected {expected} for Content-Type {kind}, got {kind_of(value)}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from deployments.upstream.fields import CallInput, Headers, Method, Parameters, Patience
+from deployments.upstream.call_fields import CallInput, Headers, Method, Parameters, Patience
 from deployments.upstream.request import header_mistakes, path_mistake
 from deployments.upstream.spelling import spell
 from graphs.units import seconds

@@ -6,8 +6,8 @@ import codecs
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from deployments.upstream.refusals import StreamFailed, error_event, is_failure, parse_json, stream_failure
 from deployments.upstream.sse import MAX_EVENT, EventParser, ServerEvent
+from deployments.upstream.upstream_errors import StreamFailed, error_event, is_failure, parse_json, stream_failure
 from graphs.errors import UpstreamFailed
 from graphs.stream import MAX_WHOLE, Batch
 
@@ -54,7 +54,7 @@ def decoder(stream_format: StreamFormat | None, content_type: str, charset: str,
     """Choose the decoder for an answer that streams."""
     match stream_format:
         case None:
-            return RawBytes(chunk_size)
+            return RawChunks(chunk_size)
         case "text":
             return Events(add_text) if content_type == EVENT_STREAM else PlainText(charset)
         case "json":
@@ -65,7 +65,7 @@ def decoder(stream_format: StreamFormat | None, content_type: str, charset: str,
             return JsonLines() if content_type in JSON_LINES else UnlabelledJson()
 
 
-class RawBytes:
+class RawChunks:
     """Bytes as they come, in chunks of at most `chunk_size`."""
 
     done = False

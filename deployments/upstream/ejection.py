@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from deployments.upstream.failures import Failed
+from deployments.upstream.call_failures import CallFailed
 
 IN_A_ROW = 5
 """So many failures one after the other, and it is left alone."""
@@ -18,7 +18,7 @@ FIRST_REST = 30.0
 LONGEST_REST = 600.0
 
 
-class Health:
+class UpstreamHealth:
     """What is known of one upstream."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +45,7 @@ class Health:
         self._on_trial = self._on_trial or trial
         try:
             yield
-        except Failed as failed:
+        except CallFailed as failed:
             failure = failed.failure
             if failure.transient or failure.elsewhere:
                 self._failed()

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from deployments.upstream import redirects
+from deployments.upstream.call_failures import CallFailed, Failure, connection_failure
 from deployments.upstream.decoding import StreamFormat
-from deployments.upstream.failures import Failed, Failure, connection_failure
 from deployments.upstream.guard import Guard
 from deployments.upstream.hosts import Hosts
 from deployments.upstream.http1 import Http1
@@ -23,7 +23,7 @@ from deployments.upstream.reading import batches, refusal, retry_after, whole
 from deployments.upstream.request import Request
 from deployments.upstream.transport import Response, Transport
 from deployments.upstream.uploads import InputFailed
-from deployments.upstream.upstreams import Route, in_turn
+from deployments.upstream.upstreams import Target, in_turn
 from graphs.errors import AnabranchError, UpstreamFailed, from_data
 from graphs.stream import Batch, Value
 
@@ -47,7 +47,7 @@ class Policy:
 class Fetched:
     """A whole answer, and who gave it."""
 
-    route: Route
+    target: Target
     status: int
     value: Value
     retry_after: float | None
@@ -83,53 +83,53 @@ class Exchange:
 
     def answer(self, request: Request, stream_format: StreamFormat | None, chunk_size: int) -> AsyncGenerator[Batch]:
         """Yield the answer of one upstream, as `answer_from` does."""
-        return self.answer_from([Route(request)], stream_format, chunk_size)
+        return self.answer_from([Target(request)], stream_format, chunk_size)
 
     async def answer_from(
-        self, routes: Sequence[Route], stream_format: StreamFormat | None, chunk_size: int
+        self, targets: Sequence[Target], stream_format: StreamFormat | None, chunk_size: int
     ) -> AsyncGenerator[Batch]:
         """Yield the answer: lists of chunks as they come, or one list of one Whole.
 
-        Until the first chunk has been given, a failure that may pass leads to the next route, and after the last
+        Until the first chunk has been given, a failure that may pass leads to the next target, and after the last
         the round begins again, as often as the policy says. Closing the generator closes the connection, at whatever
         point it stands.
         """
-        async with aclosing(_Tries(self._id, self._policy, routes)) as tries:
+        async with aclosing(_Tries(self._id, self._policy, targets)) as tries:
             while True:
-                for route in tries.round():
+                for target in tries.round():
                     started = False
                     await self._turn()
                     try:
                         async with (
-                            self._opened(route) as response,
+                            self._opened(target) as response,
                             aclosing(batches(response, stream_format, chunk_size)) as found,
                         ):
                             async for batch in found:
                                 if not started:
                                     started = True
-                                    route.health.well()
+                                    target.health.well()
                                 yield batch
                         if not started:
-                            route.health.well()
+                            target.health.well()
                         return
-                    except Failed as failed:
-                        tries.failed(route, failed.failure, started)
+                    except CallFailed as failed:
+                        tries.failed(target, failed.failure, started)
                 await self._sleep(tries.wait())
 
-    async def fetch(self, routes: Sequence[Route]) -> Fetched:
+    async def fetch(self, targets: Sequence[Target]) -> Fetched:
         """Return a whole answer with its status: JSON as the value it is, anything else as text."""
-        async with aclosing(_Tries(self._id, self._policy, routes)) as tries:
+        async with aclosing(_Tries(self._id, self._policy, targets)) as tries:
             while True:
-                for route in tries.round():
+                for target in tries.round():
                     await self._turn()
                     try:
-                        async with self._opened(route) as response:
+                        async with self._opened(target) as response:
                             after = retry_after(response.headers.get("Retry-After"))
                             value = await whole(response)
-                            route.health.well()
-                            return Fetched(route, response.status, value, after)
-                    except Failed as failed:
-                        tries.failed(route, failed.failure, started=False)
+                            target.health.well()
+                            return Fetched(target, response.status, value, after)
+                    except CallFailed as failed:
+                        tries.failed(target, failed.failure, started=False)
                 await self._sleep(tries.wait())
 
     async def _turn(self) -> None:
@@ -137,18 +137,18 @@ class Exchange:
             await self._rate.turn()
 
     @asynccontextmanager
-    async def _opened(self, route: Route) -> AsyncGenerator[Response]:
+    async def _opened(self, target: Target) -> AsyncGenerator[Response]:
         """Send a request, follow its redirects, and close the connection unless the answer was read to its end."""
         response: Response | None = None
-        with route.health.trying():
+        with target.health.trying():
             try:
-                response = await self._follow(route.request, route.guarded)
+                response = await self._follow(target.request, target.guarded)
                 yield response
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise Failed(connection_failure(error, self._policy.timeout, response is not None)) from None
+                raise CallFailed(connection_failure(error, self._policy.timeout, response is not None)) from None
             except UpstreamFailed as error:
                 # It is about what was answered: where a redirect leads, what a body holds.
-                raise Failed(Failure(error, transient=False, answered=True)) from None
+                raise CallFailed(Failure(error, transient=False, answered=True)) from None
             except InputFailed as failed:
                 # No fault of the upstream, which therefore isn't named.
                 raise failed.error from None
@@ -170,7 +170,7 @@ class Exchange:
                     request = redirects.redirected(request, response.status, response.headers["Location"])
                     guarded = guarded or _host(request) != _host(before)
                 elif response.status >= 400 or response.status in redirects.STATUSES:
-                    raise Failed(await refusal(response, self._policy.timeout))
+                    raise CallFailed(await refusal(response, self._policy.timeout))
                 else:
                     return response
             except BaseException:
@@ -195,37 +195,37 @@ class Exchange:
 class _Tries:
     """The tries of one call: what failed, and how long to wait before the next round."""
 
-    def __init__(self, id: str, policy: Policy, routes: Sequence[Route]) -> None:
+    def __init__(self, id: str, policy: Policy, targets: Sequence[Target]) -> None:
         self._id = id
         self._policy = policy
-        self._routes = routes
+        self._targets = targets
         self._rounds = 0
         self._left = 0
-        self._failures: list[tuple[Route, Failure]] = []
+        self._failures: list[tuple[Target, Failure]] = []
 
-    def round(self) -> Sequence[Route]:
-        """Begin a round, and return the routes worth a try."""
+    def round(self) -> Sequence[Target]:
+        """Begin a round, and return the targets worth a try."""
         self._rounds += 1
         # What doesn't pass by itself is not tried again, and told at the end all the same.
         self._failures = [each for each in self._failures if not each[1].transient]
-        routes = in_turn(self._hopeful() if self._failures else self._routes)
-        self._left = len(routes)
-        return routes
+        targets = in_turn(self._hopeful() if self._failures else self._targets)
+        self._left = len(targets)
+        return targets
 
     async def aclose(self) -> None:
-        """Stop the source of a body that was never sent; all routes share it."""
-        for route in self._routes[:1]:
-            await route.request.aclose()
+        """Stop the source of a body that was never sent; all targets share it."""
+        for target in self._targets[:1]:
+            await target.request.aclose()
 
-    def failed(self, route: Route, failure: Failure, started: bool) -> None:
+    def failed(self, target: Target, failure: Failure, started: bool) -> None:
         """Take a failure; raises it where no other try could help."""
         self._left -= 1
-        self._failures.append((route, failure))
-        if started or not (failure.transient or failure.elsewhere) or not route.request.repeatable:
+        self._failures.append((target, failure))
+        if started or not (failure.transient or failure.elsewhere) or not target.request.repeatable:
             raise self._error()
         if self._left:
             logger.warning(
-                "component %s: %s: %s; trying the next upstream", self._id, route.request.where, failure.error.message
+                "component %s: %s: %s; trying the next upstream", self._id, target.request.where, failure.error.message
             )
 
     def wait(self) -> float:
@@ -236,22 +236,22 @@ class _Tries:
             raise self._error()
         grown = min(self._policy.retry_delay * 2 ** min(self._rounds - 1, 16), MAX_RETRY_WAIT)
         wait = max(grown * random.uniform(0.5, 1.0), asked)
-        route, failure = (passing or self._failures)[-1]
+        target, failure = (passing or self._failures)[-1]
         logger.warning(
             "component %s: %s: %s; trying again in %.1f s (%d of %d)",
-            self._id, route.request.where, failure.error.message, wait, self._rounds, self._policy.max_retries,
+            self._id, target.request.where, failure.error.message, wait, self._rounds, self._policy.max_retries,
         )  # fmt: skip
         return wait
 
-    def _hopeful(self) -> Sequence[Route]:
-        """Return the routes that have not failed in a way that stays."""
-        lost = [route for route, failure in self._failures if not failure.transient]
-        return [route for route in self._routes if not any(route is each for each in lost)]
+    def _hopeful(self) -> Sequence[Target]:
+        """Return the targets that have not failed in a way that stays."""
+        lost = [target for target, failure in self._failures if not failure.transient]
+        return [target for target in self._targets if not any(target is each for each in lost)]
 
     def _error(self) -> AnabranchError:
         """Return the last failure, told with those of the upstreams before it."""
-        *before, (route, failure) = self._failures
-        error = failure.error.at(f"component {self._id!r}: {route.request.where}")
+        *before, (target, failure) = self._failures
+        error = failure.error.at(f"component {self._id!r}: {target.request.where}")
         if not before:
             return error
         others = "; ".join(f"{each.request.where}: {other.error.message}" for each, other in before)

@@ -15,7 +15,7 @@ from yarl import URL
 from deployments.upstream.hosts import Hosts, is_numeric, written_address
 
 
-class Refused(OSError):
+class HostRefused(OSError):
     """The host may not be called; an OSError, as a resolver's failures are."""
 
     def __init__(self, host: str, listed: bool) -> None:
@@ -38,13 +38,13 @@ class Guard:
         return Resolver(self._hosts, self._resolver())
 
     async def check(self, url: str) -> None:
-        """Raise Refused for what no resolver will see: an address written as a number, and a call through a proxy."""
+        """Raise HostRefused for what no resolver will see: an address written as a number, and a call through a proxy."""
         parts = URL(url)
         host = parts.raw_host or ""
         if is_numeric(host):
             address = written_address(host)
             if address is None or not self._hosts.allow(address):
-                raise Refused(host, self._hosts.is_list)
+                raise HostRefused(host, self._hosts.is_list)
         elif parts.scheme in self._proxied and not self._hosts.name(host):
             await self._check_proxied(host)
 
@@ -54,7 +54,7 @@ class Guard:
         try:
             await resolver.resolve(host)
         except OSError:
-            raise Refused(host, self._hosts.is_list) from None
+            raise HostRefused(host, self._hosts.is_list) from None
         finally:
             await resolver.close()
 
@@ -69,11 +69,11 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of a name that may be called. Raises Refused where there are others only."""
+        """Return the addresses of a name that may be called. Raises HostRefused where there are others only."""
         found = await self._inner.resolve(host, port, family)
         kept = found if self._hosts.name(host) else [each for each in found if self._allowed(each)]
         if not kept:
-            raise Refused(host, self._hosts.is_list)
+            raise HostRefused(host, self._hosts.is_list)
         return kept
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from yarl import URL
 
 from deployments.upstream.aiohttp_internals import buffered
-from deployments.upstream.failures import Failed, Failure
+from deployments.upstream.call_failures import CallFailed, Failure
 from deployments.upstream.request import Request
 from deployments.upstream.unpacking import ASKED_FOR, unpacked, unpacker
 from deployments.upstream.uploads import InputFailed, Upload
@@ -82,7 +82,7 @@ class Http1:
         if proxy is None:
             name = f"{url.scheme.upper()}_PROXY"
             words = f"expected the environment's {name} to be the URL of an HTTP proxy; write {name}=http://host:port"
-            raise Failed(Failure(UpstreamFailed(words), transient=False))
+            raise CallFailed(Failure(UpstreamFailed(words), transient=False))
         return proxy
 
 

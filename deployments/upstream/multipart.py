@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
-from deployments.upstream.spelling import items, json_bytes, named, spell
+from deployments.upstream.spelling import items, json_bytes, spell
 from graphs.errors import InvalidInput
-from graphs.stream import Value
+from graphs.stream import Value, kind_of
 
 _SOURCES = ("content", "base64", "url")
 _FILE_KEYS = frozenset({*_SOURCES, "filename", "content_type"})
@@ -59,7 +59,7 @@ def _part(name: str, value: Value) -> _Part:
         case Mapping():
             return _file(name, cast("Mapping[str, Any]", value))
         case _:
-            raise InvalidInput(f"expected a form field, got {named(value)}; {_WRITE}", field=f"body.{name}")
+            raise InvalidInput(f"expected a form field, got {kind_of(value)}; {_WRITE}", field=f"body.{name}")
 
 
 def _file(name: str, file: Mapping[str, Any]) -> _Part:
@@ -92,7 +92,7 @@ def _content(field: str, source: str, value: Value) -> tuple[bytes, str | None]:
             return _from_data_url(field, value)
         case _:
             expected = "text, bytes or JSON" if source == "content" else "text"
-            raise InvalidInput(f"expected {expected}, got {named(value)}", field=field)
+            raise InvalidInput(f"expected {expected}, got {kind_of(value)}", field=field)
 
 
 def _from_base64(field: str, text: str | bytes) -> bytes:
@@ -118,7 +118,7 @@ def _from_data_url(field: str, url: str) -> tuple[bytes, str | None]:
 def _text(name: str, file: Mapping[str, Any], key: str) -> str | None:
     value = file.get(key)
     if value is not None and not isinstance(value, str):
-        raise InvalidInput(f"expected text, got {named(value)}", field=f"body.{name}.{key}")
+        raise InvalidInput(f"expected text, got {kind_of(value)}", field=f"body.{name}.{key}")
     return value
 
 

@@ -10,9 +10,9 @@ from typing import Literal, TypeVar, cast
 
 from deployments.upstream.completion import Polling, State, texts
 from deployments.upstream.exchange import Exchange, Fetched
-from deployments.upstream.refusals import reason_in, shown
 from deployments.upstream.spelling import spell
-from deployments.upstream.upstreams import Route
+from deployments.upstream.upstream_errors import reason_in, shown
+from deployments.upstream.upstreams import Target
 from graphs.component import Waiting
 from graphs.errors import TimedOut, UpstreamFailed
 from graphs.stream import Value
@@ -41,7 +41,7 @@ P = TypeVar("P", bound=Polling)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JobStatus:
     """What was told about a job."""
 
     status: int
@@ -51,29 +51,29 @@ class Answer:
 
 async def result_of_job(
     exchange: Exchange,
-    routes: Sequence[Route],
+    targets: Sequence[Target],
     written: P | Waiting[P | None],
-    route_of: Callable[[P, Fetched], Awaitable[Route]],
+    target_of: Callable[[P, Fetched], Awaitable[Target]],
     component: str,
 ) -> Value:
-    """Start a job, and return its result when it is done; `route_of` tells how to ask for what was started."""
-    started = await exchange.fetch(routes)
+    """Start a job, and return its result when it is done; `target_of` tells how to ask for what was started."""
+    started = await exchange.fetch(targets)
     completion = await written.given(started.value) if isinstance(written, Waiting) else written
     if completion is None:
         return started.value
-    route = await route_of(completion, started)
+    target = await target_of(completion, started)
 
-    async def ask() -> Answer:
-        told = await exchange.fetch([route])
-        return Answer(told.status, told.value, told.retry_after)
+    async def ask() -> JobStatus:
+        told = await exchange.fetch([target])
+        return JobStatus(told.status, told.value, told.retry_after)
 
-    where = f"component {component!r}: {route.request.where}"
+    where = f"component {component!r}: {target.request.where}"
     return await until_done(completion, ask, where, first_wait=started.retry_after)
 
 
 async def until_done(
     completion: Polling,
-    ask: Callable[[], Awaitable[Answer]],
+    ask: Callable[[], Awaitable[JobStatus]],
     where: str,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -105,7 +105,7 @@ async def until_done(
     raise TimedOut(f"the job was not done within {completion.timeout:g} s (completion.timeout); {said}").at(where)
 
 
-async def _in_time(ask: Callable[[], Awaitable[Answer]], seconds: float) -> Answer | None:
+async def _in_time(ask: Callable[[], Awaitable[JobStatus]], seconds: float) -> JobStatus | None:
     """Return what is told within so many seconds, or nothing."""
     scope = asyncio.timeout(seconds)
     try:
@@ -117,7 +117,7 @@ async def _in_time(ask: Callable[[], Awaitable[Answer]], seconds: float) -> Answ
         return None
 
 
-def _state(completion: Polling, answer: Answer) -> str | None:
+def _state(completion: Polling, answer: JobStatus) -> str | None:
     if completion.status is None:
         return str(answer.status)
     value = answer.value
@@ -134,7 +134,7 @@ def _at(value: Value, key: str) -> Value:
     return None
 
 
-def _outcome(completion: Polling, answer: Answer, state: str) -> Literal["done", "failed", "running"]:
+def _outcome(completion: Polling, answer: JobStatus, state: str) -> Literal["done", "failed", "running"]:
     by_status = completion.status is None
     if _is_among(state, completion.success_when, () if by_status else DONE):
         return "done"
@@ -149,13 +149,13 @@ def _is_among(state: str, written: Sequence[State] | None, known: Sequence[str])
     return state.casefold() in (known if written is None else texts(written))
 
 
-def _failed(answer: Answer, state: str) -> UpstreamFailed:
+def _failed(answer: JobStatus, state: str) -> UpstreamFailed:
     reason = reason_in(answer.value)
     said = f": {reason}" if reason and reason.casefold() != state.casefold() else ""
     return UpstreamFailed(f"the job ended as {state!r}{said}", upstream={"status": answer.status, "body": answer.value})
 
 
-def _stateless(completion: Polling, answer: Answer) -> UpstreamFailed:
+def _stateless(completion: Polling, answer: JobStatus) -> UpstreamFailed:
     return UpstreamFailed(
         f"expected the job's state under '{completion.status}', got {shown(str(answer.value))}",
         upstream={"status": answer.status, "body": answer.value},

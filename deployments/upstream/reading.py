@@ -10,10 +10,10 @@ from typing import cast
 
 import aiohttp
 
+from deployments.upstream.call_failures import Failure, is_transient
 from deployments.upstream.decoding import Body, StreamFormat, comes_whole, decoder, is_json
-from deployments.upstream.failures import Failure, is_transient
-from deployments.upstream.refusals import StreamFailed, parse_json, status_failure
 from deployments.upstream.transport import Response, content_type
+from deployments.upstream.upstream_errors import StreamFailed, parse_json, status_failure
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from graphs.stream import Batch, Value

@@ -8,7 +8,7 @@ from typing import cast
 
 from deployments.upstream.decoding import known_charset
 from graphs.errors import InvalidInput
-from graphs.stream import Value
+from graphs.stream import Value, kind_of
 
 Scalar = str | int | float | bool | None
 """What a header or a form field may hold; null leaves it out."""
@@ -25,7 +25,7 @@ def pairs(fields: Mapping[str, Value], field: str) -> Iterator[tuple[str, str]]:
         for item in items(value):
             if not isinstance(item, str | int | float | bool):
                 expected = "expected text, a number, a boolean or a list of them"
-                raise InvalidInput(f"{expected}, got {named(item)}", field=f"{field}.{name}")
+                raise InvalidInput(f"{expected}, got {kind_of(item)}", field=f"{field}.{name}")
             yield name, spell(item)
 
 
@@ -76,24 +76,3 @@ def charset_in(content_type: str) -> str:
         if name.strip().lower() == "charset":
             return known_charset(value.strip(" \t\"'").lower())
     return "utf-8"
-
-
-def named(value: Value) -> str:
-    """Say what a value is, for a message."""
-    match value:
-        case None:
-            return "null"
-        case Mapping():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case bytes():
-            return "bytes"
-        case _:
-            return f"a value of type {type(cast('object', value)).__name__}"

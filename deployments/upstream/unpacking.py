@@ -66,7 +66,7 @@ class Zlib:
             raise aiohttp.ClientPayloadError
 
 
-class Unknown:
+class UnknownEncoding:
     """Stands where nothing can be unpacked: the status is known all the same, and only who reads the body fails."""
 
     def __init__(self, encoding: str) -> None:
@@ -92,7 +92,7 @@ def unpacker(encoding: str) -> Unpacker | None:
         case ["gzip" | "x-gzip" | "deflate"]:
             return Zlib()
         case _:
-            return Unknown(encoding)
+            return UnknownEncoding(encoding)
 
 
 async def unpacked(unpacker: Unpacker, read: Callable[[], Awaitable[bytes]]) -> bytes:

@@ -7,10 +7,10 @@ from contextlib import aclosing
 
 from deployments.upstream.bodies import needs_whole
 from deployments.upstream.decoding import JSON_LINES
-from deployments.upstream.spelling import charset_in, encode_text, json_bytes, kind_in, named
+from deployments.upstream.spelling import charset_in, encode_text, json_bytes, kind_in
 from graphs.component import Note, Stream
 from graphs.errors import AnabranchError, InvalidInput
-from graphs.stream import Batch, Chunk, Value, is_empty
+from graphs.stream import Batch, Chunk, Value, is_empty, kind_of
 
 
 class InputFailed(Exception):
@@ -64,7 +64,7 @@ class Upload:
             return encode_text(chunk, self._charset)
         hint = "for one JSON value a line, write Content-Type: application/x-ndjson"
         raise InvalidInput(
-            f"expected chunks of text or bytes for Content-Type {kind_in(self.content_type)}, got {named(chunk)}; {hint}",
+            f"expected chunks of text or bytes for Content-Type {kind_in(self.content_type)}, got {kind_of(chunk)}; {hint}",
             field="body",
         )
 

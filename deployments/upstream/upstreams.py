@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployments.upstream.ejection import Health
+from deployments.upstream.ejection import UpstreamHealth
 from deployments.upstream.request import Request
 from deployments.upstream.spelling import Scalar
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Upstream:
     """One upstream: where it is, and the headers that go to it alone."""
 
     base_url: str
     headers: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
-    health: Health = field(default_factory=Health)
+    health: UpstreamHealth = field(default_factory=UpstreamHealth)
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Target:
     """One way that a call can take."""
 
     request: Request
-    health: Health = field(default_factory=Health)
-    place: Place | None = None
+    health: UpstreamHealth = field(default_factory=UpstreamHealth)
+    upstream: Upstream | None = None
     guarded: bool = False
     """Whether its URL came with a request, so that private addresses are refused."""
 
 
-def in_turn(routes: Sequence[Route]) -> Sequence[Route]:
+def in_turn(targets: Sequence[Target]) -> Sequence[Target]:
     """Return those worth a try, in their order; where none is, the first is tried all the same."""
-    if len(routes) == 1:
-        return routes
-    return [route for route in routes if route.health.ready] or routes[:1]
+    if len(targets) == 1:
+        return targets
+    return [target for target in targets if target.health.ready] or targets[:1]

@@ -13,7 +13,8 @@ from graphs.language.references import (
 )
 from graphs.language.rendering import map_chunks, render
 from graphs.language.scalars import typed
-from graphs.language.values import NeedsWhole, kind_of, truth
+from graphs.language.values import NeedsWhole, truth
+from graphs.stream import kind_of
 
 __all__ = [
     "LanguageError",

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from graphs.language.nodes import Type
 from graphs.language.scalars import number_of
 from graphs.language.types import MEDIA, options
-from graphs.language.values import Unfit, kind_of, to_text
-from graphs.stream import Value
+from graphs.language.values import FALSE_WORDS, Unfit, to_text
+from graphs.stream import Value, kind_of
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
-FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 
 SHOWN_LENGTH = 40
 """Longer texts and numbers, and containers, are named by their type alone."""

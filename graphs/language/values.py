@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from graphs.stream import Stream, Value
+from graphs.stream import Stream, Value, kind_of
 
-FALSE_WORDS = frozenset({"", "false", "0", "no", "off"})
+FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 
 
 class Unfit(Exception):
@@ -62,7 +62,8 @@ def truth(value: Value) -> bool:
     """Whether a condition holds: null, false, 0, "", "false", "0", "no", "off" and empty containers don't."""
     value = whole(value)
     if isinstance(value, str):
-        return value.strip().casefold() not in FALSE_WORDS
+        word = value.strip().casefold()
+        return bool(word) and word not in FALSE_WORDS
     return bool(value)
 
 
@@ -99,31 +100,6 @@ def check_ordered(left: Value, right: Value) -> None:
     kinds = {kind_of(left), kind_of(right)}
     if kinds != {"text"} and not kinds <= {"an integer", "a number"}:
         raise Unfit(f"expected two numbers or two texts to order, got {kind_of(left)} and {kind_of(right)}")
-
-
-def kind_of(value: Value) -> str:
-    """Return what a value is, in words."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int():
-            return "an integer"
-        case float():
-            return "a number"
-        case str():
-            return "text"
-        case bytes():
-            return "bytes"
-        case Mapping():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case Stream():
-            return "a stream"
-        case _:
-            return f"a {type(value).__name__}"
 
 
 def _json_text(value: Value) -> str:

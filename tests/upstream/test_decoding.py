@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deployments.upstream import decoding
 from deployments.upstream.decoding import Body, Decoder, comes_whole, decoder, known_charset
-from deployments.upstream.refusals import StreamFailed
+from deployments.upstream.upstream_errors import StreamFailed
 from graphs.errors import UpstreamFailed
 from tests.fakes.http_server import anthropic_events, json_lines, openai_events
 

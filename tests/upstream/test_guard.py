@@ -10,7 +10,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from deployments.components.http_client import HttpClientInput
-from deployments.upstream.guard import Guard, Refused
+from deployments.upstream.guard import Guard, HostRefused
 from deployments.upstream.hosts import Hosts
 from graphs.component import Whole
 from graphs.errors import AnabranchError, InvalidInput
@@ -173,12 +173,12 @@ def names(**addresses: list[str]) -> Callable[[], AbstractResolver]:
 async def test_of_a_names_addresses_only_public_ones_are_connected_to():
     resolver = Guard(Hosts(), names(both=["10.0.0.1", "8.8.8.8"], inside=["10.0.0.1"])).resolver()
     assert [each["host"] for each in await resolver.resolve("both")] == ["8.8.8.8"]
-    with pytest.raises(Refused):
+    with pytest.raises(HostRefused):
         await resolver.resolve("inside")
 
 
 async def test_a_listed_name_may_lead_anywhere():
     resolver = Guard(Hosts(["inside"]), names(inside=["10.0.0.1"], outside=["8.8.8.8"])).resolver()
     assert [each["host"] for each in await resolver.resolve("inside")] == ["10.0.0.1"]
-    with pytest.raises(Refused):
+    with pytest.raises(HostRefused):
         await resolver.resolve("outside")

@@ -85,11 +85,11 @@ def test_no_name_ends_its_header():
         ({"a": 1}, "body.file", "expected a form field, got a mapping of a; write text, a number"),
         ({}, "body.file", "got a mapping of nothing"),
         ({"content": b"a", "base64": "YQ=="}, "body.file", "expected a form field"),
-        ({"content": 5}, "body.file.content", "expected text, bytes or JSON, got a number"),
+        ({"content": 5}, "body.file.content", "expected text, bytes or JSON, got an integer"),
         ({"base64": "?"}, "body.file.base64", "expected base64; raw bytes and text go under content"),
         ({"base64": "안녕"}, "body.file.base64", "expected base64"),
         ({"url": "https://example.com/a.png"}, "body.file.url", "expected a data: URL; a file behind another URL"),
-        ({"content": b"", "filename": 5}, "body.file.filename", "expected text, got a number"),
+        ({"content": b"", "filename": 5}, "body.file.filename", "expected text, got an integer"),
         (
             {"content": b"", "content_type": "a/b\r\nX: 1"},
             "body.file.content_type",

@@ -10,8 +10,7 @@ import pytest
 from deployments.components.http_client import HttpClient, HttpClientInput
 from deployments.upstream import polling
 from deployments.upstream.completion import Completion
-from deployments.upstream.polling import Answer as Told
-from deployments.upstream.polling import until_done
+from deployments.upstream.polling import JobStatus, until_done
 from graphs.component import Unknown, Waiting, Whole
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 from tests.fakes.calls import Client, failure, one
@@ -185,10 +184,12 @@ class Clock:
         self.now += seconds
 
 
-async def ask_until_done(completion: Completion, clock: Clock, *told: Told, first_wait: float | None = None) -> None:
+async def ask_until_done(
+    completion: Completion, clock: Clock, *told: JobStatus, first_wait: float | None = None
+) -> None:
     left = list(told)
 
-    async def ask() -> Told:
+    async def ask() -> JobStatus:
         return left.pop(0) if len(left) > 1 else left[0]
 
     await until_done(completion, ask, "here", clock, clock.sleep, first_wait)
@@ -198,7 +199,7 @@ async def test_a_job_that_is_never_done_is_given_up_in_time():
     clock = Clock()
     completion = Completion(type="polling", path="/", status="status", interval=2, timeout=7)
     with pytest.raises(TimedOut, match=r"here: the job was not done within 7 s .* its state was 'running'"):
-        await ask_until_done(completion, clock, Told(200, {"status": "running"}))
+        await ask_until_done(completion, clock, JobStatus(200, {"status": "running"}))
     assert clock.slept == [2, 2, 2, 1]
 
 
@@ -207,30 +208,30 @@ async def test_a_job_that_is_never_done_is_given_up_in_time():
     [
         (5, None, [], [2]),
         (0.5, 3, [], [2]),
-        (0.5, None, [Told(202, None, 3)], [0.5, 1.5]),
-        (0.5, 1, [Told(202, None, float("inf"))], [1, 1]),
+        (0.5, None, [JobStatus(202, None, 3)], [0.5, 1.5]),
+        (0.5, 1, [JobStatus(202, None, float("inf"))], [1, 1]),
     ],
 )
 async def test_the_last_question_comes_when_the_time_is_up(
-    interval: float, first: float | None, told: list[Told], slept: list[float]
+    interval: float, first: float | None, told: list[JobStatus], slept: list[float]
 ):
     clock = Clock()
     completion = Completion(type="polling", path="/", interval=interval, timeout=2)
-    await ask_until_done(completion, clock, *told, Told(200, "done"), first_wait=first)
+    await ask_until_done(completion, clock, *told, JobStatus(200, "done"), first_wait=first)
     assert clock.slept == slept
 
 
 async def test_a_longer_pause_that_the_upstream_asks_for_is_kept():
     clock = Clock()
     completion = Completion(type="polling", path="/", interval=2, timeout=60)
-    await ask_until_done(completion, clock, Told(202, None, 10), Told(202, None, 1), Told(200, None))
+    await ask_until_done(completion, clock, JobStatus(202, None, 10), JobStatus(202, None, 1), JobStatus(200, None))
     assert clock.slept == [2, 10, 2]
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "Succeeded", "success", "done"])
 async def test_states_are_known_in_any_case(state: str):
     clock = Clock()
-    await ask_until_done(Completion(type="polling", path="/", status="s"), clock, Told(200, {"s": state}))
+    await ask_until_done(Completion(type="polling", path="/", status="s"), clock, JobStatus(200, {"s": state}))
     assert clock.slept == [2]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL as Sent
 
-from deployments.upstream.fields import check_call
+from deployments.upstream.call_fields import check_call
 from deployments.upstream.request import build_request, describe, join_url, merge_headers, web_url
 from graphs.component import Unknown
 from graphs.errors import InvalidInput
@@ -200,7 +200,7 @@ def test_a_multipart_body_gets_its_boundary_whatever_the_headers_case():
         ("application/x-www-form-urlencoded", [1], "expected a mapping of fields"),
         ("application/x-ndjson", {"a": 1}, "expected a list, for one value a line"),
         ("text/csv; charset=utf-8", {"a": 1}, "expected text or bytes for Content-Type text/csv, got a mapping"),
-        ("text/plain", 5, "expected text or bytes for Content-Type text/plain, got a number"),
+        ("text/plain", 5, "expected text or bytes for Content-Type text/plain, got an integer"),
     ],
 )
 def test_a_body_that_does_not_fit_its_type_is_found_before_anything_runs(kind: str, body: Any, message: str):

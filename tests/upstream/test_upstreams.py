@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from deployments.components.http_client import HttpClient, HttpClientInput
 from deployments.upstream import ejection
-from deployments.upstream.ejection import Health
-from deployments.upstream.failures import Failed, Failure
+from deployments.upstream.call_failures import CallFailed, Failure
+from deployments.upstream.ejection import UpstreamHealth
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from tests.fakes.calls import Client, everything, failure, one
@@ -70,7 +70,7 @@ async def test_the_next_is_asked_where_nobody_vouches_for_the_first(
         api = await client(**places(url, other))
         for _ in range(ejection.IN_A_ROW):
             assert await one(api, path="/text") == [Whole("Once upon a time")]
-    assert api._places[0].health.ejected
+    assert api._upstreams[0].health.ejected
 
 
 async def test_what_is_broken_is_not_asked_again_and_told_at_the_end(
@@ -199,7 +199,7 @@ async def test_an_answer_without_a_chunk_is_an_answer(client: Client, upstream: 
     for _ in range(4):
         await failure(api.run(HttpClientInput(path="/a")))
     assert await one(api, path="/a", stream_format="json") == []
-    assert api._places[0].health._in_a_row == 0
+    assert api._upstreams[0].health._in_a_row == 0
 
 
 class Clock:
@@ -210,26 +210,26 @@ class Clock:
         return self.now
 
 
-FAILURE = Failed(Failure(UpstreamFailed("down"), transient=True))
-REFUSAL = Failed(Failure(UpstreamFailed("no"), transient=False, answered=True))
-BROKEN = Failed(Failure(UpstreamFailed("not trusted"), transient=False, elsewhere=True))
-NEVER_SENT = Failed(Failure(UpstreamFailed("no URL"), transient=False))
+FAILURE = CallFailed(Failure(UpstreamFailed("down"), transient=True))
+REFUSAL = CallFailed(Failure(UpstreamFailed("no"), transient=False, answered=True))
+BROKEN = CallFailed(Failure(UpstreamFailed("not trusted"), transient=False, elsewhere=True))
+NEVER_SENT = CallFailed(Failure(UpstreamFailed("no URL"), transient=False))
 
 
-def fail(health: Health, times: int = 1, error: BaseException = FAILURE) -> None:
+def fail(health: UpstreamHealth, times: int = 1, error: BaseException = FAILURE) -> None:
     for _ in range(times):
         with pytest.raises(type(error)), health.trying():
             raise error
 
 
-def succeed(health: Health, times: int = 1) -> None:
+def succeed(health: UpstreamHealth, times: int = 1) -> None:
     for _ in range(times):
         with health.trying():
             health.well()
 
 
 def test_it_is_left_alone_after_failing_often_in_a_row():
-    health = Health(Clock())
+    health = UpstreamHealth(Clock())
     fail(health, 4)
     succeed(health)
     fail(health, 4)
@@ -239,7 +239,7 @@ def test_it_is_left_alone_after_failing_often_in_a_row():
 
 
 def test_it_is_left_alone_when_more_than_half_of_its_calls_fail():
-    health = Health(Clock())
+    health = UpstreamHealth(Clock())
     for _ in range(10):
         fail(health)
         succeed(health)
@@ -249,7 +249,7 @@ def test_it_is_left_alone_when_more_than_half_of_its_calls_fail():
 
 
 def test_refusals_that_are_the_callers_fault_and_calls_that_were_left_count_for_nothing():
-    health = Health(Clock())
+    health = UpstreamHealth(Clock())
     fail(health, 100, REFUSAL)
     fail(health, 100, GeneratorExit())
     assert health.ready
@@ -257,7 +257,7 @@ def test_refusals_that_are_the_callers_fault_and_calls_that_were_left_count_for_
 
 def test_one_call_tries_it_when_its_rest_is_over_and_its_success_brings_it_back():
     clock = Clock()
-    health = Health(clock)
+    health = UpstreamHealth(clock)
     fail(health, 5)
     clock.now += ejection.FIRST_REST
     assert health.ready
@@ -271,7 +271,7 @@ def test_one_call_tries_it_when_its_rest_is_over_and_its_success_brings_it_back(
 
 def test_a_trial_whose_caller_left_leaves_room_for_the_next():
     clock = Clock()
-    health = Health(clock)
+    health = UpstreamHealth(clock)
     fail(health, 5)
     clock.now += ejection.FIRST_REST
     fail(health, 1, GeneratorExit())
@@ -279,9 +279,9 @@ def test_a_trial_whose_caller_left_leaves_room_for_the_next():
 
 
 @pytest.mark.parametrize("error", [FAILURE, BROKEN, NEVER_SENT])
-def test_only_an_answer_with_a_status_brings_it_back(error: Failed):
+def test_only_an_answer_with_a_status_brings_it_back(error: CallFailed):
     clock = Clock()
-    health = Health(clock)
+    health = UpstreamHealth(clock)
     fail(health, 5)
     clock.now += ejection.FIRST_REST
     fail(health, 1, error)
@@ -293,7 +293,7 @@ def test_only_an_answer_with_a_status_brings_it_back(error: Failed):
 
 def test_each_trial_that_fails_doubles_the_rest_up_to_a_limit():
     clock = Clock()
-    health = Health(clock)
+    health = UpstreamHealth(clock)
     fail(health, 5)
     rest = ejection.FIRST_REST
     for _ in range(8):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from deployments.upstream.guard import Refused
+from deployments.upstream.guard import HostRefused
 from graphs.errors import AnabranchError, InvalidInput, TimedOut, UpstreamFailed
 
 RETRIED = frozenset({408, 429})
@@ -36,7 +36,7 @@ class Failure:
     """Whether it is an answer with a status: who gives one is well."""
 
 
-class Failed(Exception):
+class CallFailed(Exception):
     """Raised where a call fails: by a transport, a redirect, or what is read of the answer."""
 
     def __init__(self, failure: Failure) -> None:
@@ -54,7 +54,7 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
     Only types and the system's own words are used: aiohttp's messages hold the whole URL, with its query.
     """
     match error:
-        case Refused():
+        case HostRefused():
             return refused(error)
         case asyncio.TimeoutError():
             return _late(error, timeout, answered)
@@ -74,7 +74,7 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
             return Failure(UpstreamFailed("the connection was closed before an answer came"), True)
 
 
-def refused(error: Refused) -> Failure:
+def refused(error: HostRefused) -> Failure:
     """Say that a URL leads where requests may not lead."""
     why = "it is not listed" if error.listed else "its address is private"
     words = f"{error.host!r} may not be called at a request's word: {why}; to allow it, list it in allow_hosts"
@@ -101,7 +101,7 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
             return _broken(f"its TLS certificate is not trusted: {reason}")
         case aiohttp.ClientSSLError():
             return _broken("the TLS handshake failed; does it speak https on this port?")
-        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, Refused):
+        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, HostRefused):
             return refused(error.os_error)
         case aiohttp.ClientConnectorDNSError():
             return Failure(UpstreamFailed(f"the name {error.host!r} can't be resolved"), True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from deployments.upstream.bodies import body_mistake
 from deployments.upstream.decoding import StreamFormat
+from deployments.upstream.hosts import host_pattern
 from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, path_mistake, web_url
 from deployments.upstream.spelling import Scalar, content_type_of, spell
 from deployments.upstream.uploads import Upload, sendable
@@ -76,10 +77,33 @@ class CallInput(ActionInput):
     chunk_size: ChunkSize = Field(default=65536, description="The most bytes in a raw chunk.")
 
 
-async def request_for(url: str, config: CallerConfig, input: CallInput) -> Request:
-    """Return the request of one call."""
-    (request,) = await requests_for([(url, config.headers)], input)
-    return request
+def _as_upstream(value: Any) -> Any:
+    return {"base_url": value} if isinstance(value, str) else value
+
+
+class UpstreamFields(BaseModel):
+    """One of several places for the same calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    base_url: Url = Field(description="What the paths of the actions are put under.")
+    headers: Headers = Field(default={}, description="Sent to this upstream alone, over the component's.")
+
+
+class RateLimit(BaseModel):
+    """How often an API may be called."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    requests: Annotated[int, Field(ge=1, le=100_000)] = Field(description="At most so many calls begin…")
+    per: Patience = Field(default=1.0, description="…in any span of this length; later ones wait in line.")
+
+
+Upstreams = Annotated[
+    list[Annotated[UpstreamFields, BeforeValidator(_as_upstream, json_schema_input_type=UpstreamFields | str)]],
+    Field(min_length=1),
+]
+HostPattern = Annotated[str, AfterValidator(host_pattern)]
 
 
 async def requests_for(places: Sequence[tuple[str, Mapping[str, Scalar]]], input: CallInput) -> list[Request]:
