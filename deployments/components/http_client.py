@@ -22,12 +22,12 @@ from deployments.upstream.call_fields import (
 )
 from deployments.upstream.completion import Completion, completion_mistakes
 from deployments.upstream.request import header_mistakes, join_url, merge_headers, origin, web_url
+from deployments.upstream.upstreams import Target, Upstream
 from graphs.component import Chunk, Component, Later, Traced, Whole
 from graphs.errors import InvalidInput
 
 if TYPE_CHECKING:
     from deployments.upstream.exchange import Exchange, Fetched
-    from deployments.upstream.upstreams import Target, Upstream
 
 _WITH_HOST = re.compile(r"https?://[^/?#\\]+[/?#]", re.IGNORECASE)
 """The beginning of a URL in which its host is complete: nothing that follows can change it."""
@@ -119,7 +119,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             target_of = partial(self._target_of_job, input)
             yield Whole(await result_of_job(self._exchange, targets, input.completion, target_of, self.id))
             return
-        answer = self._exchange.answer_from(targets, input.stream_format, input.chunk_size)
+        answer = self._exchange.answer(targets, input.answer_format())
         async with aclosing(answer) as batches:
             async for batch in batches:
                 for chunk in batch:
@@ -129,8 +129,6 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         await self._exchange.close()
 
     def _all_upstreams(self) -> list[Upstream]:
-        from deployments.upstream.upstreams import Upstream
-
         config = self.config
         if config.upstreams is not None:
             return [Upstream(each.base_url, merge_headers(config.headers, each.headers)) for each in config.upstreams]
@@ -138,8 +136,6 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     async def _targets(self, input: HttpClientInput) -> Sequence[Target]:
         """Return where a call can go: bindings may have left a path or an endpoint null."""
-        from deployments.upstream.upstreams import Target
-
         if input.endpoint is not None and input.path is None:
             url = _checked(input.endpoint)
             (request,) = await requests_for([(url, self.config.headers)], input)
@@ -161,8 +157,6 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     async def _target_of_job(self, input: HttpClientInput, completion: Completion, started: Fetched) -> Target:
         """Return how to ask for a job: of the upstream that took it, or at a URL that it gave."""
-        from deployments.upstream.upstreams import Target
-
         upstream, call = started.target.upstream, completion.call()
         if completion.endpoint is not None and completion.path is None:
             url = _checked(completion.endpoint)

@@ -13,6 +13,7 @@ from deployments.servers.filling import fill
 from deployments.upstream.call_fields import CallInput, check_call, requests_for
 from deployments.upstream.completion import Polling, completion_mistakes
 from deployments.upstream.request import Request, join_url
+from deployments.upstream.upstreams import Target
 from graphs.component import Chunk, Component, Later, Setup, Unknown, Waiting, Whole
 from graphs.errors import AnabranchError, InvalidInput, TimedOut, Unavailable, UpstreamFailed
 from graphs.stream import Value
@@ -88,7 +89,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
             if input.completion is not None:
                 yield Whole(await self._result_of_job(call, request, input.completion))
                 return
-            answer = self._exchange.answer(request, input.stream_format, input.chunk_size)
+            answer = self._exchange.answer([Target(request)], input.answer_format())
             async with aclosing(answer) as batches:
                 async for batch in batches:
                     for chunk in batch:
@@ -112,7 +113,6 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
 
     async def _result_of_job(self, call: Call, request: Request, written: Polling | Waiting[Polling | None]) -> Value:
         from deployments.upstream.polling import result_of_job
-        from deployments.upstream.upstreams import Target
 
         assert self._exchange is not None
 

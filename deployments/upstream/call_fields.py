@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from deployments.upstream.bodies import body_mistake
-from deployments.upstream.decoding import StreamFormat
+from deployments.upstream.decoding import AnswerFormat, StreamFormat
 from deployments.upstream.hosts import host_pattern
 from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, path_mistake, web_url
 from deployments.upstream.spelling import Scalar, content_type_of, spell
@@ -75,6 +75,15 @@ class CallInput(ActionInput):
         "whole, anything else as raw bytes.",
     )
     chunk_size: ChunkSize = Field(default=65536, description="The most bytes in a raw chunk.")
+    complete: bool | None = Field(
+        default=None,
+        description="Whether a stream without its end mark fails the call. Unset: one in OpenAI's or Anthropic's protocol "
+        "does, read as json. true: any does. false: none does.",
+    )
+
+    def answer_format(self) -> AnswerFormat:
+        """Return how the answer is to be read."""
+        return AnswerFormat(self.stream_format, self.chunk_size, self.complete)
 
 
 def _as_upstream(value: Any) -> Any:
@@ -137,3 +146,5 @@ def check_call(config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator
     kind = next((kind for kind in reversed(types) if kind is not None), None)
     if isinstance(kind, str) and (message := body_mistake(action.get("body"), kind)):
         yield "body", message
+    if action.get("complete") is True and action.get("stream_format") is None:
+        yield "complete", "only a stream that is read has an end mark; write `stream_format: json`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from deployments.upstream.sse import MAX_EVENT, EventParser, ServerEvent
@@ -24,6 +25,16 @@ JSON_LINES = frozenset(
 _BOM = b"\xef\xbb\xbf"
 _UNFIT = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
 """Encodings of Python's that are no charsets: they raise whatever is asked of them, or read halves of characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """How an action wants an answer to be read."""
+
+    stream_format: StreamFormat | None = None
+    chunk_size: int = 65536
+    complete: bool | None = None
+    """Whether a stream must end with an end mark; None: where it speaks a protocol that has one."""
 
 
 class Decoder(Protocol):
@@ -50,11 +61,11 @@ def comes_whole(stream_format: StreamFormat | None, content_type: str) -> bool:
     return stream_format is None and (is_json(content_type) or is_text)
 
 
-def decoder(stream_format: StreamFormat | None, content_type: str, charset: str, chunk_size: int) -> Decoder:
+def decoder(format: AnswerFormat, content_type: str, charset: str) -> Decoder:
     """Choose the decoder for an answer that streams."""
-    match stream_format:
+    match format.stream_format:
         case None:
-            return RawChunks(chunk_size)
+            return RawChunks(format.chunk_size)
         case "text":
             return Events(add_text) if content_type == EVENT_STREAM else PlainText(charset)
         case "json":

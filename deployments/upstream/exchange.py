@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from deployments.upstream import redirects
-from deployments.upstream.call_failures import CallFailed, Failure, connection_failure
-from deployments.upstream.decoding import StreamFormat
+from deployments.upstream.call_failures import CallFailed, Failure
+from deployments.upstream.connection_failures import connection_failure
+from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.guard import Guard
 from deployments.upstream.hosts import Hosts
 from deployments.upstream.http1 import Http1
@@ -81,13 +82,7 @@ class Exchange:
             if self._guarded is not None:
                 await self._guarded.close()
 
-    def answer(self, request: Request, stream_format: StreamFormat | None, chunk_size: int) -> AsyncGenerator[Batch]:
-        """Yield the answer of one upstream, as `answer_from` does."""
-        return self.answer_from([Target(request)], stream_format, chunk_size)
-
-    async def answer_from(
-        self, targets: Sequence[Target], stream_format: StreamFormat | None, chunk_size: int
-    ) -> AsyncGenerator[Batch]:
+    async def answer(self, targets: Sequence[Target], format: AnswerFormat) -> AsyncGenerator[Batch]:
         """Yield the answer: lists of chunks as they come, or one list of one Whole.
 
         Until the first chunk has been given, a failure that may pass leads to the next target, and after the last
@@ -102,7 +97,7 @@ class Exchange:
                     try:
                         async with (
                             self._opened(target) as response,
-                            aclosing(batches(response, stream_format, chunk_size)) as found,
+                            aclosing(batches(response, format)) as found,
                         ):
                             async for batch in found:
                                 if not started:

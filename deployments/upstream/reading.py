@@ -10,8 +10,9 @@ from typing import cast
 
 import aiohttp
 
-from deployments.upstream.call_failures import Failure, is_transient
-from deployments.upstream.decoding import Body, StreamFormat, comes_whole, decoder, is_json
+from deployments.upstream.call_failures import CallFailed, Failure, is_transient
+from deployments.upstream.decoding import AnswerFormat, Body, JsonDocument, comes_whole, decoder, is_json
+from deployments.upstream.end_marks import EndMark
 from deployments.upstream.transport import Response, content_type
 from deployments.upstream.upstream_errors import StreamFailed, parse_json, status_failure
 from graphs.component import Whole
@@ -24,29 +25,36 @@ LINGER = 0.05
 """How long after `[DONE]` the end of the body is awaited, so that its connection can be used again."""
 
 
-async def batches(response: Response, stream_format: StreamFormat | None, chunk_size: int) -> AsyncGenerator[Batch]:
+async def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Batch]:
     """Yield an answer: chunks as they come, or one Whole."""
     if response.status in (204, 205) or response.method == "HEAD":
         yield [Whole(None)]
         return
     kind, charset = content_type(response)
-    if comes_whole(stream_format, kind):
+    if comes_whole(format.stream_format, kind):
         yield [Whole(await whole(response))]
         return
-    chosen = decoder(stream_format, kind, charset, chunk_size)
+    chosen = decoder(format, kind, charset)
+    end = EndMark(demanded=format.complete is True)
     try:
         while packet := await response.read():
             if batch := chosen.feed(packet):
+                end.watch(batch)
                 yield batch
             if chosen.done:
                 await _linger(response)
                 return
         if batch := chosen.end():
+            end.watch(batch)
             yield batch
     except StreamFailed as failed:
         if failed.before:
             yield failed.before
-        raise _told(failed.error, response) from None
+        raise _with_status(failed.error, response) from None
+    # A document of JSON that parses is whole; `complete: false` takes any end for an end.
+    mistake = None if isinstance(chosen, JsonDocument) or format.complete is False else end.mistake()
+    if mistake and not chosen.done:
+        raise CallFailed(Failure(UpstreamFailed(mistake), transient=True))
 
 
 async def whole(response: Response) -> Value:
@@ -106,7 +114,7 @@ async def _error_body(response: Response, timeout: float) -> Value:
         return text
 
 
-def _told(error: UpstreamFailed, response: Response) -> UpstreamFailed:
+def _with_status(error: UpstreamFailed, response: Response) -> UpstreamFailed:
     """Add the status to a failure inside an answer that began well."""
     upstream = error.details.get("upstream")
     if not isinstance(upstream, dict):

@@ -234,6 +234,14 @@ async def test_a_stream_that_its_servers_death_cuts_says_so(serve: Serve):
     assert cut.value.message.endswith("out of memory")
 
 
+async def test_a_stream_without_its_end_mark_fails_though_its_server_lives(serve: Serve):
+    component = await serve()
+    asked: Any = {"path": "/v1/chat/completions", "body": {"cuts": True}, "stream_format": "json"}
+    with pytest.raises(UpstreamFailed, match=r"3 chunks came, but no finish_reason and no \[DONE\]"):
+        await call(component, **asked)
+    assert contents(await call(component, **asked, complete=False)) == WORDS
+
+
 @pytest.mark.parametrize("start", [START, f"{' '.join(START)}; exit 1"], ids=["itself", "under a shell"])
 @pytest.mark.parametrize("stream_format", [None, "text"])
 async def test_an_answer_that_only_its_connection_ends_is_cut_by_its_servers_death(

@@ -56,7 +56,7 @@ class Calls(BaseHTTPRequestHandler):
                 jobs.clear()
                 self._answer({"id": 7}, 202)
             case "/v1/chat/completions":
-                self._stream(dies=body.get("dies", False))
+                self._stream(dies=body.get("dies", False), cuts=body.get("cuts", False))
             case "/endless":
                 self._endless(dies=body.get("dies", False))
             case _:
@@ -70,7 +70,7 @@ class Calls(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, dies: bool) -> None:
+    def _stream(self, dies: bool, cuts: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -81,7 +81,8 @@ class Calls(BaseHTTPRequestHandler):
             if dies:
                 print("out of memory", flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
-        self._give(b"data: [DONE]\n\n")
+        if not cuts:
+            self._give(b"data: [DONE]\n\n")
         self._give(b"")
 
     def _endless(self, dies: bool) -> None:

@@ -15,7 +15,9 @@ import pytest
 
 from deployments.components.http_client import HttpClientInput
 from deployments.upstream import exchange
+from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.request import build_request
+from deployments.upstream.upstreams import Target
 from graphs.component import Whole
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 from tests.fakes.calls import Ask, Client, everything, failure, one
@@ -125,7 +127,7 @@ async def waits_of(upstream: Upstream, path: str, **policy: Any) -> list[float]:
     calls = exchange.Exchange("api", exchange.Policy(timeout=5, **policy), sleep)
     request = build_request("GET", f"{upstream.base_url}{path}", {}, None, None)
     try:
-        await failure(calls.answer(request, None, 65536))
+        await failure(calls.answer([Target(request)], AnswerFormat()))
     finally:
         await calls.close()
     return waits

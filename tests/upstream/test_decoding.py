@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.upstream import decoding
-from deployments.upstream.decoding import Body, Decoder, comes_whole, decoder, known_charset
+from deployments.upstream.decoding import AnswerFormat, Body, Decoder, comes_whole, decoder, known_charset
 from deployments.upstream.upstream_errors import StreamFailed
 from graphs.errors import UpstreamFailed
 from tests.fakes.http_server import anthropic_events, json_lines, openai_events
@@ -27,11 +27,11 @@ def chunks(chosen: Decoder, *packets: bytes) -> list[object]:
 
 
 def as_json(*packets: bytes, kind: str = SSE) -> list[object]:
-    return chunks(decoder("json", kind, "utf-8", 65536), *packets)
+    return chunks(decoder(AnswerFormat("json"), kind, "utf-8"), *packets)
 
 
 def as_text(*packets: bytes, kind: str = "text/plain", charset: str = "utf-8") -> list[object]:
-    return chunks(decoder("text", kind, charset, 65536), *packets)
+    return chunks(decoder(AnswerFormat("text"), kind, charset), *packets)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_without_a_format_json_and_text_come_whole_and_the_rest_as_bytes(kind: s
 
 
 def test_raw_chunks_are_no_larger_than_asked():
-    raw = decoder(None, "application/octet-stream", "utf-8", 4)
+    raw = decoder(AnswerFormat(chunk_size=4), "application/octet-stream", "utf-8")
     assert chunks(raw, b"abcdefghij", b"", b"kl") == [b"abcd", b"efgh", b"ij", b"kl"]
 
 
@@ -68,7 +68,7 @@ def test_anthropic_events_are_parsed_to_the_last():
 @pytest.mark.parametrize("kind", [SSE, NDJSON])
 def test_what_follows_done_is_not_read(kind: str):
     end = b"data: [DONE]\n\n" if kind == SSE else b"[DONE]\n"
-    chosen = decoder("json", kind, "utf-8", 65536)
+    chosen = decoder(AnswerFormat("json"), kind, "utf-8")
     assert chosen.feed(end + b"data: {broken\n\n" + end) == []
     assert chosen.done
 

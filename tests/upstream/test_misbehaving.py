@@ -16,9 +16,11 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
+from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.exchange import Exchange, Policy
 from deployments.upstream.http1 import Answered
 from deployments.upstream.request import build_request
+from deployments.upstream.upstreams import Target
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from tests.fakes.calls import Ask, Client, everything, failure, one
@@ -352,6 +354,6 @@ async def test_who_leaves_while_a_retry_is_waited_for_makes_none(upstream: Upstr
 
     exchange = Exchange("api", Policy(timeout=5, max_retries=5, retry_delay=1), sleep)
     request = build_request("GET", f"{upstream.base_url}/status/503", {}, None, None)
-    await cancelled_once(everything(exchange.answer(request, None, 65536)), asleep.wait())
+    await cancelled_once(everything(exchange.answer([Target(request)], AnswerFormat())), asleep.wait())
     await exchange.close()
     assert len(upstream.calls) == 1

@@ -139,7 +139,8 @@ def _body(path: str, streams: bool, asked: Demand) -> tuple[str, Iterable[str]] 
             message = {"role": "assistant", "content": "".join(words(asked))}
             return "application/json", [dumps({"object": "chat.completion", "choices": [_choice(message)]})]
         case "v1/completions" if streams:
-            return SSE, _done(_events(((None, _text_chunk(word)) for word in words(asked)), asked), asked)
+            texts = itertools.chain((_text_chunk(word) for word in words(asked)), [_text_chunk("", "stop")])
+            return SSE, _done(_events(((None, each) for each in texts), asked), asked)
         case "v1/completions":
             value = {"object": "text_completion", "choices": [{"index": 0, "text": "".join(words(asked))}]}
             return "application/json", [dumps(value)]
@@ -191,8 +192,9 @@ def _chat_word(word: str | None) -> str:
 
 
 @cache
-def _text_chunk(word: str) -> str:
-    return dumps({"object": "text_completion", "choices": [{"index": 0, "text": word}]})
+def _text_chunk(word: str, finish_reason: str | None = None) -> str:
+    choice = {"index": 0, "text": word, "finish_reason": finish_reason}
+    return dumps({"object": "text_completion", "choices": [choice]})
 
 
 @cache
