@@ -15,7 +15,7 @@ from deployments.streams.ends import Left, Lost
 from deployments.streams.inside_values import joined
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Component, Whole
-from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable
+from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable, first_line
 from graphs.language import Scope, references, render
 from graphs.plan import ActionPlan, ComponentPlan
 from graphs.stream import Batch, Chunk, Stream, Value, is_empty
@@ -114,9 +114,8 @@ class Answerer:
     def _failed(self, failure: BaseException, question: Question) -> AnabranchError:
         """Return the error of an exception nobody foresaw; its traceback is in the log alone."""
         logger.error("run %s: component '%s' failed", question.context.id, self._plan.id, exc_info=failure)
-        first = next(iter(str(failure).splitlines()), "")
-        said = f": {first}" if first else ""
-        return ComponentFailed(f"component '{self._plan.id}' failed: {type(failure).__name__}{said}")
+        name, line = type(failure).__name__, first_line(failure)
+        return ComponentFailed(f"component '{self._plan.id}' failed: {name if line == name else f'{name}: {line}'}")
 
     async def _answer(self, question: Question, answer: Answer) -> Reply:
         scope = asyncio.timeout_at(question.context.deadline)
