@@ -104,6 +104,9 @@ class Setup:
     """What a component is told when its replica starts."""
 
     id: str
+    hide: Callable[[str], str] = str
+    """Replaces the document's secrets in a text. For a component that logs what another program says, or quotes a part of
+    it: hide the secrets first and cut after, or a part of one is left."""
 
 
 C = TypeVar("C", bound=ComponentConfig)

@@ -47,6 +47,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
 
     def __init__(self, config: HttpServerConfig, setup: Setup) -> None:
         super().__init__(config, setup)
+        self._hide = setup.hide
         self._output: Output | None = None
         self._server: Server | None = None
         self._exchange: ServerExchange | None = None
@@ -74,7 +75,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         from deployments.servers.transport import ServerExchange
         from deployments.upstream.exchange import Policy
 
-        self._output = Output(self.id)
+        self._output = Output(self.id, self._hide)
         await prepare(self.config, self._output)
         self._server = Server(self.id, self.config, self._output)
         await self._server.start()

@@ -80,8 +80,8 @@ def _causes(plan: Plan, name: str) -> list[str]:
 
     application = ray_serve.status().applications.get(name)
     deployments = application.deployments if application else {}
-    told = causes({id: each.message for id, each in deployments.items() if each.status != "HEALTHY"})
-    return [Redactor(plan.secrets).text(line) for line in told]
+    redactor = Redactor(plan.secrets)
+    return causes({id: redactor.text(each.message) for id, each in deployments.items() if each.status != "HEALTHY"})
 
 
 def _welcome(plan: Plan, documents: Sequence[str], host: str, port: int) -> str:

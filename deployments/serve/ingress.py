@@ -18,7 +18,7 @@ from deployments.gateway.gateway import Gateway
 from deployments.serve.handles import handles_invoke
 from deployments.serve.options import serve_options
 from deployments.serve.versions import pin
-from deployments.telemetry.redaction import redact_logs
+from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.transports.app import build_app
 from graphs.checker import INGRESS
 from graphs.plan import Options, Plan
@@ -60,6 +60,7 @@ class Ingress:
         invoke = handles_invoke(self._handles, secrets=self._plan.secrets)
         gateway = Gateway(self._plan, invoke, self._ready)
         redact_logs(gateway.redactor)
+        log_to_replica()
         return build_app(gateway, invoke.aclose)
 
     async def _ready(self) -> dict[str, str | None]:

@@ -34,7 +34,8 @@ from deployments.serve.lists import Item, answer_in_lists
 from deployments.serve.options import serve_options
 from deployments.serve.versions import fingerprint, pin
 from deployments.streams.ends import Left, Lost
-from deployments.telemetry.redaction import Redactor, redact_logs
+from deployments.telemetry.logs import log_to_replica, redact_logs
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Component, Setup
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from graphs.plan import ComponentPlan, Options
@@ -62,6 +63,7 @@ class Worker:
     async def __init__(self, plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> None:
         self._redactor = redactor = Redactor(secrets)
         redact_logs(redactor)
+        log_to_replica()
         _hide_gpus(plan.options)
         self._component = await _set_up(plan, component, redactor)
         self._answerer = Answerer(plan, self._component, redactor)
@@ -185,7 +187,7 @@ async def _set_up(plan: ComponentPlan, component: ComponentClass, redactor: Reda
     """Return the component, ready; what it raises instead becomes one line for `serve status`."""
     made: Component[Any, Any] | None = None
     try:
-        made = component(component.Config.model_validate(dict(plan.config)), Setup(plan.id))
+        made = component(component.Config.model_validate(dict(plan.config)), Setup(plan.id, redactor.text))
         await made.setup()
     except GeneratorExit:
         raise

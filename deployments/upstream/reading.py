@@ -108,6 +108,8 @@ async def _error_body(response: Response, timeout: float) -> Value:
         # The status is known and says more than a body that broke off, or that can't be unpacked.
         pass
     text = content[:MAX_ERROR_BODY].decode(errors="replace")
+    if len(content) >= MAX_ERROR_BODY:
+        text = f"{text[:-1]}…"  # an ellipsis has the redactor look for part of a secret before it
     try:
         return parse_json(text)
     except UpstreamFailed:

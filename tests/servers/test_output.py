@@ -40,13 +40,13 @@ def test_colours_and_controls_stay_out_of_the_log(output: Output, caplog: pytest
 
 
 def test_an_endless_line_comes_in_pieces(output: Output, caplog: pytest.LogCaptureFixture):
-    for _ in range(10):
+    for _ in range(14):
         output.feed(b"x" * 1000)
     piece = "x" * LONGEST
     assert caplog.messages == [f"chat | {piece}…", f"chat | …{piece}…"]
     output.end()
     output.feed(b"next\n")
-    assert caplog.messages[2:] == ["chat | …" + "x" * 2000, "chat | next"]
+    assert caplog.messages[2:] == [f"chat | …{piece}…", "chat | …" + "x" * 2000, "chat | next"]
 
 
 def test_the_pieces_of_a_line_say_that_they_are_pieces(output: Output, caplog: pytest.LogCaptureFixture):
@@ -54,13 +54,18 @@ def test_the_pieces_of_a_line_say_that_they_are_pieces(output: Output, caplog: p
     assert caplog.messages == ["chat | " + "y" * LONGEST + "…", "chat | …z", "chat | next"]
 
 
-@pytest.mark.parametrize("before", [SHOWN - 10, LONGEST - 10, LONGEST - SHOWN])
-def test_no_part_of_a_secret_is_left_where_a_line_is_cut(output: Output, caplog: pytest.LogCaptureFixture, before: int):
+@pytest.mark.parametrize("before", [SHOWN - 10, LONGEST - 10, LONGEST - SHOWN, 2 * LONGEST - 10])
+@pytest.mark.parametrize("packet", [1, 1000, 10_000])
+def test_no_part_of_a_secret_is_left_where_a_line_is_cut(caplog: pytest.LogCaptureFixture, before: int, packet: int):
+    caplog.set_level(logging.INFO, "anabranch.servers")
     secret = "0123456789abcdefghijklmnopqrstuvwxyz"
-    output.feed(b"." * before + secret.encode() + b" is wrong\n")
-    redactor = Redactor({secret})
+    output = Output("chat", Redactor({secret}).text)
+    line = b"." * before + secret.encode() + b" is wrong" + b"." * LONGEST + b"\n"
+    for at in range(0, len(line), packet):
+        output.feed(line[at : at + packet])
     for text in (*caplog.messages, output.quoted("it ended")):
-        assert not any(secret[at : at + 4] in redactor.text(text) for at in range(len(secret) - 3))
+        assert not any(secret[at : at + 4] in text for at in range(len(secret) - 3))
+    assert "***" in "".join(message.removeprefix("chat | ").strip("…") for message in caplog.messages)
 
 
 def test_what_has_no_line_end_is_logged_at_the_end(output: Output, caplog: pytest.LogCaptureFixture):

@@ -1,17 +1,14 @@
 """Secrets stay in."""
 
 import base64
-import builtins
-import io
 import json
-import logging
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.telemetry.redaction import Redaction, Redactor
+from deployments.telemetry.redaction import Redactor
 from graphs.errors import UpstreamFailed
 
 
@@ -65,13 +62,16 @@ def test_credentials_in_base64_are_replaced(encode, user):
 @pytest.mark.parametrize("known", range(8, len(KEY)))
 def test_what_a_cut_leaves_of_a_secret_is_replaced(known):
     redactor = Redactor({KEY, "other-secret"})
-    assert redactor.text(f"bad key {KEY[:known]}") == "bad key ***"
+    assert redactor.text(f"bad key {KEY[:known]}...") == "bad key ***..."
     assert redactor.text(f"expected JSON, got '<{KEY[:known]}'… (300 characters)") == (
         "expected JSON, got '<***'… (300 characters)"
     )
     assert redactor.text(f"one\n{KEY[:known]}…\ntwo") == "one\n***…\ntwo"
-    assert redactor.text(f"srv | …{KEY[-known:]} is wrong") == "srv | …*** is wrong"
-    assert redactor.text(f"srv | …{KEY[2 : known + 1]}…") == "srv | …***…"
+
+
+def test_credentials_in_base64_that_was_cut_are_replaced():
+    sent = base64.b64encode(f"me:{KEY}".encode()).decode()[:20]
+    assert Redactor({KEY}).text(f"got '{sent}'… (99 characters)") == "got '***'… (99 characters)"
 
 
 @pytest.mark.parametrize("known", range(4, 26))
@@ -90,7 +90,7 @@ def test_ordinary_text_that_ends_like_a_secret_begins_is_left():
 
 def test_short_texts_in_data_are_no_cut_ones():
     assert Redactor({"gpt-4o-mini-secret"}).value({"default": "gpt-4o-mini"}) == {"default": "gpt-4o-mini"}
-    assert Redactor({KEY}).value(["x" * 1000 + KEY[:20]]) == ["x" * 1000 + "***"]
+    assert Redactor({KEY}).value(["x" * 1000 + KEY[:20] + "…"]) == ["x" * 1000 + "***…"]
 
 
 def test_of_two_secrets_in_one_place_the_longer_is_replaced():
@@ -128,30 +128,3 @@ def test_a_secret_that_is_a_word_of_ours_takes_nothing_from_the_errors_shape(sec
         "message": "no",
         "upstream": {"status": 401, "body": "gone"},
     }
-
-
-@pytest.mark.parametrize("printing", ["Python's", "Ray's"])
-def test_log_records_and_their_tracebacks_are_redacted(monkeypatch: pytest.MonkeyPatch, printing: str):
-    plain = builtins.print
-    if printing == "Ray's":  # in its replicas: a tuple of all that is printed to a file
-
-        def redirected(*objects, sep=" ", end="\n", file=None, flush=False):
-            plain(objects, sep=sep, end=end, file=file, flush=flush)
-
-        monkeypatch.setattr(builtins, "print", redirected)
-    out = io.StringIO()
-    handler = logging.StreamHandler(out)
-    handler.addFilter(Redaction(Redactor({"abcd-1234"})))
-    logger = logging.getLogger("tests.redaction")
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        raise ValueError("the key is abcd-1234")
-    except ValueError:
-        logger.exception("failed with %s", "abcd-1234")
-    assert "failed with ***" in out.getvalue()
-    shown = out.getvalue().splitlines()
-    assert shown[1] == "Traceback (most recent call last):"
-    assert shown[2].startswith('  File "')
-    assert shown[-1] == "ValueError: the key is ***"
-    assert "abcd-1234" not in out.getvalue()
