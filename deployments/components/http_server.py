@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field, TypeAdapter
 
-from deployments.servers.fields import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig
-from deployments.servers.filling import fill
+from deployments.servers.commands import fill
+from deployments.servers.config import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig
 from deployments.upstream.call_fields import CallInput, check_call, requests_for
 from deployments.upstream.completion import Polling, completion_mistakes
 from deployments.upstream.request import Request, join_url
@@ -20,9 +20,9 @@ from graphs.stream import Value
 from graphs.units import Duration
 
 if TYPE_CHECKING:
+    from deployments.servers.exchange import Call, ServerExchange
     from deployments.servers.output import Output
     from deployments.servers.server import Server
-    from deployments.servers.transport import Call, ServerExchange
     from deployments.upstream.exchange import Fetched
 
 
@@ -69,10 +69,10 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
 
     async def setup(self) -> None:
         # aiohttp, which these import, waits for the replica.
+        from deployments.servers.exchange import ServerExchange
         from deployments.servers.output import Output
         from deployments.servers.scripts import prepare
         from deployments.servers.server import Server
-        from deployments.servers.transport import ServerExchange
         from deployments.upstream.exchange import Policy
 
         self._output = Output(self.id, self._hide)

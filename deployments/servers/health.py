@@ -1,4 +1,4 @@
-"""A server's port -> where it answers and whether it is well."""
+"""Check a server by its port: whether it is healthy, and at which URL."""
 
 from __future__ import annotations
 
@@ -7,70 +7,70 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from deployments.servers.fields import Healthcheck
-from deployments.servers.filling import fill
+from deployments.servers.commands import fill
+from deployments.servers.config import Healthcheck
 
 HOSTS = ("127.0.0.1", "[::1]")
-"""Where a server of this machine may listen that doesn't listen everywhere."""
+"""The addresses at which a server may listen."""
 FIRST_PAUSE = 0.05
-"""The pause after the first check; it grows up to the interval, so that a fast server needn't wait for it."""
+"""The pause after the first check. Pauses grow up to the interval, so that a server which starts fast is ready at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Well:
-    """It answers, at this URL."""
+class Healthy:
+    """It answers as it should, at this URL."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unwell:
-    """It doesn't, or not as it should."""
+class Unhealthy:
+    """It doesn't answer, or not as it should."""
 
     why: str
 
 
-class Doctor:
+class HealthChecker:
     """Checks one server."""
 
     def __init__(self, healthcheck: Healthcheck) -> None:
-        self._asked = healthcheck
+        self._healthcheck = healthcheck
 
-    async def look(self, port: int) -> Well | Unwell:
-        """Ask the server once."""
-        said = Unwell(f"nothing listens on port {port}")
+    async def check(self, port: int) -> Healthy | Unhealthy:
+        """Send one request to the server."""
+        found = Unhealthy(f"nothing listens on port {port}")
         for host in HOSTS:
             try:
                 status = await self._status(f"http://{host}:{port}", port)
             except aiohttp.ClientConnectorError:
                 continue
             except TimeoutError:
-                said = Unwell(f"{self._what(port)} gave no answer within {self._asked.timeout:g} s")
+                found = Unhealthy(f"{self._what(port)} gave no answer within {self._healthcheck.timeout:g} s")
             except (aiohttp.ClientError, OSError) as error:
-                said = Unwell(f"{self._what(port)} gave no valid answer ({type(error).__name__})")
+                found = Unhealthy(f"{self._what(port)} gave no valid answer ({type(error).__name__})")
             else:
-                if status < (500 if self._asked.path is None else 400):
-                    return Well(f"http://{host}:{port}")
-                said = Unwell(f"{self._what(port)} answered with status {status}")
+                if status < (500 if self._healthcheck.path is None else 400):
+                    return Healthy(f"http://{host}:{port}")
+                found = Unhealthy(f"{self._what(port)} answered with status {status}")
             break
-        return said
+        return found
 
     def pauses(self) -> Iterator[float]:
         """Yield the pauses between the checks of a start, without end."""
         pause = FIRST_PAUSE
         while True:
-            yield min(pause, self._asked.interval)
-            pause = min(pause * 1.5, self._asked.interval)
+            yield min(pause, self._healthcheck.interval)
+            pause = min(pause * 1.5, self._healthcheck.interval)
 
     def _path(self, port: int) -> str:
-        return "/" + fill(self._asked.path or "", port).lstrip("/")
+        return "/" + fill(self._healthcheck.path or "", port).lstrip("/")
 
     def _what(self, port: int) -> str:
         return f"GET {self._path(port)} on port {port}"
 
     async def _status(self, base: str, port: int) -> int:
-        # A session for each check: one that stays open would keep a connection that the server must reckon with.
-        timeout = aiohttp.ClientTimeout(total=self._asked.timeout)
+        # A session for each check: an open connection would keep some servers from stopping.
+        timeout = aiohttp.ClientTimeout(total=self._healthcheck.timeout)
         async with (
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
             session.get(base + self._path(port), allow_redirects=False, headers={"Connection": "close"}) as response,

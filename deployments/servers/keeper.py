@@ -1,229 +1,130 @@
-"""A command to run -> the command, kept: when it is told to stop, or whoever asked for it is gone, nothing of it is left.
+"""Run a command, and leave nothing of it behind: `keeper.py OWNER COMMAND…`, a script that needs the standard library alone.
 
-`process.py` runs this file as a script, in a session of its own: `keeper.py CONTROL OWNER`. CONTROL is its end of a
-socket, OWNER the process it works for. Lines of JSON go over the socket:
+A byte on its standard input asks all that runs to stop (SIGTERM); the end of the input, or of the process OWNER, kills it
+(SIGKILL). The end of the command kills the rest too, unless it was asked to stop. The script ends when all have ended, with
+the command's status, or 128 and the number of the signal that killed it, as in shells.
 
-    {"command": […], "env": {…}, "folder": …}      what to run, the first line
-    {"pid": 1234} or {"failed": "…"}               the answer
-    {"stop": 10.0}                                 SIGTERM now, SIGKILL to what is left after so many seconds
-    {"ended": -15}                                 it has ended, and so has everything it started; the last line
-
-The end of the socket without a word is the death of the owner: SIGKILL to all. It can't be waited for in the owner
-itself, which may be killed without notice. This file needs the standard library alone, for it is started with `-I -S`.
+It is two processes. Ray kills the children of a replica that ends, and them alone: `_relay` is the child, and hands the
+status on; `_keep` is the parent of the command, and adopts what the command's own children leave behind.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
+LINUX = sys.platform == "linux"
 LOOK = 0.05
 """Seconds between two looks at processes that are about to end."""
-
-PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-LINUX = sys.platform == "linux"
+CANNOT_RUN = 126
 
 
-class Keeper:
-    """One command, and all that comes of it."""
-
-    def __init__(self, control: socket.socket, owner: int | None) -> None:
-        self._control = control
-        self._owner = owner
-        self._read = b""
-        self._server = 0
-        self._status: int | None = None
-        self._patience: float | None = None
-        self._bell = _bell()
-
-    def keep(self) -> None:
-        """Run the command to its end."""
-        asked = self._line()
-        if asked is None:
-            return
-        try:
-            # Kept alive: one that is collected asks how its process ended, and so would hide it from us.
-            kept = _start(asked)
-        except OSError as error:
-            self._say(failed=f"{error.strerror}: {error.filename or asked['command'][0]}", code=error.errno)
-            return
-        self._server = kept.pid
-        self._say(pid=self._server)
-        while self._reap():
-            self._hurry()
-            self._listen()
-        self._say(ended=self._status)
-
-    def _reap(self) -> bool:
-        """Bury the dead; tell whether anyone is left."""
-        try:
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return True
-                if pid == self._server:
-                    self._status = os.waitstatus_to_exitcode(status)
-                    if self._patience is None:
-                        self._patience = time.monotonic()  # what outlives the server has nobody to serve
-        except ChildProcessError:
-            return _lives(self._server)
-
-    def _hurry(self) -> None:
-        """Kill what is left once patience has run out."""
-        if self._patience is not None and time.monotonic() >= self._patience:
-            self._signal(signal.SIGKILL)
-
-    def _listen(self) -> None:
-        """Wait for news: from the owner, of its death, or of a child's."""
-        # Not select: the owner may have thousands of files open, and the number of our end of its socket is one of theirs.
-        sources = select.poll()
-        for source in (self._bell, self._owner, self._control.fileno()):
-            if source is not None and source != -1:
-                sources.register(source, select.POLLIN)
-        ready = {source for source, _ in sources.poll(None if self._patience is None else 1000 * LOOK)}
-        if self._bell in ready:
-            os.read(self._bell, 4096)
-        if self._owner in ready:
-            self._leave()
-        elif self._control.fileno() in ready:
-            self._obey()
-
-    def _obey(self) -> None:
-        asked = self._line()
-        if asked is None:
-            self._leave()
-            return
-        self._signal(signal.SIGTERM)
-        self._patience = time.monotonic() + float(asked["stop"])
-
-    def _leave(self) -> None:
-        """Nobody is there any more to be patient for."""
-        self._control.close()
-        self._owner = None
-        self._patience = 0.0
-
-    def _signal(self, signum: int) -> None:
-        _send(os.killpg, self._server, signum)
-        for pid in _descendants(os.getpid()):
-            _send(os.kill, pid, signum)
-
-    def _line(self) -> dict[str, Any] | None:
-        """Return what the owner says next; None when it has gone."""
-        while b"\n" not in self._read:
-            try:
-                packet = self._control.recv(65536)
-            except OSError:
-                return None
-            if not packet:
-                return None
-            self._read += packet
-        line, _, self._read = self._read.partition(b"\n")
-        return json.loads(line)
-
-    def _say(self, **words: Any) -> None:
-        try:
-            self._control.sendall(json.dumps(words).encode() + b"\n")
-        except OSError:
-            return
+def main() -> NoReturn:
+    """Run the command that the arguments name."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(
+            signum, lambda *_: None
+        )  # sent to the group, and meant for the server; SIG_IGN would be inherited
+    keeper = os.fork()
+    os._exit(_relay(keeper) if keeper else _keep(int(sys.argv[1]), sys.argv[2:]))
 
 
-def _start(asked: dict[str, Any]) -> subprocess.Popen[bytes]:
-    keeper = os.getpid()
-    return subprocess.Popen(  # noqa: S603  (to run it is what we are for)
-        asked["command"],
-        env=asked["env"],
-        cwd=asked["folder"],
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=lambda: _die_with(keeper),  # noqa: PLW1509  (this process has one thread)
-    )
+def _relay(keeper: int) -> int:
+    """Return the keeper's status; if it was killed, take the group along."""
+    status = os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1])
+    if status < 0:
+        os.killpg(0, signal.SIGKILL)
+    return status
 
 
-def _die_with(keeper: int) -> None:
-    """Have the kernel kill this process when its keeper is killed: then nobody else would."""
+def _keep(owner: int, words: list[str]) -> int:
+    """Return the command's status, once nothing of it is left."""
     if LINUX:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:
-            os._exit(1)
-
-
-def _descendants(ancestor: int) -> Iterator[int]:
-    """Yield the processes that came of one, those too that went into sessions of their own."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*") if LINUX else ():
-        try:
-            fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            continue  # it has just ended
-        children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found = [ancestor]
-    for pid in found:
-        found += children.get(pid, [])
-    yield from found[1:]
-
-
-def _lives(group: int) -> bool:
-    """Tell whether anyone is left in a group whose members may be others' children: where there are no subreapers."""
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    watched = _watched(owner)
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return not LINUX
-    return True
+        server = subprocess.Popen(words, stdin=subprocess.DEVNULL)  # noqa: S603  (to run it is what we are for)
+    except OSError as error:
+        os.write(2, f"the command can't be run: {error.strerror}: {words[0]}\n".encode())
+        return CANNOT_RUN
+    asked = threading.Event()
+    threading.Thread(target=_obey, args=(watched, asked), daemon=True).start()
+    status = _ending(server.pid)
+    with suppress(ChildProcessError):
+        while True:
+            if not asked.is_set():
+                _signal_all(signal.SIGKILL)
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(LOOK)
+    return status if status >= 0 else 128 - status
 
 
-def _send(send: Any, to: int, signum: int) -> None:
-    try:
-        send(to, signum)
-    except (ProcessLookupError, PermissionError):
-        return
+def _ending(server: int) -> int:
+    """Wait for the command, burying what its children leave behind, and return its status."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == server:
+            return os.waitstatus_to_exitcode(status)
 
 
-def _bell() -> int:
-    """Return what becomes readable when a child ends; other signals are meant for the server, not for its keeper."""
-    heard, rung = os.pipe()
-    os.set_blocking(heard, False)
-    os.set_blocking(rung, False)
-    for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # Not SIG_IGN, which the server would inherit.
-        signal.signal(signum, lambda *_: None)
-    signal.set_wakeup_fd(rung, warn_on_full_buffer=False)
-    return heard
-
-
-def _watch(owner: int) -> int | None:
-    """Return what becomes readable when the owner ends: its socket may have been inherited, and live on."""
+def _watched(owner: int) -> int | None:
+    """Return what becomes readable when the owner ends: a fork of it may hold the input open."""
+    if not LINUX:
+        return None
     try:
         return os.pidfd_open(owner)
-    except (AttributeError, OSError):
+    except ProcessLookupError:
+        os._exit(CANNOT_RUN)  # it has gone already
+    except OSError:  # Linux before 5.3
         return None
 
 
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+def _obey(watched: int | None, asked: threading.Event) -> NoReturn:
+    """Signal what the owner asks for; kill everything when it has gone."""
+    sources = select.poll()
+    for source in (0, watched):
+        if source is not None:
+            sources.register(source, select.POLLIN)
+    while watched not in {source for source, _ in sources.poll()} and os.read(0, 1):
+        asked.set()
+        _signal_all(signal.SIGTERM)
+    while True:
+        _signal_all(signal.SIGKILL)
+        time.sleep(LOOK)
 
 
-def main() -> None:
-    """Step out of the owner's children, which some owners kill when they end, and keep."""
-    control, owner = socket.socket(fileno=int(sys.argv[1])), _watch(int(sys.argv[2]))
-    if os.fork():
-        os._exit(0)
-    if LINUX:
-        _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    Keeper(control, owner).keep()
-    os._exit(0)
+def _signal_all(signum: int) -> None:
+    for pid in list(descendants(os.getpid()) if LINUX else _group()):  # all, before the first has ended
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signum)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the processes that come of one, in whatever session they are."""
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it has just ended
+            for child in map(int, children.read_text().split()):
+                yield child
+                yield from descendants(child)
+
+
+def _group() -> Iterator[int]:
+    """Yield the other processes of this group: where the system has neither /proc nor subreapers, as macOS."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,pgid="], stdout=subprocess.PIPE, check=False)  # noqa: S607
+    for pid, group in (map(int, line.split()) for line in listed.stdout.splitlines()):
+        if group == os.getpgrp() and pid not in (os.getpid(), group):
+            yield pid
 
 
 if __name__ == "__main__":

@@ -1,34 +1,33 @@
-"""A command to run -> a Process whose group ends with this one, even when this one is killed."""
+"""Start a command as a process that ends, with all that it has started, when this process does: even when it is killed."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import json
 import logging
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
+from deployments.servers.keeper import descendants
 from deployments.servers.output import Output
 from graphs.errors import Unavailable
 
 logger = logging.getLogger("anabranch.servers")
 
-KEEPER = Path(__file__).with_name("keeper.py")
+KEEPER = str(Path(__file__).with_name("keeper.py"))
 PIECE = 16 * 1024
-"""How much output is read before others get their turn."""
+"""Bytes of output that are read at once."""
 SLACK = 5.0
 """Seconds beyond the grace in which a killed group must be gone; only the kernel can take longer."""
 LAST_WORDS = 1.0
-"""How long the rest of the output is awaited once its writers have ended."""
+"""How long the rest of the output is awaited once the process has ended."""
 PF_EXITING = 0x4
 """Linux's mark of a process that is ending: set before its files and sockets are closed."""
 
@@ -44,47 +43,48 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a process ended: its status, negative for a signal; None when even its keeper was killed."""
+    """How a process ended: its status; of one that was killed, 128 and the number of the signal."""
 
-    status: int | None
+    status: int
 
     def __str__(self) -> str:
-        if self.status is None:
-            return "was lost, and killed"
-        if self.status >= 0:
-            return f"ended with status {self.status}"
-        try:
-            return f"was killed by {signal.Signals(-self.status).name}"
-        except ValueError:
-            return f"was killed by signal {-self.status}"
+        with suppress(ValueError):
+            if self.status > 128:
+                return f"was killed by {signal.Signals(self.status - 128).name}"
+        return f"ended with status {self.status}"
 
 
 class Process:
-    """A process that runs. Its group holds all that it has started."""
+    """A command that runs, in a session of its own."""
 
-    def __init__(self, pid: int, keeper: _Line, output: asyncio.Task[None]) -> None:
-        self.pid = pid
-        self._keeper = keeper
-        self._ended = asyncio.create_task(self._follow(output))
+    def __init__(self, popen: subprocess.Popen[bytes], output: Output) -> None:
+        self.pid = popen.pid
+        """The process that leads the session: `keeper.py`, an ancestor of the command."""
+        self._popen = popen
+        self._output = output
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[Ending] = self._loop.create_future()
+        threading.Thread(target=self._follow, name=f"process {self.pid}", daemon=True).start()
 
     @classmethod
     async def start(cls, command: Command, output: Output) -> Process:
         """Start a command; raises Unavailable when there is no such command or folder."""
+        _check(command)
         output.begin()
         try:
-            keeper, said = await _launch()
-        except (OSError, subprocess.SubprocessError) as error:
+            popen = subprocess.Popen(  # noqa: S603, ASYNC220  (returns when the script has been loaded)
+                [sys.executable, "-I", "-S", KEEPER, str(os.getpid()), *command.words],
+                env=command.env,
+                cwd=command.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
             raise Unavailable(f"this machine can start no more processes: {error}") from None
-        try:
-            await keeper.say(command=command.words, env=dict(command.env), folder=command.folder)
-            answer = await keeper.hear()
-            if "pid" not in answer:
-                raise Unavailable(_not_started(answer, command))
-        except BaseException:
-            keeper.close()
-            said.close()
-            raise
-        return cls(answer["pid"], keeper, asyncio.create_task(_read(said, output)))
+        return cls(popen, output)
 
     async def wait(self) -> Ending:
         """Return how it ended, once it and all it started have."""
@@ -97,45 +97,54 @@ class Process:
 
     @property
     def dying(self) -> bool:
-        """Whether it, or a process that it has started, is ending, or has ended and isn't buried yet, where that can be seen."""
-        return any(map(_dies, _family(self.pid)))
+        """Whether a process of the session is ending, or has ended and isn't buried yet, where that can be seen."""
+        return any(map(_dies, (self.pid, *descendants(self.pid))))
 
     async def stop(self, grace: float) -> None:
-        """Ask it to end, and kill what is left of its group after `grace` seconds."""
-        if self.ended:
-            return
+        """Ask it to end, and kill what is left after `grace` seconds."""
+        assert self._popen.stdin is not None
         try:
-            with suppress(ConnectionError):
-                await self._keeper.say(stop=grace)
-            async with asyncio.timeout(grace + SLACK):
-                await self.wait()
-        except TimeoutError:
-            logger.error("process %d could not be killed within %g s", self.pid, SLACK)
+            with suppress(OSError, ValueError):  # it has ended
+                self._popen.stdin.write(b"t")
+            await asyncio.wait([self._ended], timeout=grace)
         finally:
-            # The end of the socket is the order to kill.
-            self._keeper.close()
+            self._kill()
+        await asyncio.wait([self._ended], timeout=SLACK)
+        if not self.ended:
+            logger.error("process %d could not be killed within %g s", self.pid, SLACK)
 
-    async def _follow(self, output: asyncio.Task[None]) -> Ending:
-        status: int | None = None
-        answer = await self._keeper.hear()
-        if "ended" in answer:
-            status = answer["ended"]
-        else:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-        self._keeper.close()
-        await asyncio.wait([output], timeout=LAST_WORDS)
-        output.cancel()
-        return Ending(status)
+    def _kill(self) -> None:
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+
+    def _follow(self) -> None:
+        """Read the output and wait for the end, in a thread: an event loop can't wait for processes on every system."""
+        reading = threading.Thread(target=self._read, name=f"output of process {self.pid}", daemon=True)
+        reading.start()
+        status = self._popen.wait()
+        self._kill()
+        reading.join(LAST_WORDS)
+        with suppress(RuntimeError):  # the loop is closed: nothing awaits the end any more
+            self._loop.call_soon_threadsafe(self._ended.set_result, Ending(status if status >= 0 else 128 - status))
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        with self._popen.stdout as said:
+            while packet := said.read(PIECE):
+                self._output.feed(packet)
+        self._output.end()
 
 
-def _family(pid: int) -> Iterator[int]:
-    """Yield a process, and those that came of it and have not left it."""
-    yield pid
-    with suppress(OSError):  # one may end meanwhile
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in children.read_text().split():
-                yield from _family(int(child))
+def _check(command: Command) -> None:
+    word, folder = command.words[0], command.folder
+    if folder is not None and not Path(folder).is_dir():
+        raise Unavailable(f"there is no folder {folder!r} on this machine to run it in")
+    place = str(Path(folder or "", word)) if "/" in word else word
+    if shutil.which(place, path=command.env.get("PATH", os.defpath)) is not None:
+        return
+    if Path(place).exists() and "/" in word:
+        raise Unavailable(f"the command can't be run: Permission denied: {word}")
+    raise Unavailable(f"there is no command {word!r} on this machine; install it, or write its full path")
 
 
 def _dies(pid: int) -> bool:
@@ -144,93 +153,3 @@ def _dies(pid: int) -> bool:
     except OSError:
         return sys.platform == "linux"  # it has died
     return state in (b"Z", b"X") or bool(int(fields[5]) & PF_EXITING)
-
-
-class _Line:
-    """This side of the socket to a keeper."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def say(self, **words: Any) -> None:
-        self._writer.write(json.dumps(words).encode() + b"\n")
-        await self._writer.drain()
-
-    async def hear(self) -> dict[str, Any]:
-        """Return what the keeper says next; nothing when it has gone."""
-        try:
-            line = await self._reader.readline()
-        except ConnectionError:
-            return {}
-        return cast("dict[str, Any]", json.loads(line)) if line.endswith(b"\n") else {}
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _Said:
-    """The end of the pipe that a process writes to."""
-
-    def __init__(self, reader: asyncio.StreamReader, transport: asyncio.ReadTransport) -> None:
-        self._reader = reader
-        self._transport = transport
-
-    async def read(self) -> bytes:
-        return await self._reader.read(PIECE)
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-async def _launch() -> tuple[_Line, _Said]:
-    """Start a keeper; return the socket to it, and what its command will write."""
-    ours, theirs = socket.socketpair()
-    heard, written = os.pipe()
-    with os.fdopen(heard, "rb", buffering=0) as pipe, ours, theirs:
-        launching = asyncio.create_task(asyncio.to_thread(_run_keeper, theirs.fileno(), written))
-        try:
-            await asyncio.shield(launching)
-        finally:
-            # Cancelled, the thread goes on; what it hands over must stay open until it has.
-            await asyncio.wait([launching])
-            os.close(written)
-        line = _Line(*await asyncio.open_unix_connection(sock=ours.dup()))
-        said = asyncio.StreamReader(limit=PIECE)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(said), os.fdopen(os.dup(pipe.fileno()), "rb", buffering=0)
-        )
-        return line, _Said(said, transport)
-
-
-def _run_keeper(control: int, written: int) -> None:
-    """Run the script until it has stepped into the background."""
-    subprocess.run(  # noqa: S603  (our own file)
-        [sys.executable, "-I", "-S", str(KEEPER), str(control), str(os.getpid())],
-        stdin=subprocess.DEVNULL,
-        stdout=written,
-        stderr=written,
-        pass_fds=(control,),
-        start_new_session=True,
-        check=True,
-    )
-
-
-async def _read(said: _Said, output: Output) -> None:
-    try:
-        while packet := await said.read():
-            output.feed(packet)
-            await asyncio.sleep(0)  # a process that never pauses must not keep others from their turn
-    finally:
-        output.end()
-        said.close()
-
-
-def _not_started(answer: Mapping[str, Any], command: Command) -> str:
-    match answer.get("code"):
-        case errno.ENOENT if command.folder is not None and not Path(command.folder).is_dir():
-            return f"there is no folder {command.folder!r} on this machine to run it in"
-        case errno.ENOENT:
-            return f"there is no command {command.words[0]!r} on this machine; install it, or write its full path"
-        case _:
-            return f"the command can't be run: {answer.get('failed', 'its keeper was killed')}"

@@ -1,4 +1,4 @@
-"""`install`, `build` and `clean`: each run to its end, install once on a machine."""
+"""Run an http-server's `install`, `build` and `clean`, each to its end; install once on a machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from deployments.servers.commands import command
-from deployments.servers.fields import CLEAN_LIMIT, HttpServerConfig
+from deployments.servers.config import CLEAN_LIMIT, HttpServerConfig
 from deployments.servers.output import Output
-from deployments.servers.process import Command, Process
+from deployments.servers.process import Process
 from graphs.errors import AnabranchError, Unavailable
 
 logger = logging.getLogger("anabranch.servers")
@@ -32,34 +31,36 @@ async def prepare(config: HttpServerConfig, output: Output) -> None:
     """Run install, if it hasn't been on this machine, and build; one replica at a time."""
     if config.install is None and config.build is None:
         return
-    async with _locked(_mark(config)) as mark:
-        if config.install is not None and not mark.stat().st_size:
-            await _run("install", command(config, config.install, config.port), LIMIT, output)
-            mark.write_text("installed\n", encoding="utf-8")
+    with _mark(config).open("a+") as mark:
+        async with asyncio.timeout(2 * LIMIT):
+            while not _lock(mark.fileno()):  # noqa: ASYNC110  (another process holds it)
+                await asyncio.sleep(LOOK)
+        if config.install is not None and not os.fstat(mark.fileno()).st_size:
+            await _run("install", config, config.install, LIMIT, output)
+            mark.write("installed\n")
         if config.build is not None:
-            await _run("build", command(config, config.build, config.port), LIMIT, output)
+            await _run("build", config, config.build, LIMIT, output)
 
 
 async def clean(config: HttpServerConfig, output: Output) -> None:
-    """Run clean; that it fails is told to the log alone, for nobody waits for it."""
-    if config.clean is None:
-        return
-    try:
-        await _run("clean", command(config, config.clean, config.port), CLEAN_LIMIT, output)
-    except AnabranchError as error:
-        logger.error("%s", error.message)
+    """Run clean; nothing waits for it, so its failure is only logged."""
+    if config.clean is not None:
+        try:
+            await _run("clean", config, config.clean, CLEAN_LIMIT, output)
+        except AnabranchError as error:
+            logger.error("%s", error.message)
 
 
-async def _run(name: str, script: Command, limit: float, output: Output) -> None:
+async def _run(name: str, config: HttpServerConfig, words: list[str], limit: float, output: Output) -> None:
     try:
-        process = await Process.start(script, output)
+        process = await Process.start(command(config, words, config.port), output)
     except Unavailable as error:
         raise error.at(f"its {name} script can't be run") from None
     try:
         async with asyncio.timeout(limit):
             ending = await process.wait()
     except TimeoutError:
-        raise Unavailable(output.quoted(f"its {name} script didn't end within {limit:g} s")) from None
+        raise Unavailable(output.quoted(f"its {name} script did not end within {limit:g} s")) from None
     finally:
         await process.stop(0)
     if ending.status != 0:
@@ -67,42 +68,23 @@ async def _run(name: str, script: Command, limit: float, output: Output) -> None
 
 
 def _mark(config: HttpServerConfig) -> Path:
-    """Return the file that says whether this has been installed: by these commands, in this folder, for this Python."""
+    """Return the file that says whether this has been installed: by this command, in this folder, for this Python."""
     install = command(config, config.install or (), config.port)
     folder = Path(install.folder or ".").absolute()
-    with suppress(OSError):
-        # A folder that was deleted and made anew has another number, and nothing in it.
-        made = folder.stat()
-        folder = Path(f"{folder}#{made.st_dev}:{made.st_ino}")
-    of = [install.words, dict(config.env), str(folder), sys.prefix]
-    return _folder() / hashlib.sha256(json.dumps(of).encode()).hexdigest()
-
-
-def _folder() -> Path:
-    """Return where marks are kept: the user's cache, or where there is none, the folder for what is temporary."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "anabranch" / "installed"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        if os.access(cache, os.W_OK):
-            return cache
-    except OSError:
-        pass
-    fallback = Path(tempfile.gettempdir()) / f"anabranch-{os.getuid()}" / "installed"
-    fallback.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return fallback
-
-
-@asynccontextmanager
-async def _locked(mark: Path) -> AsyncGenerator[Path]:
-    """Hold a file against the other replicas of this machine; the kernel lets go of it for one that is killed."""
-    with mark.open("a") as file:
-        async with asyncio.timeout(2 * LIMIT):
-            while not _lock(file.fileno()):  # noqa: ASYNC110  (the other is another process)
-                await asyncio.sleep(LOOK)
-        yield mark
+    made = folder.stat() if folder.is_dir() else None  # one that was deleted and made anew has another number
+    of = [install.words, dict(config.env), str(folder), made and [made.st_dev, made.st_ino], sys.prefix]
+    name = hashlib.sha256(json.dumps(of).encode()).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "anabranch"
+    for place in (cache, Path(tempfile.gettempdir()) / f"anabranch-{os.getuid()}"):
+        with suppress(OSError):  # an image may have no home
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (place / name).touch()
+            return place / name
+    raise Unavailable(f"can't note that install has run: neither {cache} nor {tempfile.gettempdir()} can be written")
 
 
 def _lock(file: int) -> bool:
+    """Take the lock if it is free; the system frees it when its holder is killed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

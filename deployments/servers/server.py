@@ -1,4 +1,4 @@
-"""A server that belongs to a replica: started, found ready, started again when it dies, stopped."""
+"""Run a server that belongs to a replica: start it, wait until it is ready, restart it when it dies, stop it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from deployments.servers.commands import command, tells_port
-from deployments.servers.fields import HttpServerConfig
-from deployments.servers.health import Doctor, Unwell, Well
+from deployments.servers.config import HttpServerConfig
+from deployments.servers.health import HealthChecker, Healthy, Unhealthy
 from deployments.servers.output import Output, unquoted
 from deployments.servers.ports import choose, is_free
 from deployments.servers.process import Process
@@ -19,18 +19,18 @@ from graphs.errors import AnabranchError, Unavailable
 logger = logging.getLogger("anabranch.servers")
 
 COLLISIONS = 5
-"""How often a start is tried again because another process took the port in the meantime."""
+"""How often a start is tried because another process took the port in the meantime."""
 PORT_DEADLINE = 10.0
-"""How long a port that must be free is awaited: a predecessor may just be leaving it."""
+"""How long to wait for a fixed port to become free: the server of a replica that stops may still hold it."""
 LOOK = 0.1
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 """The pause before the second restart in a row; it doubles. The first restart is made at once."""
 STEADY = 60.0
-"""Who has been up for so many seconds is not one that keeps dying."""
+"""A server that was up for so many seconds is not one that keeps dying: its next restart is made at once."""
 NEWS = 0.5
-"""How long after a lost connection the news of its server's death may take."""
+"""How long after a lost connection the server's death may become known."""
 SURE_NEWS = 5.0
-"""The same where nothing listens any more: then it has died, or is about to end."""
+"""The same where nothing listens on the port any more: the server has died, or is ending."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -53,17 +53,17 @@ class Server:
         self._config = config
         self._output = output
         self._sleep = sleep
-        self._doctor = Doctor(config.healthcheck)
+        self._health = HealthChecker(config.healthcheck)
         self._tells_port = tells_port(config)
         self._port: int | None = None
         self._up: Up | None = None
         self._trouble = "has not been started"
         self._changed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        self._well_at = float("-inf")
+        self._healthy_at = float("-inf")
 
     async def start(self) -> None:
-        """Start it and wait until it is ready; raises Unavailable when it can't be."""
+        """Start it and wait until it is ready; raise Unavailable if it fails."""
         self._rise(await self._start())
         self._watch = asyncio.create_task(self._keep_up())
 
@@ -77,7 +77,7 @@ class Server:
             self._fall("has been stopped")
 
     async def up(self, within: float, until: float | None = None) -> Up:
-        """Return it as it runs; while it is down, wait for it, `within` seconds from now or `until` they are over."""
+        """Return the running server; while it is down, wait for it: `within` seconds, or `until` a time of the loop's clock."""
         end = asyncio.get_running_loop().time() + within if until is None else until
         with suppress(TimeoutError):
             async with asyncio.timeout_at(end):
@@ -85,12 +85,12 @@ class Server:
                     await self._changed.wait()
         if self._up is None:
             raise Unavailable(
-                f"component {self._id!r}: its server was not back within {within:g} s (timeout: {within:g}): it {self._trouble}"
+                f"component {self._id!r}: its server did not come back within {within:g} s (`timeout`): it {self._trouble}"
             )
         return self._up
 
     async def gone(self, up: Up) -> str | None:
-        """Return how the server of a lost connection ended, None if it lives."""
+        """Return how the server of a lost connection ended; None if it is alive."""
         for patience in (NEWS, SURE_NEWS):
             if self._up is up and (patience == NEWS or is_free(up.port)):
                 with suppress(TimeoutError):
@@ -99,38 +99,38 @@ class Server:
         return None if self._up is up else self._trouble
 
     async def cut(self, up: Up) -> bool:
-        """Tell whether its death may have closed a connection: asked where a server that lives closes its own as well."""
-        # Those who are killed show it before their connections are closed, and when they are buried, their port is free.
+        """Return whether the server's death closed a connection: a living server closes connections as well."""
+        # A process that is killed is marked before its connections are closed; once it is gone, its port is free.
         lives = self._up is up and not up.process.dying and not is_free(up.port)
         return not lives and await self.gone(up) is not None
 
     async def check(self) -> None:
-        """Raise Unavailable unless it runs and is well."""
+        """Raise Unavailable unless it runs and is healthy."""
         up, now = self._up, asyncio.get_running_loop().time()
         if up is None:
-            # Serve's controller logs this too, where secrets aren't known.
+            # Serve's controller logs this too, and doesn't know the secrets.
             raise Unavailable(f"component {self._id!r}: its server {unquoted(self._trouble)}")
-        if now - self._well_at < self._config.healthcheck.interval:
+        if now - self._healthy_at < self._config.healthcheck.interval:
             return
-        match await self._doctor.look(up.port):
-            case Well():
-                self._well_at = now
-            case Unwell(why):
-                raise Unavailable(f"component {self._id!r}: its server is not well: {why}")
+        match await self._health.check(up.port):
+            case Healthy():
+                self._healthy_at = now
+            case Unhealthy(why):
+                raise Unavailable(f"component {self._id!r}: its server is not healthy: {why}")
 
     async def _keep_up(self) -> None:
-        """Start it again whenever it has ended."""
+        """Restart it whenever it has ended."""
         falls = 0
         while (up := self._up) is not None:
             ending = await up.process.wait()
             lived = asyncio.get_running_loop().time() - up.since
             falls = 0 if lived >= STEADY else falls + 1
             self._fall(self._output.quoted(str(ending)))
-            logger.error("component %s: its server %s after %.0f s; starting it again", self._id, ending, lived)
+            logger.error("component %s: its server %s after %.0f s; restarting it", self._id, ending, lived)
             falls = await self._restart(falls)
 
     async def _restart(self, falls: int) -> int:
-        """Start it until that succeeds; return how often in a row it has fallen by then."""
+        """Start it until that succeeds; return how often in a row it has failed by then."""
         while True:
             if falls > 1:
                 await self._sleep(min(FIRST_DELAY * 2 ** min(falls - 2, 16), LONGEST_DELAY))
@@ -138,7 +138,7 @@ class Server:
                 self._rise(await self._start())
             except AnabranchError as error:
                 falls += 1
-                self._trouble = f"could not be started again: {error.message}"
+                self._trouble = f"could not be restarted: {error.message}"
                 logger.error("component %s: its server %s", self._id, self._trouble)
             else:
                 return falls
@@ -146,7 +146,7 @@ class Server:
     def _rise(self, up: Up) -> None:
         self._up = up
         self._port = up.port
-        self._well_at = up.since
+        self._healthy_at = up.since
         self._turn()
         logger.info("component %s: its server is ready at %s (process %d)", self._id, up.url, up.process.pid)
 
@@ -156,12 +156,12 @@ class Server:
         self._turn()
 
     def _turn(self) -> None:
-        """Wake all who wait for news."""
+        """Wake every task that waits for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def _start(self) -> Up:
-        """Start it, on another port if the chosen one turns out to be taken."""
+        """Start it; if another process took the port in the meantime, on another port."""
         for left in reversed(range(COLLISIONS)):
             port = await self._free_port()
             process = await Process.start(command(self._config, self._config.start, port), self._output)
@@ -186,7 +186,7 @@ class Server:
             return port
         with suppress(TimeoutError):
             async with asyncio.timeout(PORT_DEADLINE):
-                while not is_free(wanted):  # noqa: ASYNC110  (whoever holds it tells nobody)
+                while not is_free(wanted):  # noqa: ASYNC110  (another process holds it)
                     await asyncio.sleep(LOOK)
                 return wanted
         raise Unavailable(
@@ -197,7 +197,7 @@ class Server:
     async def _ready(self, process: Process, port: int) -> str:
         """Return its URL once it is well."""
         most = self._config.healthcheck.max_wait
-        seen: list[Unwell] = []
+        seen: list[Unhealthy] = []
         ended = asyncio.create_task(process.wait())
         found = asyncio.create_task(self._find(port, seen))
         try:
@@ -211,15 +211,15 @@ class Server:
                 task.cancel()
             await asyncio.wait([ended, found])
         why = seen[-1].why if seen else "no check has ended"
-        raise Unavailable(self._output.quoted(f"its server was not ready within {most:g} s (max_wait): {why}"))
+        raise Unavailable(self._output.quoted(f"its server was not ready within {most:g} s (`max_wait`): {why}"))
 
-    async def _find(self, port: int, seen: list[Unwell]) -> str:
-        for pause in self._doctor.pauses():
-            match await self._doctor.look(port):
-                case Well(url):
+    async def _find(self, port: int, seen: list[Unhealthy]) -> str:
+        for pause in self._health.pauses():
+            match await self._health.check(port):
+                case Healthy(url):
                     return url
-                case Unwell() as unwell:
-                    seen.append(unwell)
+                case Unhealthy() as unhealthy:
+                    seen.append(unhealthy)
             await asyncio.sleep(pause)
         raise AssertionError("the pauses have no end")
 

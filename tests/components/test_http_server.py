@@ -146,13 +146,13 @@ async def test_a_server_that_goes_into_the_background_is_refused(serve: Serve):
 
 async def test_a_server_that_is_never_ready_says_what_it_answers(serve: Serve):
     said = await refusal(serve, "--unwell", healthcheck={**HEALTH, "max_wait": 2})
-    assert re.search(r"not ready within 2 s \(max_wait\): GET /health on port \d+ answered with status 503", said)
+    assert re.search(r"not ready within 2 s \(`max_wait`\): GET /health on port \d+ answered with status 503", said)
     assert '"GET /health HTTP/1.1" 503' in said
 
 
 async def test_a_server_that_never_listens_says_so(serve: Serve):
     said = await refusal(serve, start="echo loading; sleep 1000; ${port}", healthcheck={**HEALTH, "max_wait": 0.5})
-    assert re.search(r"max_wait\): nothing listens on port \d+; it said last:\nloading", said)
+    assert re.search(r"`max_wait`\): nothing listens on port \d+; it said last:\nloading", said)
 
 
 async def test_without_a_path_any_answer_is_a_good_one(serve: Serve):
@@ -335,7 +335,7 @@ async def test_a_server_that_is_no_longer_well_makes_the_replica_unhealthy(serve
                             healthcheck={"path": "/", "interval": "1ms"})  # fmt: skip
     await component.healthy()
     os.rmdir(tmp_path)  # noqa: PTH106  (a temporary folder)
-    with pytest.raises(Unavailable, match=r"its server is not well: GET / on port .* answered with status 404"):
+    with pytest.raises(Unavailable, match=r"its server is not healthy: GET / on port .* answered with status 404"):
         await component.healthy()
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from deployments.servers.commands import command, tells_port
-from deployments.servers.fields import HttpServerConfig
-from deployments.servers.filling import fill
+from deployments.servers.commands import command, fill, tells_port
+from deployments.servers.config import HttpServerConfig
 
 
 def config(**written: Any) -> HttpServerConfig:

@@ -1,4 +1,4 @@
-"""A process, its keeper, and who is gone when."""
+"""A process: how it ends, and what is gone then."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -132,12 +133,30 @@ async def test_an_owner_may_have_a_thousand_files_open(tmp_path: Path):
             assert str(await process.wait()) == "was killed by SIGKILL"
 
 
-async def test_a_keeper_that_is_killed_takes_it_along(caplog: pytest.LogCaptureFixture):
-    async with running(*shell("sleep 1000 & echo $!; wait")) as process:
-        (child,) = await said(caplog)
-        os.kill(parent_of(process.pid), signal.SIGKILL)
-        assert str(await process.wait()) == "was lost, and killed"
-        assert await gone(int(child))
+@pytest.mark.parametrize("which", ["the child", "the keeper"])
+async def test_when_a_process_between_is_killed_all_is_gone(caplog: pytest.LogCaptureFixture, which: str):
+    async with running(*shell("sleep 1000 & echo $$ $!; wait")) as process:
+        server, child = map(int, (await said(caplog))[0].split())
+        keeper = parent_of(server)
+        assert parent_of(keeper) == process.pid
+        os.kill(keeper if which == "the keeper" else process.pid, signal.SIGKILL)
+        assert str(await process.wait()) == "was killed by SIGKILL"
+        assert await gone(server)
+        assert await gone(child)
+
+
+def test_the_group_is_found_where_there_is_no_proc():
+    with subprocess.Popen(["sleep", "1000"], process_group=0) as leader:
+        other = subprocess.Popen(["sleep", "1000"], process_group=leader.pid)
+        code = (
+            f"import os; os.setpgid(0, {leader.pid}); from deployments.servers.keeper import _group; print(*_group())"
+        )
+        found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        for each in (leader, other):
+            each.kill()
+        other.wait()
+    assert str(other.pid) in found.stdout.split()
+    assert str(leader.pid) not in found.stdout.split()
 
 
 @pytest.mark.parametrize("twin", [False, True], ids=["alone", "with a fork that has its files open"])

@@ -12,7 +12,7 @@ from graphs.units import Duration
 
 STOP_TIMEOUT = 10.0
 CLEAN_LIMIT = 10.0
-"""The longest that clean may take: a replica that must go is waited for."""
+"""The longest that clean may take: Serve waits for the replica to stop."""
 
 
 def _command(value: Any) -> Any:
@@ -31,17 +31,17 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Healthcheck(BaseModel):
-    """When the server counts as ready, and as well."""
+    """When the server counts as ready, and as healthy."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     path: str | None = Field(
         default=None,
-        description="Answers with a status below 400 when the server is well; unset, `/` may answer anything below 500.",
+        description="Answers with a status below 400 when the server is healthy; unset, `/` must answer with one below 500.",
     )
     interval: Patience = Field(default=2.0, description="The pause between two checks; shorter ones at first.")
     timeout: Patience = Field(default=5.0, description="The longest wait for one answer.")
-    max_wait: Patience = Field(default=600.0, description="The longest wait for the first good answer after a start.")
+    max_wait: Patience = Field(default=600.0, description="The longest wait for the first such answer after a start.")
 
 
 class HttpServerConfig(CallerConfig):
@@ -50,7 +50,7 @@ class HttpServerConfig(CallerConfig):
     )
     port: Port = Field(
         default=0,
-        description="The port it listens on; 0 takes a free one, and so does one that is taken where `${port}` tells it.",
+        description="The port it listens on; 0 takes a free one, as does a taken one if `start` or `env` has `${port}`.",
     )
     healthcheck: Healthcheck = Field(default=Healthcheck(), description="When it counts as ready.")
     env: dict[str, Written] = Field(default={}, description="Added to the environment of its commands.")

@@ -1,4 +1,4 @@
-"""Requests to a server that may die: they wait for one that is starting again, and an answer that its death cut has failed."""
+"""Send requests to a server of this replica: they wait while it restarts, and an answer that a crash cut is an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deployments.upstream.transport import Response, Transport
 
 
 class Call:
-    """One call of a server: `up` is who was asked last."""
+    """One call of a server; `up` is the life of it that got the latest request."""
 
     def __init__(self, up: Up) -> None:
         self.url = up.url
@@ -28,7 +28,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerRequest(Request):
-    """A request of a call, under the URL that the server had when the call began."""
+    """A request of a call; its URL begins with the one that the server had when the call began."""
 
     call: Call
 
@@ -46,15 +46,15 @@ class ServerExchange(Exchange):
         super().__init__(id, policy)
         self._server = server
         self._timeout = policy.timeout
-        self._transport = ServerTransport(self._transport, server, policy.timeout)
+        self._transport = WaitingTransport(self._transport, server, policy.timeout)
 
     async def call(self) -> Call:
-        """Return a call to begin; while the server is down, wait for it."""
+        """Return a new call; wait while the server is down."""
         return Call(await self._server.up(self._timeout))
 
 
-class ServerTransport:
-    """The Transport to a server of this replica."""
+class WaitingTransport:
+    """A Transport that waits while the server restarts."""
 
     def __init__(self, transport: Transport, server: Server, timeout: float) -> None:
         self._transport = transport
@@ -62,7 +62,7 @@ class ServerTransport:
         self._timeout = timeout
 
     async def send(self, request: Request) -> Response:
-        """Send a request; while nothing of it could be sent because the server has died, wait for the server."""
+        """Send a request; if it can't connect because the server died, wait for the server and send it again."""
         if not isinstance(request, ServerRequest) or request.path is None:
             return await self._transport.send(request)
         call, until = request.call, asyncio.get_running_loop().time() + self._timeout
@@ -74,15 +74,15 @@ class ServerTransport:
                 if await self._server.gone(call.up) is None:
                     raise
             else:
-                return Endless(response, self._server, call.up) if _ends_by_closing(response) else response
+                return ClosedAtEnd(response, self._server, call.up) if _ends_by_closing(response) else response
 
     async def close(self) -> None:
         """Close every connection."""
         await self._transport.close()
 
 
-class Endless:
-    """A Response that doesn't say where it ends: the server closes the connection, and so does its death."""
+class ClosedAtEnd:
+    """A Response that ends when the server closes the connection, which is also what a crash looks like."""
 
     def __init__(self, response: Response, server: Server, up: Up) -> None:
         self._response = response
@@ -106,7 +106,7 @@ class Endless:
         return self._response.headers
 
     async def read(self) -> bytes:
-        """Return the next bytes; raises where the end is the server's own."""
+        """Return the next bytes; raise if the server died instead of ending the answer."""
         packet = await self._response.read()
         if not packet and await self._server.cut(self._up):
             raise aiohttp.ClientPayloadError
