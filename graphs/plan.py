@@ -114,6 +114,8 @@ class WorkflowPlan:
     """Jobs whose output the workflow's own `output` names as `jobs.ID.output`."""
     output_kind: OutputKind
     inputs: tuple[InputField, ...]
+    timeout: float | None = None
+    """Seconds that a run of it may take."""
     wiring: Wiring = field(init=False, repr=False, compare=False)
     """Made of the rest once, for every run reads it."""
 
@@ -168,6 +170,8 @@ class JobBase:
     output: Template | None = None
     retry: Retry = field(default_factory=Retry)
     on_error: OnError | None = None
+    timeout: float | None = None
+    """Seconds from when its needs have settled until its output is complete, all attempts included."""
 
 
 @dataclass(frozen=True, slots=True)

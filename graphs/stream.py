@@ -15,10 +15,13 @@ Value = Any
 MAX_WHOLE = 64 * 1024 * 1024
 """The most a joined stream may hold, in bytes (characters for text): a stream is not a store."""
 
+VALUE_SIZE = 64
+"""What a chunk that is neither text nor bytes counts for, in bytes: measuring it would cost more than holding it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a component says beside its chunks: usage, finish_reason, tool calls… Mappings let it pass, joins set it aside."""
+    """What a component says beside its chunks: usage, finish_reason, tool calls… A mapped stream passes it on, a join sets it aside."""
 
     data: Mapping[str, Value] = field(default_factory=dict[str, Value])
 
@@ -28,7 +31,6 @@ Chunk = Any
 
 Batch = list[Chunk]
 """The chunks that were ready at the same moment; never empty. Batching never delays a chunk."""
-
 
 Step = Callable[[Batch], Batch]
 """What becomes of a batch on its way; an empty result is not passed on."""
@@ -117,14 +119,9 @@ class Stream:
             chunks: list[Value] = []
             size = 0
             async for batch in self.batches():
+                size = whole_size(size, batch)
                 for chunk in batch:
-                    if isinstance(chunk, Note):
-                        self.notes.append(chunk)
-                        continue
-                    chunks.append(chunk)
-                    size += len(chunk) if isinstance(chunk, str | bytes) else 64
-                if size > MAX_WHOLE:
-                    raise TooLarge(f"a stream that had to be read whole is larger than {MAX_WHOLE >> 20} MiB")
+                    (self.notes if isinstance(chunk, Note) else chunks).append(chunk)
             self._whole = (join_chunks(chunks),)
         return self._whole[0]
 
@@ -148,7 +145,7 @@ class Stream:
         self._close = both
 
     def located(self, locate: Callable[[AnabranchError], AnabranchError]) -> None:
-        """Have the reader told of a failure as `locate` gives it; who first says where the stream comes from is right."""
+        """Pass this stream's errors through `locate`, which says where they come from. The first call wins."""
         if self._locate is None:
             self._locate = locate
 
@@ -255,6 +252,19 @@ async def _no_batches() -> AsyncIterator[Batch]:
 async def _once(chunk: Chunk) -> AsyncIterator[Batch]:
     if not is_empty(chunk):
         yield [chunk]
+
+
+def batch_size(batch: Batch) -> int:
+    """Return about how many bytes a batch holds."""
+    return sum([len(chunk) if isinstance(chunk, str | bytes) else VALUE_SIZE for chunk in batch])
+
+
+def whole_size(size: int, batch: Batch, what: str = "a stream that had to be read whole", hint: str = "") -> int:
+    """Return `size` with that of the next batch added. Raise TooLarge, which names `what`, above MAX_WHOLE."""
+    size += batch_size(batch)
+    if size > MAX_WHOLE:
+        raise TooLarge(f"{what} is larger than {MAX_WHOLE >> 20} MiB{hint}")
+    return size
 
 
 def join_chunks(chunks: list[Value]) -> Value:

@@ -7,15 +7,15 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
 from deployments.gateway.admission import Admission
-from deployments.runs import events, runner
-from deployments.runs.calls import Invoke
-from deployments.runs.events import Delta, Event, Failed, Finished, Run
+from deployments.runs import runner
+from deployments.runs.events import Delta, Event, Finished, Run, raise_failure
 from deployments.runs.joining import Joining
+from deployments.runs.site import Invoke
 from deployments.telemetry.redaction import Redactor
 from graphs.context import RunContext
-from graphs.errors import BadRequest, Cancelled, NotFound
+from graphs.errors import BadRequest, NotFound
 from graphs.language.nodes import MappingTemplate
-from graphs.plan import Controller, Plan, WorkflowPlan
+from graphs.plan import Plan, WorkflowPlan
 from graphs.stream import Value
 from graphs.suggest import closest
 
@@ -47,11 +47,6 @@ class Gateway:
         self._now = now
         options = plan.controller.options
         self._admission = Admission(options.max_concurrent_count, options.max_queued)
-
-    @property
-    def controller(self) -> Controller:
-        """Return how the document is served."""
-        return self.plan.controller
 
     def workflows(self) -> tuple[WorkflowPlan, ...]:
         """Return every workflow, in document order."""
@@ -116,14 +111,6 @@ class Running:
     async def aclose(self) -> None:
         """Cancel what still runs, and wait until it has ended. For whoever reads the events."""
         await self._events.aclose()
-
-
-def raise_failure(event: Event) -> None:
-    """Raise the error of an event that is a failed end; let every other event pass."""
-    if isinstance(event, Failed):
-        raise event.error
-    if isinstance(event, events.Cancelled):
-        raise Cancelled(event.reason)
 
 
 def new_run_id(now: float) -> str:

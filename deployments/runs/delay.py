@@ -1,4 +1,4 @@
-"""A delay job and the time of day -> the job's answer, once it is time."""
+"""A delay job and the time of day -> the workflow's input, once it is time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from deployments.runs.blame import unfit
 from deployments.runs.clock import Clock
+from deployments.runs.errors import unfit
 from graphs.language import Scope, render
 from graphs.language.nodes import Template
 from graphs.plan import DelayJob

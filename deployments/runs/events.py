@@ -1,4 +1,4 @@
-"""What a run says: Started, any number of Delta and JobDone, then exactly one of Finished, Failed or Cancelled."""
+"""The events of a run: Started, any number of Delta and JobDone, then exactly one of Finished, RunFailed or RunCancelled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphs.context import RunContext
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, Cancelled
 from graphs.stream import Batch, Note, Value
 
 
@@ -42,16 +42,16 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class RunFailed:
     error: AnabranchError
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
+class RunCancelled:
     reason: str = "cancelled"
 
 
-Event = Started | Delta | JobDone | Finished | Failed | Cancelled
+Event = Started | Delta | JobDone | Finished | RunFailed | RunCancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +79,11 @@ class Invocation:
     action: str
     input: Value
     context: RunContext
+
+
+def raise_failure(event: Event) -> None:
+    """Raise the error of an event that is a failed end; let every other event pass."""
+    if isinstance(event, RunFailed):
+        raise event.error
+    if isinstance(event, RunCancelled):
+        raise Cancelled(event.reason)

@@ -7,18 +7,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from deployments.runs.blame import unfit
-from deployments.runs.calls import Names, Site, call, mapped
+from deployments.runs.calls import call, mapped
+from deployments.runs.errors import unfit
+from deployments.runs.site import Names, Site
 from deployments.streams.inside_values import Opened, joined
-from deployments.streams.item_streams import End, Items
-from deployments.streams.tasks import foreseen, siblings
+from deployments.streams.item_streams import ItemEnd, ItemStream
+from deployments.streams.tasks import only_known_errors, task_group
 from graphs.errors import AnabranchError
 from graphs.language import Scope, kind_of, render, truth
 from graphs.plan import ForEachJob
 from graphs.stream import Batch, Stream, Value
-
-LOOK_AHEAD = 64
-"""How many batches are kept of an item that runs before its turn."""
 
 One = Callable[[int, Value, Opened], Awaitable[Value]]
 """Gives the output of one item."""
@@ -40,7 +38,7 @@ async def for_each(job: ForEachJob, names: Names, site: Site, opened: Opened) ->
 
 
 def _items(job: ForEachJob, value: Value) -> AsyncGenerator[Value, None]:
-    """Yield the items; a stream's are read no faster than they are taken up."""
+    """Yield the items; those of a stream are read no faster than they are called for."""
     if isinstance(value, Stream):
         return value.__aiter__()
     if not isinstance(value, list | tuple):
@@ -58,7 +56,7 @@ async def _list(items: AsyncGenerator[Value, None], one: One, limit: int, run_id
 
     async def whole(index: int, item: Value) -> Value:
         try:
-            with foreseen(run_id):
+            with only_known_errors(run_id):
                 async with Opened() as opened:
                     value = await one(index, item, opened)
                     return (await joined(value))[0] if opened.any else value
@@ -66,7 +64,7 @@ async def _list(items: AsyncGenerator[Value, None], one: One, limit: int, run_id
             slots.release()
 
     tasks: list[asyncio.Task[Value]] = []
-    async with siblings() as group, aclosing(items):
+    async with task_group() as group, aclosing(items):
         await slots.acquire()
         async for item in items:
             tasks.append(group.create_task(whole(len(tasks), item)))
@@ -87,23 +85,25 @@ class _Lane:
 class _InTurn:
     """Runs up to `limit` items at once and gives their chunks item by item.
 
-    An item keeps its place until its last chunk was taken, so that what is kept is bounded: `limit` times LOOK_AHEAD.
+    An item keeps its slot until its last chunk was taken, so that what is kept is bounded: `limit` times the run's
+    `look_ahead`.
     """
 
     def __init__(self, items: AsyncGenerator[Value, None], one: One, limit: int, site: Site) -> None:
         self._items, self._one, self._run_id = items, one, site.run.id
+        self._look_ahead = site.limits.look_ahead
         self._slots = asyncio.Semaphore(limit)
         self._lanes: deque[_Lane] = deque()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._over = False
         self._error: AnabranchError | None = None
         self._task = site.spawn(self._call_all())
-        self.stream = Items(self._in_turn(), self._close)
+        self.stream = ItemStream(self._in_turn(), self._close)
 
     async def _call_all(self) -> None:
         try:
-            with foreseen(self._run_id):
-                async with siblings() as group, aclosing(self._items):
+            with only_known_errors(self._run_id):
+                async with task_group() as group, aclosing(self._items):
                     await self._slots.acquire()
                     index = 0
                     async for item in self._items:
@@ -116,10 +116,10 @@ class _InTurn:
             self._error = error
         finally:
             self._over = True
-            self._news.set()
+            self._changed.set()
 
     async def _fill(self, lane: _Lane, index: int, item: Value) -> None:
-        with foreseen(self._run_id):
+        with only_known_errors(self._run_id):
             async with Opened() as opened:
                 value = await self._one(index, item, opened)
                 if isinstance(value, Stream):
@@ -130,12 +130,12 @@ class _InTurn:
                     lane.plain = True
                     await self._add(lane, [(await joined(value))[0] if opened.any else value])
         lane.ended = True
-        self._news.set()
+        self._changed.set()
 
     async def _add(self, lane: _Lane, batch: Batch) -> None:
         lane.batches.append(batch)
-        self._news.set()
-        while len(lane.batches) >= LOOK_AHEAD:
+        self._changed.set()
+        while len(lane.batches) >= self._look_ahead:
             lane.room.clear()
             await lane.room.wait()
 
@@ -151,12 +151,12 @@ class _InTurn:
             elif lane is not None and lane.ended:
                 self._lanes.popleft()
                 self._slots.release()
-                yield [End(lane.plain)]
+                yield [ItemEnd(lane.plain)]
             elif self._over:
                 return
             else:
-                self._news.clear()
-                await self._news.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
     async def _close(self) -> None:
         self._task.cancel()

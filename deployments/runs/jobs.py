@@ -1,30 +1,31 @@
-"""One job, once all it needs is there -> its answer: a value, a stream, or for a router the job it chose."""
+"""One job, once all it needs is there -> a value or a stream; of a router, the job it chose."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import assert_never
 
-from deployments.runs.calls import Names, Site, call, mapped
+from deployments.runs.calls import call, mapped
 from deployments.runs.delay import delay
 from deployments.runs.for_each import for_each
+from deployments.runs.site import Names, Site
 from deployments.streams.inside_values import Opened
 from graphs.language import Scope, render, truth
 from graphs.language.nodes import Binding, Comparison, Reference
 from graphs.plan import CallJob, Case, DelayJob, ForEachJob, IfJob, Job, RandomJob, SwitchJob
 from graphs.stream import Value
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    value: Value = None
-    chosen: str | None = None
-    """The job that a router, or a failure, leads to."""
+_NOWHERE = (0, 0)
+_SIDES = Reference("value", (), _NOWHERE), Reference("case", (), _NOWHERE)
+_IS_EQUAL = Binding(Comparison("==", *_SIDES, _NOWHERE), _NOWHERE)
+"""How a `switch` compares: by the language's own `==`."""
 
 
-async def answer(job: Job, names: Names, site: Site, opened: Opened) -> Answer:
-    """Run the job once. `opened` closes the streams it opens, should they not be needed after all."""
+async def answer(job: Job, names: Names, site: Site, opened: Opened) -> tuple[Value, str | None]:
+    """Run the job once and return its value, or for a router null and the job it chose, if any.
+
+    `names` are what its templates may read. The streams that it opens are added to `opened`.
+    """
     match job:
         case CallJob():
             value = await call(job.call, names, site, opened)
@@ -33,14 +34,14 @@ async def answer(job: Job, names: Names, site: Site, opened: Opened) -> Answer:
         case DelayJob():
             value = await delay(job, names, site.clock)
         case IfJob():
-            return Answer(chosen=await _first_true(job, names))
+            return None, await _first_true(job, names)
         case SwitchJob():
-            return Answer(chosen=await _first_equal(job, names))
+            return None, await _first_equal(job, names)
         case RandomJob():
-            return Answer(chosen=_at_random(job, site.chance))
+            return None, _at_random(job, site.chance)
         case _:
             assert_never(job)
-    return Answer(await mapped(job.output, names, ("output",), value))
+    return await mapped(job.output, names, ("output",), value), None
 
 
 async def _first_true(job: IfJob, names: Names) -> str | None:
@@ -59,11 +60,7 @@ async def _first_equal(job: SwitchJob, names: Names) -> str | None:
 
 
 async def _equal(value: Value, case: Case, names: Names) -> bool:
-    """Whether the case is the one, by the language's own `==`."""
-    nowhere = (0, 0)
-    sides = Reference("value", (), nowhere), Reference("case", (), nowhere)
-    test = Binding(Comparison("==", *sides, nowhere), nowhere)
-    return await render(test, Scope({"value": value, "case": await render(case.test, Scope(names))}))
+    return await render(_IS_EQUAL, Scope({"value": value, "case": await render(case.test, Scope(names))}))
 
 
 def _at_random(job: RandomJob, chance: Callable[[], float]) -> str:

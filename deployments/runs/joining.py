@@ -1,16 +1,19 @@
-"""The Deltas of a run in, its whole output out: one value, or a mapping when several streams run side by side."""
+"""The Deltas of a run -> its whole output: one value, or a mapping when several streams run side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from deployments.runs.events import Delta
-from graphs.errors import TooLarge
-from graphs.stream import MAX_WHOLE, Chunk, Note, Value, is_empty, join_chunks
+from graphs.stream import Chunk, Note, Value, is_empty, join_chunks, whole_size
 
 
 class Joining:
-    """What has come of a streamed output so far; `order` is that of the keys in the document."""
+    """Collects a streamed output.
+
+    `names` are those of the streams side by side, which stand in the output even if they give nothing; `order` is the
+    order of the keys in the document.
+    """
 
     def __init__(self, names: Iterable[str] = (), order: Sequence[str] = ()) -> None:
         self._order = order
@@ -19,13 +22,10 @@ class Joining:
         self._size = 0
 
     def add(self, delta: Delta) -> None:
-        """Add a Delta; its notes are left out."""
+        """Add what a Delta holds, but for its notes."""
         chunks = [chunk for chunk in delta.chunks if not isinstance(chunk, Note)]
-        self._size += sum(len(chunk) if isinstance(chunk, str | bytes) else 64 for chunk in chunks)
-        if self._size > MAX_WHOLE:
-            raise TooLarge(
-                f"the joined output is larger than {MAX_WHOLE >> 20} MiB; read it as a stream, with output_only: true"
-            )
+        hint = "; read it as a stream, with output_only: true"
+        self._size = whole_size(self._size, chunks, "the joined output", hint)
         if delta.whole and delta.name is not None:
             self._chunks.setdefault(delta.name, [])
             self._whole[delta.name] = chunks[0] if chunks else None

@@ -1,4 +1,4 @@
-"""The outcomes of a workflow's jobs -> its result: which output it is, as the workflow's `output` maps it."""
+"""The outcomes of a workflow's jobs -> its result: the output of one of them, or what the workflow's `output` makes of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
+from deployments.runs.event_queue import EventQueue
 from deployments.runs.events import Delta
-from deployments.runs.outbox import Outbox
-from deployments.runs.places import AsRead, Place, Unsettled
+from deployments.runs.no_result import why_no_result
+from deployments.runs.output_parts import AsRead, Part, Unsettled
 from deployments.runs.schedule import RESULT, Schedule
+from deployments.runs.site import Site
 from deployments.streams.inside_values import apart, copies, drain, joined, sources, streams_in
-from deployments.streams.tasks import siblings
-from graphs.errors import AnabranchError, NoResult
+from deployments.streams.tasks import task_group
+from graphs.errors import AnabranchError
 from graphs.language import Scope, bindings, parse, render
 from graphs.language.nodes import MappingTemplate, Reference, Template
 from graphs.plan import WorkflowPlan
@@ -24,37 +26,40 @@ UNMAPPED = parse("${output}")
 
 
 class Result:
-    """Finds the result as soon as the jobs that decide it have settled, and gives it to the outbox.
+    """Finds the result as soon as the jobs that decide it have settled, and puts it into the queue of events.
 
     Which job's output it is never depends on which ended first.
     """
 
-    def __init__(self, workflow: WorkflowPlan, schedule: Schedule, outbox: Outbox) -> None:
+    def __init__(self, workflow: WorkflowPlan, schedule: Schedule, site: Site, events: EventQueue) -> None:
         self.streamed = False
         self.value: Value = None
         self.notes: tuple[Note, ...] = ()
-        self._workflow, self._wiring, self._outbox = workflow, workflow.wiring, outbox
-        self._schedule, self._outcomes = schedule, schedule.outcomes
+        self._workflow, self._wiring, self._events = workflow, workflow.wiring, events
+        self._schedule, self._outcomes, self._site = schedule, schedule.outcomes, site
         self._template = UNMAPPED if workflow.output is None else workflow.output
-        self._places: list[Place] = []
+        self._parts: list[Part] = []
         self._final: tuple[str | None] | None = None
         """The job whose output is `output`, once that is decided; there may be none."""
-        self._seen_off: set[str] = set()
+        self._released: set[str] = set()
         self._order: list[str] = []
 
     async def give(self, side_by_side: bool) -> None:
-        """Leave the result: a plain one in `value`, a stream or several side by side in the outbox."""
+        """Give the result: a plain one in `value`, a stream in the queue.
+
+        With `side_by_side`, several streams in a mapping go into the queue together; without, they are joined.
+        """
         template, reads = self._template, self._workflow.reads
         entries = template.items if side_by_side and isinstance(template, MappingTemplate) else ()
-        places = {name: Place(item, reads) for name, item in entries}
-        if places and not any(place.chunked for place in places.values()):
-            self._places = [*places.values()]
-            self._see_off_unread()
-            await self._give_named({name: partial(self._find, place) for name, place in places.items()})
+        parts = {name: Part(item, reads) for name, item in entries}
+        if parts and not any(part.chunked for part in parts.values()):
+            self._parts = [*parts.values()]
+            self._release_unread()
+            await self._give_named({name: partial(self._find, part) for name, part in parts.items()})
         else:
-            self._places = [Place(template, reads)]
-            self._see_off_unread()
-            if await self._give_one(self._places[0], side_by_side):
+            self._parts = [Part(template, reads)]
+            self._release_unread()
+            if await self._give_one(self._parts[0], side_by_side):
                 return
         await self.close()
 
@@ -66,33 +71,33 @@ class Result:
 
     # --- finding it --------------------------------------------------------------------------------------------------
 
-    async def _find(self, place: Place) -> Value:
-        """Return what stands in the place, as soon as the jobs that decide it have settled."""
+    async def _find(self, part: Part) -> Value:
+        """Return the part's value, as soon as the jobs that decide it have settled."""
         try:
-            value = await self._rendered(place)
+            value = await self._rendered(part)
         except AnabranchError:
             if not _has_default(self._template) and (nothing := await self._nothing()):
                 raise nothing from None
             raise
-        place.known = True
-        await self._close_unread(place, value)
-        self._see_off_unread()
+        part.known = True
+        await self._close_unread(part, value)
+        self._release_unread()
         return value
 
-    async def _rendered(self, place: Place) -> Value:
+    async def _rendered(self, part: Part) -> Value:
         # The first that is named is read in any case; and what is rendered chunk by chunk can't wait in between.
-        for each in place.names if place.chunked else place.names[:1]:
+        for each in part.names if part.chunked else part.names[:1]:
             await self._settled(each)
-        if place.chunked:
-            seen = self._schedule.scope({id: self._read(place, id) for id in place.jobs})
-            output = self._read_final(place) if place.reads_output else None
-            return await render(place.template, Scope({**seen, "output": output}))
-        jobs = AsRead(place.jobs, lambda job: {"output": self._read(place, job)})
+        if part.chunked:
+            seen = self._schedule.scope({id: self._read(part, id) for id in part.jobs})
+            output = self._read_final(part) if part.reads_output else None
+            return await render(part.template, Scope({**seen, "output": output}))
+        jobs = AsRead(part.jobs, lambda job: {"output": self._read(part, job)})
         seen = {**self._schedule.scope({}), "jobs": jobs}
-        names = AsRead({*seen, "output"}, lambda name: self._read_final(place) if name == "output" else seen[name])
+        names = AsRead({*seen, "output"}, lambda name: self._read_final(part) if name == "output" else seen[name])
         while True:
             try:
-                return await render(place.template, Scope(names))
+                return await render(part.template, Scope(names))
             except Unsettled as unsettled:
                 await unsettled.settled()
 
@@ -103,38 +108,38 @@ class Result:
         elif reference.name == "jobs" and reference.path and reference.path[0] in self._workflow.reads:
             await self._outcomes[str(reference.path[0])].settled.wait()
 
-    def _read(self, place: Place, id: str) -> Value:
+    def _read(self, part: Part, id: str) -> Value:
         outcome = self._outcomes[id]
         if not outcome.settled.is_set():
             raise Unsettled(outcome.settled.wait)
-        if id not in place.taken:
+        if id not in part.taken:
             self._hand_out(id)
-        return place.taken[id]
+        return part.taken[id]
 
-    def _read_final(self, place: Place) -> Value:
+    def _read_final(self, part: Part) -> Value:
         if self._final is None:
             raise Unsettled(self._decide_final)
         (final,) = self._final
-        return None if final is None else self._read(place, final)
+        return None if final is None else self._read(part, final)
 
     def _hand_out(self, id: str) -> None:
-        """Give the job's output to every place that may read it: a stream that one has begun can't be shared later."""
+        """Give the job's output to every part that may read it: a stream that a part has begun can't be shared later."""
         outcome = self._outcomes[id]
-        readers = [place for place in self._places if self._may_read(place, id)]
+        readers = [part for part in self._parts if self._may_read(part, id)]
         value = outcome.take(RESULT)
         shares = copies(value, len(readers), self._share) if outcome.streams else [value] * len(readers)
-        for place, share in zip(readers, shares, strict=True):
-            place.taken[id] = share
+        for part, share in zip(readers, shares, strict=True):
+            part.taken[id] = share
 
-    def _may_read(self, place: Place, id: str) -> bool:
-        if place.known:
+    def _may_read(self, part: Part, id: str) -> bool:
+        if part.known:
             return False
         finals = self._wiring.finals if self._final is None else self._final
-        return id in place.jobs or (place.reads_output and id in finals)
+        return id in part.jobs or (part.reads_output and id in finals)
 
     def _share(self, stream: Stream, readers: int) -> list[Stream]:
-        # No job waits for what the result reads: one place can wait for another, which may not even know yet what it is.
-        return self._schedule.share(stream, readers, patient=True)
+        # No job waits for what the result reads, and so one part can wait for another, which may not be known yet.
+        return self._site.share(stream, readers, patient=True)
 
     async def _decide_final(self) -> None:
         """Find the last job in document order that ran and that no other reads."""
@@ -147,10 +152,10 @@ class Result:
                 final = id
                 break
         self._final = (final,)
-        self._see_off_unread()
+        self._release_unread()
 
-    async def _nothing(self) -> NoResult | None:
-        """Return the error of a workflow whose every possible output was skipped."""
+    async def _nothing(self) -> AnabranchError | None:
+        """Return the error of a workflow none of whose possible outputs is there; None if there is one."""
         asked = {*self._workflow.reads, *(self._wiring.finals if self._wiring.needs_final else ())}
         if not asked and not self._wiring.needs_final:
             return None
@@ -158,34 +163,29 @@ class Result:
             await outcome.settled.wait()
             if outcome.status == "completed":
                 return None
-        reasons = [self._outcomes[id].why for id in self._workflow.jobs if id in asked]
-        return NoResult(
-            f"workflow '{self._workflow.id}' has no result: {', '.join(reasons) or 'no job gives an output'}; "
-            "write a condition that holds, or give the workflow an output",
-            workflow=self._workflow.id,
-        )
+        return why_no_result(self._workflow, self._outcomes, asked)
 
     # --- letting go of the rest --------------------------------------------------------------------------------------
 
-    async def _close_unread(self, place: Place, value: Value) -> None:
-        """Close what the place was handed and doesn't hold: kept for nobody, it would only grow."""
-        if place.chunked:  # other streams are read with the first chunk
+    async def _close_unread(self, part: Part, value: Value) -> None:
+        """Close what the part was handed and doesn't hold: what no reader takes would only grow."""
+        if part.chunked:  # other streams are read with the first chunk
             return
-        streams = [stream for id in place.taken if self._outcomes[id].streams for stream in streams_in(place.taken[id])]
+        streams = [stream for id in part.taken if self._outcomes[id].streams for stream in streams_in(part.taken[id])]
         held = {id(source) for stream in streams_in(value) for source in sources(stream)} if streams else ()
         for stream in streams:
             if id(stream) not in held:
                 await stream.aclose()
 
-    def _see_off_unread(self) -> None:
-        """Have done with the jobs whose output no place reads, or will read."""
-        for id in {*self._wiring.finals, *self._workflow.reads} - self._seen_off:
-            if not any(id in place.taken or self._may_read(place, id) for place in self._places):
-                self._seen_off.add(id)
-                self._schedule.spawn(self._see_off(id))
+    def _release_unread(self) -> None:
+        """Release the outputs that no part reads, or will read."""
+        for id in {*self._wiring.finals, *self._workflow.reads} - self._released:
+            if not any(id in part.taken or self._may_read(part, id) for part in self._parts):
+                self._released.add(id)
+                self._site.spawn(self._release(id))
 
-    async def _see_off(self, id: str) -> None:
-        """Close its streams; or read them to their end, if the job stands there for its effect."""
+    async def _release(self, id: str) -> None:
+        """Close the job's streams; or read them to their end, if the document has the job for its effect alone."""
         outcome = self._outcomes[id]
         await outcome.settled.wait()
         if not outcome.streams:
@@ -198,9 +198,9 @@ class Result:
 
     # --- giving it ---------------------------------------------------------------------------------------------------
 
-    async def _give_one(self, place: Place, side_by_side: bool) -> bool:
-        """Leave the value of the whole template; True if whoever reads it closes the result."""
-        value = await self._find(place)
+    async def _give_one(self, part: Part, side_by_side: bool) -> bool:
+        """Give the value of the whole template; return whether the reader of the events closes the result."""
+        value = await self._find(part)
         if isinstance(value, Stream) and value.joined is None:
             return await self._hand_over(value)
         if side_by_side and isinstance(value, dict) and any(map(_flows, value.values())):
@@ -211,11 +211,11 @@ class Result:
         return False
 
     async def _give_named(self, finds: Mapping[str, Callable[[], Awaitable[Value]]]) -> None:
-        """Leave the parts of a mapping side by side, each as soon as it is known; plain, if no stream is among them."""
+        """Give the parts of a mapping side by side, each as soon as it is known; as one value, if no stream is among them."""
         wholes: dict[str, Value] = {}
         notes: list[Note] = []
         self._order = list(finds)
-        async with siblings() as group:
+        async with task_group() as group:
             for name, find in finds.items():
                 group.create_task(self._give_part(name, find, wholes, notes))
         if not self.streamed:
@@ -224,7 +224,7 @@ class Result:
     async def _give_part(
         self, name: str, find: Callable[[], Awaitable[Value]], wholes: dict[str, Value], notes: list[Note]
     ) -> None:
-        """Leave a stream as it comes. Plain parts, and those with streams deeper in them, wait for a first stream."""
+        """Give a stream as it comes. Plain parts, and those with streams deeper in them, wait for a first stream."""
         value = await find()
         if _flows(value):
             self.streamed = True
@@ -240,21 +240,21 @@ class Result:
     async def _offer_all(self, wholes: dict[str, Value]) -> None:
         while wholes:
             name = min(wholes, key=self._order.index)
-            await self._outbox.offer(Delta([wholes.pop(name)], name, whole=True))
+            await self._events.put_and_wait(Delta([wholes.pop(name)], name, whole=True))
 
     async def _pump(self, stream: Stream, name: str) -> None:
         async with aclosing(stream.batches()) as batches:
             async for batch in batches:
-                await self._outbox.offer(Delta(batch, name))
+                await self._events.put_and_wait(Delta(batch, name))
 
     async def _hand_over(self, stream: Stream) -> bool:
-        """Leave the stream itself to the reader of the events, once no other job has news: no task is then in between.
+        """Give the stream itself to the reader of the events, once all jobs are done: no task is then in between.
 
-        Whoever reads it closes the result. False if the stream ended before.
+        Return whether it was given, and its reader closes the result; False if the stream ended before.
         """
         self.streamed = True
         if self._schedule.unsettled == 0:
-            self._outbox.tell(stream)
+            self._events.put(stream)
             return True
         batches = stream.batches()
         async with AsyncExitStack() as opened:
@@ -263,9 +263,9 @@ class Result:
                 batch = await anext(batches, None)
                 if batch is None:
                     return False
-                await self._outbox.offer(Delta(batch))
+                await self._events.put_and_wait(Delta(batch))
             opened.pop_all()
-        self._outbox.tell(Stream(batches, stream.aclose))
+        self._events.put(Stream(batches, stream.aclose))
         return True
 
     async def _whole(self, value: Value) -> tuple[Value, tuple[Note, ...]]:
@@ -273,7 +273,7 @@ class Result:
         return await joined(value) if any(self._outcomes[id].streams for id in self._taken()) else (value, ())
 
     async def _keep(self, value: Value, notes: Iterable[Note]) -> None:
-        """Leave a plain result, with the notes of all that it was made of."""
+        """Keep a plain result, with the notes of all that it was made of."""
         nothing = await self._nothing()
         if nothing and (not _has_default(self._template) or _is_void(value)):
             raise nothing
@@ -284,13 +284,13 @@ class Result:
         self.notes = tuple({id(note): note for note in (*said, *notes)}.values())
 
     def _taken(self) -> list[str]:
-        return [id for id in self._workflow.jobs if any(id in place.taken for place in self._places)]
+        return [id for id in self._workflow.jobs if any(id in part.taken for part in self._parts)]
 
     def _streams_of(self, id: str) -> Iterator[Stream]:
-        """Yield the streams that places were handed of the job's."""
+        """Yield the job's streams that parts were handed."""
         if self._outcomes[id].streams:
-            for place in self._places:
-                yield from streams_in(place.taken.get(id))
+            for part in self._parts:
+                yield from streams_in(part.taken.get(id))
 
 
 async def _known(value: Value) -> Value:

@@ -9,30 +9,36 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any
 
-from deployments.runs import events
-from deployments.runs.blame import located
-from deployments.runs.calls import Invoke, Site
-from deployments.runs.clock import Clock
-from deployments.runs.events import Delta, Event, Failed, Finished, JobDone, Run, Started
-from deployments.runs.outbox import Outbox
+from deployments.runs.clock import Clock, Timer
+from deployments.runs.errors import located
+from deployments.runs.event_queue import EventQueue
+from deployments.runs.events import (
+    Delta,
+    Event,
+    Finished,
+    Run,
+    RunCancelled,
+    RunFailed,
+    Started,
+    raise_failure,
+)  # fmt: skip
 from deployments.runs.result import Result
 from deployments.runs.schedule import Locate, Schedule
-from deployments.streams.tasks import foreseen, siblings
+from deployments.runs.site import Invoke, Limits, Site
+from deployments.runs.time_limit import timed_out
+from deployments.streams.tasks import only_known_errors, task_group
 from graphs.component import Whole
-from graphs.errors import AnabranchError, Cancelled, NoResult, NotFound, Overloaded, TimedOut
+from graphs.errors import AnabranchError, Cancelled, NotFound, Overloaded, TimedOut
 from graphs.plan import Job, Plan
 from graphs.stream import Batch, Note, Stream, Value
 
-__all__ = ["Clock", "Invoke", "run"]
+__all__ = ["Clock", "Invoke", "Limits", "run"]
 
 logger = logging.getLogger("anabranch.run")
 
 Redact = Callable[[AnabranchError], AnabranchError]
-
-GRACE = 10.0
-"""Seconds a cancelled component may take to stop before the run ends without it."""
 
 NOTES_KEPT = 256
 """How many of a streamed result's notes `Finished` repeats, the last ones: all of them went out in Deltas."""
@@ -47,42 +53,51 @@ def run(
     chance: Callable[[], float] = random.random,
     place: AbstractAsyncContextManager[None] | None = None,
     redact: Redact = lambda error: error,
+    limits: Limits | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Run a workflow and yield its events: Started, JobDone and Delta as they come, then one of the three ends.
 
-    It holds `place` from before its start until after its end; there may be none left. A failure is told as `redact` gives it.
+    `invoke` calls components; it closes the streams in an Invocation's input when it has done with them. `clock` and
+    `chance` are what delays and random routers go by. The run holds `place` from before its start until after its end;
+    entering it may raise Overloaded. `redact` changes the error that a failed run ends with. `limits` bounds the run.
 
-    Closing the generator, or cancelling the task that reads it, cancels every job and closes every stream,
-    and waits until that is done. A result that streams is read only as fast as its events are. `invoke` closes the
-    streams in an Invocation's input when it has done with them.
+    Closing the generator, or cancelling the task that reads it, cancels every job, closes every stream, and waits until
+    that is done. A result that streams is read only as fast as its events are.
     """
-    return _Flow(plan, run, invoke, clock or Clock(), chance).events(place or nullcontext(), redact)
+    flow = _Flow(plan, run, invoke, clock or Clock(), chance, limits or Limits())
+    return flow.events(place or nullcontext(), redact)
 
 
 class _Flow:
-    """One workflow under way: the task that runs its jobs, and the generator that tells of them."""
+    """One workflow under way: the task that runs its jobs, and the generator of its events."""
 
     def __init__(
-        self, plan: Plan, run: Run, invoke: Invoke, clock: Clock, chance: Callable[[], float], *, nested: bool = False
+        self,
+        plan: Plan,
+        run: Run,
+        invoke: Invoke,
+        clock: Clock,
+        chance: Callable[[], float],
+        limits: Limits,
+        *,
+        nested: bool = False,
     ) -> None:
         if run.workflow not in plan.workflows:
             raise NotFound(f"unknown workflow '{run.workflow}'")
-        self._plan, self._run, self._nested = plan, run, nested
+        self._plan, self._nested = plan, nested
         self._workflow = plan.workflows[run.workflow]
-        self._site = Site(run, invoke, self._nest, self._spawn, clock, chance)
+        self._site = Site(run, invoke, self._nest, self._spawn, clock, chance, limits)
         self._kept = AsyncExitStack()
-        self._outbox = Outbox()
-        self._schedule = Schedule(self._workflow, self._site, self._outbox.tell, self._fail, self._locate, self._kept)
-        self._result = Result(self._workflow, self._schedule, self._outbox)
+        self._queue = EventQueue()
         self._error: AnabranchError | None = None
         self._jobs: asyncio.Task[None] | None = None
         self._settled = False
         """Every job and every task of theirs has ended."""
         self._left = asyncio.Event()
-        """Nobody reads the events any more."""
-        self._timer: asyncio.TimerHandle | None = None
+        """The events are no longer read."""
+        self._timer: Timer | None = None
         self._reader: asyncio.Task[Any] | None = None
-        """Who waits for the stream."""
+        """The task that waits for the stream."""
         self._reader_depth = 0
         self._interrupted = False
 
@@ -93,18 +108,18 @@ class _Flow:
             if (refused := await _refused(held, place)) is not None:
                 yield refused
                 return
-            yield Started(self._run.id, self._workflow.id)
+            yield Started(self._site.run.id, self._workflow.id)
             self._start()
             notes: deque[Note] = deque(maxlen=NOTES_KEPT)
             try:
-                with foreseen(self._run.id):
-                    while (news := await self._outbox.next()) is not None:
-                        if not isinstance(news, Stream):
-                            notes.extend(_notes(news.chunks) if isinstance(news, Delta) else ())
-                            yield news
+                with only_known_errors(self._site.run.id):
+                    while (told := await self._queue.get()) is not None:
+                        if not isinstance(told, Stream):
+                            notes.extend(_notes(told.chunks) if isinstance(told, Delta) else ())
+                            yield told
                             continue
-                        # The hot path: between the stream and whoever reads the events there is no task, no queue.
-                        async with aclosing(news.batches()) as batches:
+                        # The hot path: between the stream and the reader of the events there is no task and no queue.
+                        async with aclosing(told.batches()) as batches:
                             self._await_stream()
                             async for batch in batches:
                                 self._reader = None
@@ -126,37 +141,50 @@ class _Flow:
             yield self._ending(tuple(notes), redact)
 
     async def aclose(self) -> None:
-        """End the run from outside, while somebody else may be reading its events."""
-        self._fail(Cancelled("nobody reads its result any more"))
+        """End the run from outside, while another task may be reading its events."""
+        self._fail(Cancelled("its result is no longer read"))
         await self._stop()
 
     # --- running -----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        # A task of its own holds the TaskGroup: in a generator, a group would cancel whoever reads it (PEP 789).
+        self._set_deadline()
+        fail, kept = self._fail, self._kept
+        self._schedule = Schedule(self._workflow, self._site, self._queue.put, fail, self._locate, kept)
+        self._result = Result(self._workflow, self._schedule, self._site, self._queue)
+        # A task of its own holds the TaskGroup: in a generator, a group would cancel the task that reads it (PEP 789).
         self._jobs = asyncio.create_task(self._run_jobs())
-        deadline = self._run.context.deadline
-        if deadline is not None:
-            loop = asyncio.get_running_loop()
-            late = TimedOut(f"it did not finish within {round(deadline - loop.time(), 2):g} s")
-            self._timer = loop.call_at(deadline, self._fail, located(late, self._workflow.id))
+
+    def _set_deadline(self) -> None:
+        """Let the run fail at its deadline, or when the workflow's `timeout` is over: at the nearer of the two."""
+        run, timeout = self._site.run, self._workflow.timeout
+        deadline, now = run.context.deadline, asyncio.get_running_loop().time()
+        if timeout is not None and (deadline is None or now + timeout < deadline):
+            deadline, late = now + timeout, timed_out(timeout)
+            self._site = replace(self._site, run=replace(run, context=replace(run.context, deadline=deadline)))
+        elif deadline is not None:
+            late = TimedOut(f"it did not finish within {round(deadline - now, 2):g} s")
+        else:
+            return
+        failure = located(late, self._workflow.id)
+        self._timer = self._site.clock.call_later(deadline - now, lambda: self._fail(failure))
 
     async def _run_jobs(self) -> None:
         try:
-            with foreseen(self._run.id):
+            with only_known_errors(self._site.run.id):
                 try:
                     await self._settle_all()
                 except AnabranchError as error:
                     self._fail(error)
                 finally:
                     self._settled = True
-                    self._outbox.tell(None)
+                    self._queue.put(None)
                     await self._close()
         except AnabranchError as error:
             self._fail(error)
 
     async def _close(self) -> None:
-        """Close what is still open: after a success once the result was read, after a failure as soon as nobody reads."""
+        """Close what is still open: after a success once the result was read, after a failure once reading has stopped."""
         task = asyncio.current_task()
         succeeded = self._error is None and task is not None and task.cancelling() == 0
         try:
@@ -166,37 +194,35 @@ class _Flow:
             await self._kept.aclose()
 
     async def _settle_all(self) -> None:
-        async with siblings() as self._group:
+        async with task_group() as self._group:
             for job in self._workflow.jobs.values():
                 self._group.create_task(self._schedule.run_job(job))
             self._group.create_task(self._give_result())
 
     async def _give_result(self) -> None:
         try:
-            with foreseen(self._run.id):
+            with only_known_errors(self._site.run.id):
                 await self._result.give(side_by_side=not self._nested)
-        except NoResult as error:
-            self._fail(error)
         except AnabranchError as error:
             self._fail(located(error, self._workflow.id))
 
     async def _stop(self) -> None:
-        """Cancel what still runs, close what is still open, and wait for both: the task does it, once, whoever waits."""
+        """Cancel what still runs, close what is still open, and wait for both. The task does it once, however many wait."""
         if self._timer is not None:
             self._timer.cancel()
         if self._jobs is None:
             return
         self._left.set()
         self._cancel_jobs()
-        _, late = await asyncio.wait([self._jobs], timeout=GRACE)
+        _, late = await asyncio.wait([self._jobs], timeout=(grace := self._site.limits.grace))
         if late:
-            logger.error("run %s: a component or a stream did not stop within %g s", self._run.id, GRACE)
+            logger.error("run %s: a component or a stream did not stop within %g s", self._site.run.id, grace)
 
     def _ending(self, notes: tuple[Note, ...], redact: Redact) -> Event:
         if isinstance(self._error, Cancelled):
-            return events.Cancelled(self._error.message)
+            return RunCancelled(self._error.message)
         if self._error is not None:
-            return Failed(redact(self._error))
+            return RunFailed(redact(self._error))
         if self._result.streamed:
             return Finished(None, streamed=True, notes=notes)
         return Finished(self._result.value, streamed=False, notes=self._result.notes)
@@ -204,11 +230,11 @@ class _Flow:
     # --- failing -----------------------------------------------------------------------------------------------------
 
     def _fail(self, error: AnabranchError) -> None:
-        """End the run with this error, unless it already fails: what comes after the first failure follows from it."""
+        """End the run with this error, unless it already fails: later failures follow from the first."""
         if self._error is not None:
             return
         self._error = error
-        self._outbox.tell(None)
+        self._queue.put(None)
         self._cancel_jobs()
         if self._reader is not None and self._reader is not asyncio.current_task():
             self._interrupted = True
@@ -223,7 +249,7 @@ class _Flow:
             self._jobs.cancel()
 
     def _locate(self, job: Job) -> Locate:
-        """Return what a failure of a stream of the job's becomes, wherever it is read; it fails the run."""
+        """Return what turns a failure of the job's stream, wherever it is read, into the run's; it fails the run."""
 
         def locate(error: AnabranchError) -> AnabranchError:
             if self._error is not None:
@@ -235,12 +261,12 @@ class _Flow:
         return locate
 
     def _await_stream(self) -> None:
-        """Remember who waits for the stream, so that a failure elsewhere can end the wait, as asyncio.timeout does."""
+        """Remember the task that waits for the stream: a failure elsewhere ends its wait, as asyncio.timeout would."""
         self._reader = task = asyncio.current_task()
         self._reader_depth = task.cancelling() if task is not None else 0
 
     def _was_interrupted(self) -> bool:
-        """Whether it was we who ended the wait, and nobody cancelled the reader besides."""
+        """Whether `_fail` ended the wait, and the reader was not cancelled besides."""
         task = asyncio.current_task()
         return self._interrupted and task is not None and task.uncancel() <= self._reader_depth
 
@@ -252,8 +278,8 @@ class _Flow:
     async def _nest(self, workflow: str, input: Value) -> Value | Stream | Whole:
         """Run another workflow inside this run and return its result."""
         site = self._site
-        run = replace(self._run, context=replace(self._run.context, workflow=workflow), input=input)
-        flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, nested=True)
+        run = replace(site.run, context=replace(site.run.context, workflow=workflow), input=input)
+        flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, site.limits, nested=True)
         inner = flow.events(nullcontext())
         async with AsyncExitStack() as opened:
             opened.push_async_callback(inner.aclose)
@@ -266,7 +292,7 @@ class _Flow:
                         said = {name: value for note in notes for name, value in note.data.items()}
                         return Whole("" if streamed else output, said) if said else "" if streamed else output
                     case _:
-                        _raise_failure(event)
+                        raise_failure(event)
         raise AssertionError("a run's last event is its end")
 
 
@@ -277,28 +303,16 @@ async def _rest(first: Batch, inner: AsyncGenerator[Event, None]) -> AsyncIterat
             if isinstance(event, Delta):
                 yield event.chunks
             else:
-                _raise_failure(event)
+                raise_failure(event)
 
 
-async def _refused(held: AsyncExitStack, place: AbstractAsyncContextManager[None]) -> Failed | None:
+async def _refused(held: AsyncExitStack, place: AbstractAsyncContextManager[None]) -> RunFailed | None:
     try:
         await held.enter_async_context(place)
     except Overloaded as overloaded:
-        return Failed(overloaded)
+        return RunFailed(overloaded)
     return None
 
 
 def _notes(batch: Batch) -> Iterable[Note]:
     return (chunk for chunk in batch if type(chunk) is Note) if Note in map(type, batch) else ()
-
-
-def _raise_failure(event: Event) -> None:
-    match event:
-        case Failed(error=error):
-            raise error
-        case events.Cancelled(reason=reason):
-            raise Cancelled(reason)
-        case Started() | Delta() | JobDone() | Finished():
-            pass
-        case _:
-            assert_never(event)

@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
-from deployments.streams.item_streams import like, raw, weight
-from deployments.streams.tasks import siblings
-from graphs.errors import TooLarge
-from graphs.stream import MAX_WHOLE, Batch, Note, Stream, Value
+from deployments.streams.item_streams import like, raw
+from deployments.streams.tasks import task_group
+from graphs.stream import Batch, Note, Stream, Value, whole_size
 
 Share = Callable[[Stream, int], Sequence[Stream]]
 """Returns a stream as often as it is wanted."""
@@ -140,7 +139,7 @@ async def _together(read: Callable[[list[Stream]], Coroutine[Any, Any, None]], g
         for group in groups:
             await read(group)
         return
-    async with siblings() as tasks:
+    async with task_group() as tasks:
         for group in groups:
             tasks.create_task(read(group))
 
@@ -178,9 +177,7 @@ async def _kept(stream: Stream) -> list[Batch]:
     size = 0
     async with aclosing(raw(stream)) as batches:
         async for batch in batches:
-            size += weight(batch)
-            if size > MAX_WHOLE:
-                raise TooLarge(f"a stream that had to be read whole is larger than {MAX_WHOLE >> 20} MiB")
+            size = whole_size(size, batch)
             kept.append(batch)
     return kept
 

@@ -6,18 +6,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from graphs.errors import TooLarge
-from graphs.stream import MAX_WHOLE, Batch, Note, Stream, Value, is_empty, join_chunks
+from graphs.stream import Batch, Note, Stream, Value, is_empty, join_chunks, whole_size
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ItemEnd:
     """Follows the chunks of an item; `plain` when the item was one value and no stream."""
 
     plain: bool
 
 
-class Items(Stream):
+class ItemStream(Stream):
     """Chunks of item after item. Its source marks where each ends; a reader of chunks never sees the marks."""
 
     def marked(self) -> AsyncGenerator[Batch, None]:
@@ -28,7 +27,7 @@ class Items(Stream):
         """Yield chunks as they come, those ready together in one list."""
         async with aclosing(self.marked()) as marked:
             async for batch in marked:
-                chunks = [chunk for chunk in batch if not isinstance(chunk, End) and not is_empty(chunk)]
+                chunks = [chunk for chunk in batch if not isinstance(chunk, ItemEnd) and not is_empty(chunk)]
                 if chunks:
                     yield chunks
 
@@ -44,13 +43,11 @@ class Items(Stream):
         size = 0
         async with aclosing(self.marked()) as marked:
             async for batch in marked:
-                size += weight(batch)
-                if size > MAX_WHOLE:
-                    raise TooLarge(f"a stream that had to be read whole is larger than {MAX_WHOLE >> 20} MiB")
+                size = whole_size(size, batch)
                 for chunk in batch:
                     if isinstance(chunk, Note):
                         self.notes.append(chunk)
-                    elif isinstance(chunk, End):
+                    elif isinstance(chunk, ItemEnd):
                         items.append(chunks[0] if chunk.plain else join_chunks(chunks))
                         chunks = []
                     else:
@@ -59,15 +56,10 @@ class Items(Stream):
 
 
 def raw(stream: Stream) -> AsyncGenerator[Batch, None]:
-    """Yield what a copy of the stream must repeat: its chunks, and for Items their marks."""
-    return stream.marked() if isinstance(stream, Items) else stream.batches()
+    """Yield what a copy of the stream must repeat: its chunks, and for ItemStream their marks."""
+    return stream.marked() if isinstance(stream, ItemStream) else stream.batches()
 
 
 def like(stream: Stream, batches: AsyncIterator[Batch], close: Callable[[], Awaitable[None]]) -> Stream:
     """Return a stream of the same kind over `batches`."""
-    return type(stream)(batches, close) if isinstance(stream, Items) else Stream(batches, close)
-
-
-def weight(batch: Batch) -> int:
-    """Return about how many bytes a batch holds."""
-    return sum([len(chunk) if isinstance(chunk, str | bytes) else 64 for chunk in batch])
+    return type(stream)(batches, close) if isinstance(stream, ItemStream) else Stream(batches, close)

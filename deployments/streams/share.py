@@ -8,34 +8,36 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from deployments.streams.item_streams import like, raw, weight
-from deployments.streams.tasks import foreseen
+from deployments.streams.item_streams import like, raw
+from deployments.streams.tasks import only_known_errors
 from graphs.errors import AnabranchError, TooLarge
-from graphs.stream import MAX_WHOLE, Batch, Stream
+from graphs.stream import MAX_WHOLE, Batch, Stream, batch_size
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Starts a task that lives no longer than the run."""
 
 
-def share(source: Stream, readers: int, spawn: Spawn, run_id: str, *, patient: bool = False) -> list[Stream]:
+def share(
+    source: Stream, readers: int, spawn: Spawn, run_id: str, *, patient: bool = False, limit: int = MAX_WHOLE
+) -> list[Stream]:
     """Return one stream for each reader; a single reader gets the source itself.
 
-    A reader too far behind fails the stream: the others may never go on if they waited for it. Where that can't be,
-    as for readers that depend on none of each other, `patient` makes them wait.
+    A reader that falls more than `limit` bytes behind the fastest fails the stream: if the others waited for it, they
+    might wait for ever. Where no reader depends on another, `patient` makes the others wait instead.
     """
     if readers == 1 or source.joined is not None:
         return [source] * readers
-    return _Share(source, readers, spawn, run_id, patient).streams
+    return _Share(source, readers, spawn, run_id, patient, limit).streams
 
 
 class _Share:
-    def __init__(self, source: Stream, readers: int, spawn: Spawn, run_id: str, patient: bool) -> None:
+    def __init__(self, source: Stream, readers: int, spawn: Spawn, run_id: str, patient: bool, limit: int) -> None:
         self.ended = False
         self.error: AnabranchError | None = None
         self.wanted = asyncio.Event()
         self.room = asyncio.Event()
         """Set whenever a reader has taken something, or left."""
-        self._patient = patient
+        self._patient, self._limit = patient, limit
         self._source = source
         self._run_id = run_id
         self._forks = [_Fork(self) for _ in range(readers)]
@@ -54,13 +56,13 @@ class _Share:
 
     async def _read(self) -> None:
         try:
-            with foreseen(self._run_id):
+            with only_known_errors(self._run_id):
                 async with aclosing(raw(self._source)) as batches:
                     await self.wanted.wait()
                     async for batch in batches:
                         self.wanted.clear()
                         self._hand_out(batch)
-                        while self._patient and any(fork.kept > MAX_WHOLE for fork in self._forks):
+                        while self._patient and any(fork.kept > self._limit for fork in self._forks):
                             self.room.clear()
                             await self.room.wait()
                         await self.wanted.wait()
@@ -72,12 +74,12 @@ class _Share:
                 fork.news.set()
 
     def _hand_out(self, batch: Batch) -> None:
-        size = weight(batch)
+        size = batch_size(batch)
         for fork in self._forks:
             fork.add(batch, size)
-            if fork.kept > MAX_WHOLE and not self._patient:
+            if fork.kept > self._limit and not self._patient:
                 raise TooLarge(
-                    f"several read this stream, and one of them is more than {MAX_WHOLE >> 20} MiB behind the fastest"
+                    f"several jobs read this stream, and one is more than {self._limit >> 20} MiB behind the fastest"
                 )
 
 

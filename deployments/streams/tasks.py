@@ -1,4 +1,4 @@
-"""Tasks that end together, and what they raise made errors a client may see."""
+"""Tasks that end together; exceptions -> errors that a client may see."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ logger = logging.getLogger("anabranch.run")
 
 
 @contextmanager
-def foreseen(run_id: str) -> Generator[None]:
-    """Let an AnabranchError pass; make an internal error of anything else, its traceback in the log alone.
+def only_known_errors(run_id: str) -> Generator[None]:
+    """Let an AnabranchError pass. Turn any other exception into an internal error, and log its traceback.
 
-    Whoever is cancelled in here leaves it cancelled, even if the callee answered that with an error, or with a value:
-    taken for an answer, it would be tried again, or handed on.
+    If the task was cancelled meanwhile, raise CancelledError, even if the callee answered the cancellation with an
+    error or a value: taken for an answer, that would be tried again, or handed on.
     """
     depth = _cancellations()
     try:
@@ -28,15 +28,15 @@ def foreseen(run_id: str) -> Generator[None]:
     except asyncio.CancelledError as error:
         if _cancellations() > depth:
             raise
-        # The callee cancelled itself, and nobody cancelled us: passed on, it would leave a job that never settles.
+        # The callee cancelled itself and this task was not cancelled: passed on, it would leave a job that never settles.
         raise _internal(run_id, error) from error
     except AnabranchError as error:
         if _cancellations() > depth:
             raise asyncio.CancelledError from error
         raise
     except Exception as error:
-        # The one broad except: whatever a component, a handle or we ourselves got wrong ends this run alone,
-        # in an error a client may see. What it was stays in the log.
+        # The one broad except: a fault of a component, a handle or ours ends this run alone, in an error that a client
+        # may see. The exception itself stays in the log.
         internal = _internal(run_id, error)
         if _cancellations() > depth:
             raise asyncio.CancelledError from error
@@ -45,8 +45,8 @@ def foreseen(run_id: str) -> Generator[None]:
         raise asyncio.CancelledError
 
 
-class Siblings:
-    """The tasks of a TaskGroup."""
+class TaskGroup:
+    """The tasks of an asyncio.TaskGroup."""
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
@@ -66,14 +66,14 @@ class Siblings:
 
 
 @asynccontextmanager
-async def siblings() -> AsyncGenerator[Siblings]:
-    """A TaskGroup that raises the first failure itself instead of a group around it."""
+async def task_group() -> AsyncGenerator[TaskGroup]:
+    """Open an asyncio.TaskGroup that raises the first failure itself, without an exception group around it."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = Siblings(group)
+            tasks = TaskGroup(group)
             yield tasks
-            # Waited for in here: up to Python 3.12 a child that fails while the group is being left
-            # leaves its parent counted as cancelled, and `foreseen` would believe that.
+            # Waited for in here: up to Python 3.12 a child that fails while the group is being left leaves its parent
+            # counted as cancelled, and `only_known_errors` would take that for a cancellation.
             await tasks.finish()
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from failures.exceptions[0].__cause__

@@ -54,9 +54,9 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         if close is not None:
             await close()
 
-    layers = _middleware(gateway.controller)
+    layers = _middleware(gateway.plan.controller)
     app = Api(
-        title=gateway.controller.name or "anabranch",
+        title=gateway.plan.controller.name or "anabranch",
         description=_DESCRIPTION,
         version=version("anabranch"),
         lifespan=lifespan,

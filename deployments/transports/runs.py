@@ -15,8 +15,8 @@ from deployments.asgi.client import Client, Cut
 from deployments.asgi.errors import RUN_ID, described, error_json, error_response
 from deployments.asgi.fields import validated
 from deployments.asgi.values import json_bytes, parse_object
-from deployments.gateway.gateway import Gateway, Running, raise_failure
-from deployments.runs.events import Delta, Finished
+from deployments.gateway.gateway import Gateway, Running
+from deployments.runs.events import Delta, Finished, raise_failure
 from deployments.transports import sse
 from graphs.errors import AnabranchError, InvalidInput
 
@@ -125,7 +125,7 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
     async def start_run(request: Request) -> Response:
         asked = decode(await request.body())
         running = gateway.start(asked.workflow_id, asked.input, asked.session_id)
-        return RunAnswer(running, asked.output_only, gateway.controller.compression, heartbeat_every)
+        return RunAnswer(running, asked.output_only, gateway.plan.controller.compression, heartbeat_every)
 
     router.add_api_route(
         "/workflows/runs",

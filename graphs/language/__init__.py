@@ -3,6 +3,7 @@
 from graphs.language.environment import Lookup, Resolved, Unset, resolve_env
 from graphs.language.evaluator import Scope, evaluate
 from graphs.language.mistakes import LanguageError
+from graphs.language.operators import NeedsWhole, truth
 from graphs.language.parser import parse
 from graphs.language.printer import print_binding, print_reference, print_template
 from graphs.language.references import (
@@ -13,7 +14,6 @@ from graphs.language.references import (
 )
 from graphs.language.rendering import map_chunks, render
 from graphs.language.scalars import typed
-from graphs.language.values import NeedsWhole, truth
 from graphs.stream import kind_of
 
 __all__ = [

@@ -8,9 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 
 from graphs.language.nodes import Type
+from graphs.language.operators import FALSE_WORDS, Unfit, to_text
 from graphs.language.scalars import number_of
 from graphs.language.types import MEDIA, options
-from graphs.language.values import FALSE_WORDS, Unfit, to_text
 from graphs.stream import Value, kind_of
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})

@@ -25,9 +25,9 @@ from graphs.language.nodes import (
     Template,
     Text,
 )  # fmt: skip
+from graphs.language.operators import splice
 from graphs.language.references import references, references_of
 from graphs.language.scalars import typed
-from graphs.language.values import splice
 
 Lookup = Callable[[str], str | None]
 """The value of an environment variable, None when it is not set; empty text is set."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from graphs.language.binding_errors import binding_failed
 from graphs.language.casts import Cast, cast
-from graphs.language.failures import failure
 from graphs.language.nodes import (
     Binding,
     Comparator,
@@ -26,9 +26,9 @@ from graphs.language.nodes import (
     Text,
     Type,
 )  # fmt: skip
+from graphs.language.operators import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
-from graphs.language.values import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
 from graphs.stream import Stream, Value
 
 __all__ = ["Evaluate", "NeedsWhole", "Scope", "compile_template", "evaluate"]
@@ -104,7 +104,7 @@ def _named(read: Evaluate, binding: Binding) -> Evaluate:
         try:
             return read(scope)
         except Unfit as unfit:
-            raise failure(binding, unfit) from None
+            raise binding_failed(binding, unfit) from None
 
     return named
 
@@ -148,7 +148,7 @@ def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
         try:
             return convert(chunk)
         except Unfit as unfit:
-            raise failure(binding, unfit) from None
+            raise binding_failed(binding, unfit) from None
 
     if type.name not in TEXTS:
         return stream.map(converted)

@@ -16,10 +16,10 @@ from graphs.language.nodes import (
     Template,
     Text,
 )
+from graphs.language.operators import NeedsWhole
 from graphs.language.references import bindings, chunked_names
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS
-from graphs.language.values import NeedsWhole
 from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
 
 

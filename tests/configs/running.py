@@ -10,7 +10,7 @@ from typing import Any
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question
 from deployments.components import registry
-from deployments.runs.events import Delta, Failed, Finished, Invocation, Run
+from deployments.runs.events import Delta, Finished, Invocation, Run, RunFailed
 from deployments.runs.joining import Joining
 from deployments.runs.runner import run
 from deployments.serve.lists import Basket
@@ -55,7 +55,7 @@ class Served:
                         told.streamed = event.streamed
                         told.output = joining.value() if event.streamed else event.output
                         told.notes = [dict(note.data) for note in event.notes]
-                    case Failed():
+                    case RunFailed():
                         raise event.error
                     case _:
                         pass

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployments.runs.clock import Clock
-from deployments.runs.events import Delta, Event, Failed, Finished, Invocation, JobDone, Run
+from deployments.runs.events import Delta, Event, Finished, Invocation, JobDone, Run, RunFailed
 from deployments.runs.runner import run
 from graphs.context import RunContext
 from graphs.language import parse
@@ -53,6 +53,7 @@ def base(
     output: Any = None,
     retry: Retry | None = None,
     on_error: OnError | None = None,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
     """The fields all jobs have."""
     return {
@@ -68,6 +69,7 @@ def base(
         "output": None if output is None else template(output),
         "retry": retry or Retry(),
         "on_error": on_error,
+        "timeout": timeout,
     }
 
 
@@ -104,10 +106,12 @@ def for_each(
     )
 
 
-def workflow(*jobs: Any, output: Any = None, reads: tuple[str, ...] = (), id: str = "w") -> WorkflowPlan:
+def workflow(
+    *jobs: Any, output: Any = None, reads: tuple[str, ...] = (), id: str = "w", timeout: float | None = None
+) -> WorkflowPlan:
     return WorkflowPlan(
         id=id, title=None, description=None, jobs={each.id: each for each in jobs},
-        output=None if output is None else template(output), reads=frozenset(reads), output_kind=OutputKind(), inputs=(),
+        output=None if output is None else template(output), reads=frozenset(reads), output_kind=OutputKind(), inputs=(), timeout=timeout,
     )  # fmt: skip
 
 
@@ -211,13 +215,35 @@ async def joining(invocation: Invocation) -> Value:
     return await given.join() if isinstance(given, Stream) else given
 
 
+class Alarm:
+    """A timer that goes off when a test says so."""
+
+    def __init__(self, seconds: float, callback: Callable[[], object]) -> None:
+        self.seconds = seconds
+        self.cancelled = False
+        self._callback = callback
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def go_off(self) -> None:
+        if not self.cancelled:
+            self.cancelled = True
+            self._callback()
+
+
 class StoppedClock(Clock):
-    """Stands at one moment; sleeps are written down, and end at once unless told to last."""
+    """Stands at one moment; sleeps are written down, and end at once unless told to last; timers wait for the test."""
 
     def __init__(self, *, lasting: bool = False) -> None:
         self.slept: list[float] = []
         self.asleep = asyncio.Event()
+        self.alarms: list[Alarm] = []
         self._lasting = lasting
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
+        self.alarms.append(Alarm(seconds, callback))
+        return self.alarms[-1]
 
     def now(self) -> datetime:
         return datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -262,7 +288,7 @@ async def output(given: WorkflowPlan | Plan, components: Components, input: Valu
 async def failure(given: WorkflowPlan | Plan, components: Components, input: Value = None, **more: Any) -> Any:
     """The error of a run that fails."""
     last = (await ran(given, components, input, **more))[-1]
-    assert isinstance(last, Failed), last
+    assert isinstance(last, RunFailed), last
     return last.error
 
 

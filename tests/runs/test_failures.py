@@ -6,7 +6,9 @@ from contextlib import aclosing, suppress
 
 import pytest
 
-from deployments.runs.events import Cancelled, Delta, Failed, Finished, JobDone
+from deployments.runs.clock import Clock
+from deployments.runs.events import Delta, Finished, JobDone, RunCancelled, RunFailed
+from deployments.runs.site import Limits
 from graphs import errors
 from graphs.context import RunContext
 from graphs.errors import BindingFailed, ComponentFailed, InvalidInput, NotFound, Overloaded, TimedOut, UpstreamFailed
@@ -57,7 +59,7 @@ async def test_one_job_fails_and_its_siblings_are_cancelled():
     components = Components(a=fails, b=waits)
     events = await ran(workflow(job("a"), job("b")), components)
     assert events[-2:] == [JobDone("a", "failed"), events[-1]]
-    assert isinstance(events[-1], Failed)
+    assert isinstance(events[-1], RunFailed)
     assert components.cancelled == ["b"]
 
 
@@ -100,7 +102,7 @@ async def test_a_callee_that_cancels_itself_fails_the_run_instead_of_hanging_it(
 
 async def test_a_component_that_says_cancelled_makes_the_run_cancelled():
     events = await ran(workflow(job("a")), Components(a=errors.Cancelled("stopped by its owner")))
-    assert events[-1] == Cancelled("workflow 'w', job 'a', component 'a': stopped by its owner")
+    assert events[-1] == RunCancelled("workflow 'w', job 'a', component 'a': stopped by its owner")
 
 
 async def test_a_binding_that_fails_names_the_job():
@@ -174,7 +176,7 @@ async def test_a_failing_side_job_ends_a_silent_stream():
     async with aclosing(start(workflow(job("side"), job("a")), Components(side=fails, a=source))) as events:
         await next_of(events, Delta)
         fail.set()
-        assert (await next_of(events, Failed)).error.details["job"] == "side"
+        assert (await next_of(events, RunFailed)).error.details["job"] == "side"
     assert source.closed == 1
 
 
@@ -182,7 +184,7 @@ async def test_a_run_past_its_deadline_times_out_wherever_it_waits():
     loop = asyncio.get_running_loop()
     source = Source("x", ends=False)
     for components in (Components(a=never), Components(a=source)):
-        error = await failure(workflow(job("a")), components, deadline=loop.time() + 0.3)
+        error = await failure(workflow(job("a")), components, deadline=loop.time() + 0.3, clock=Clock())
         assert isinstance(error, TimedOut)
         assert error.message.startswith("workflow 'w': it did not finish within 0.")
     assert source.closed == 1
@@ -190,7 +192,9 @@ async def test_a_run_past_its_deadline_times_out_wherever_it_waits():
 
 async def test_the_deadline_closes_a_stream_whose_reader_is_busy_elsewhere():
     source = Source("x", ends=False)
-    events = start(workflow(job("a")), Components(a=source), deadline=asyncio.get_running_loop().time() + 0.3)
+    events = start(
+        workflow(job("a")), Components(a=source), deadline=asyncio.get_running_loop().time() + 0.3, clock=Clock()
+    )
     async with asyncio.timeout(5), aclosing(events):
         await next_of(events, Delta)
         await source.gone.wait()
@@ -201,14 +205,14 @@ async def test_the_deadline_closes_what_the_result_does_not_read_too():
     read, unread = Source("x", ends=False), Source("y", ends=False)
     w = workflow(job("a"), job("b"), output="${jobs.a.output | ${jobs.b.output}}", reads=("a", "b"))
     deadline = asyncio.get_running_loop().time() + 0.3
-    assert (await failure(w, Components(a=read, b=unread), deadline=deadline)).type == "timed_out"
+    assert (await failure(w, Components(a=read, b=unread), deadline=deadline, clock=Clock())).type == "timed_out"
     assert (read.closed, unread.closed) == (1, 1)
 
 
 async def test_a_reader_cancelled_as_the_deadline_passes_stays_cancelled():
     source, loop = Source("x", ends=False), asyncio.get_running_loop()
     deadline = loop.time() + 0.3
-    events = start(workflow(job("a")), Components(a=source), deadline=deadline)
+    events = start(workflow(job("a")), Components(a=source), deadline=deadline, clock=Clock())
 
     async def reads():
         async with aclosing(events):
@@ -343,7 +347,7 @@ async def test_on_error_takes_over_before_the_first_chunk_only():
     assert await output(w, Components(a=early)) == "instead"
     events = await ran(w, Components(a=late))
     assert chunks(events) == ["x"]
-    assert isinstance(events[-1], Failed)
+    assert isinstance(events[-1], RunFailed)
     assert (early.closed, late.closed) == (1, 1)
 
 
@@ -404,8 +408,7 @@ async def test_a_component_that_answers_its_cancellation_with_a_stream_has_it_cl
     assert source.closed == 1
 
 
-async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(monkeypatch, caplog):
-    monkeypatch.setattr("deployments.runs.runner.GRACE", 0.01)
+async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(caplog):
     ready, released = asyncio.Event(), asyncio.Event()
 
     async def deaf(_):
@@ -419,7 +422,7 @@ async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(monkeypat
         raise ComponentFailed("boom")
 
     try:
-        error = await failure(workflow(job("a"), job("b")), Components(a=deaf, b=fails))
+        error = await failure(workflow(job("a"), job("b")), Components(a=deaf, b=fails), limits=Limits(grace=0.01))
     finally:
         released.set()
     assert "boom" in error.message

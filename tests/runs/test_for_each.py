@@ -6,6 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from deployments.runs.events import Delta, Finished
+from deployments.runs.site import Limits
 from graphs.errors import ComponentFailed, InvalidInput
 from graphs.plan import OnError
 from tests.runs.builders import (
@@ -157,11 +158,11 @@ async def test_streaming_joined_keeps_its_items_beside_another_reader():
     assert (chunks(events, "g"), chunks(events, "h")) == ([["xy", "z"]], ["x", "y", "z"])
 
 
-async def test_what_runs_ahead_is_bounded(monkeypatch):
-    monkeypatch.setattr("deployments.runs.for_each.LOOK_AHEAD", 2)
+async def test_what_runs_ahead_is_bounded():
     a, b, c = Source("a", ends=False), Source(*"123456"), Source("c")
     components = Components(f=by_item(a=a, b=b, c=c))
-    async with aclosing(start(workflow(for_each("f", "${input}", streaming=True)), components, [*"abc"])) as events:
+    w = workflow(for_each("f", "${input}", streaming=True))
+    async with aclosing(start(w, components, [*"abc"], limits=Limits(look_ahead=2))) as events:
         await next_of(events, Delta)
         for _ in range(50):
             await asyncio.sleep(0)

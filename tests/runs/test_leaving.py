@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deployments.runs.events import Delta, Failed, Finished
+from deployments.runs.events import Delta, Finished, RunFailed
 from graphs.errors import ComponentFailed
 from graphs.plan import DelayJob, Retry
 from tests.runs.builders import (
@@ -203,6 +203,6 @@ async def test_a_failure_closes_every_stream_before_it_is_told():
         job("held"), job("c", "${jobs.held.output}", flows=("held",), after=("bad",)),
     )  # fmt: skip
     events = [event async for event in start(w, Components(bad=fails, a=source, held=held, c=passing))]
-    assert isinstance(events[-1], Failed)
+    assert isinstance(events[-1], RunFailed)
     assert (source.closed, held.closed) == (1, 1)
     assert asyncio.all_tasks() == {asyncio.current_task()}

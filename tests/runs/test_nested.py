@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 
+from deployments.runs.clock import Clock
 from deployments.runs.events import Delta, Finished, Invocation, JobDone
 from graphs.component import Whole
 from graphs.errors import ComponentFailed
@@ -141,6 +142,8 @@ async def test_a_stream_of_its_own_that_nobody_takes_is_closed():
 
 async def test_a_deadline_holds_inside_too():
     source = Source("x", ends=False)
-    error = await failure(nested(job("a")), Components(a=source), deadline=asyncio.get_running_loop().time() + 0.3)
+    error = await failure(
+        nested(job("a")), Components(a=source), deadline=asyncio.get_running_loop().time() + 0.3, clock=Clock()
+    )
     assert error.type == "timed_out"
     assert source.closed == 1

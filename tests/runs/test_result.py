@@ -5,8 +5,8 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments.runs.events import Delta, Failed, Finished
-from deployments.streams import share as sharing
+from deployments.runs.events import Delta, Finished, RunFailed
+from deployments.runs.site import Limits
 from graphs.component import Whole
 from graphs.errors import BindingFailed, ComponentFailed, NoResult
 from graphs.plan import OnError
@@ -174,23 +174,21 @@ async def test_a_default_may_be_the_output_of_the_last_job():
 
 
 @pytest.mark.parametrize("output", [EITHER, {"it": EITHER}])
-async def test_what_only_a_default_would_have_read_is_not_kept(monkeypatch, output):
-    monkeypatch.setattr(sharing, "MAX_WHOLE", 10)
+async def test_what_only_a_default_would_have_read_is_not_kept(output):
     w = workflow(
         job("b"), job("a", "${jobs.b.output}", flows=("b",)), output=output, reads=("a", "b")
     )  # fmt: skip
     draft = Source(*["12345"] * 5)
-    events = await ran(w, Components(a=passing, b=draft))
+    events = await ran(w, Components(a=passing, b=draft), limits=Limits(behind=10))
     assert isinstance(events[-1], Finished), events[-1]
     assert chunks(events, None if output is EITHER else "it") == ["12345"] * 5
 
 
-async def test_a_stream_that_may_yet_be_a_default_holds_back_and_does_not_fail(monkeypatch):
-    monkeypatch.setattr(sharing, "MAX_WHOLE", 10)
+async def test_a_stream_that_may_yet_be_a_default_holds_back_and_does_not_fail():
     w = both({"one": "${jobs.a.output}", "two": "${jobs.b.output | ${jobs.a.output}}"})
     for answer, two in ((None, ["12345"] * 6), ("B", ["B"])):
         source, late = Source(*["12345"] * 6), Gate(answer)
-        reading = asyncio.ensure_future(ran(w, Components(a=source, b=late)))
+        reading = asyncio.ensure_future(ran(w, Components(a=source, b=late), limits=Limits(behind=10)))
         await until(lambda source=source: source.pulled == 3)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -233,7 +231,7 @@ async def test_an_entry_that_fails_ends_the_streams_of_the_others():
     async with aclosing(start(w, Components(a=source, b=late))) as events:
         assert await next_of(events, Delta) == Delta(["x"], "answer")
         late.open.set()
-        assert isinstance((await next_of(events, Failed)).error, BindingFailed)
+        assert isinstance((await next_of(events, RunFailed)).error, BindingFailed)
     assert source.closed == 1
 
 
@@ -242,7 +240,7 @@ async def test_a_job_that_fails_late_ends_the_streams_that_flow():
     async with aclosing(start(both(), Components(a=source, b=late))) as events:
         assert await next_of(events, Delta) == Delta(["x"], "answer")
         late.open.set()
-        assert (await next_of(events, Failed)).error.details["job"] == "b"
+        assert (await next_of(events, RunFailed)).error.details["job"] == "b"
     assert source.closed == 1
 
 

@@ -5,8 +5,8 @@ from contextlib import aclosing
 
 import pytest
 
-from deployments.runs.events import Delta, Failed, Finished, Invocation, JobDone, Started
-from deployments.streams import share as sharing
+from deployments.runs.events import Delta, Finished, Invocation, JobDone, RunFailed, Started
+from deployments.runs.site import Limits
 from graphs.component import Whole
 from graphs.errors import ComponentFailed, TooLarge
 from graphs.plan import OnError, Retry
@@ -190,12 +190,12 @@ async def test_a_shared_stream_is_read_only_as_fast_as_its_fastest_reader_asks()
     assert source.closed == 1
 
 
-async def test_a_reader_too_far_behind_fails_the_run_naming_the_job(monkeypatch):
-    monkeypatch.setattr(sharing, "MAX_WHOLE", 10)
+async def test_a_reader_too_far_behind_fails_the_run_naming_the_job():
     w = workflow(job("a"), job("fast", "${jobs.a.output}", flows=("a",)), job("slow", "${jobs.a.output}", flows=("a",)))
-    error = (await ran(w, Components(a=Source("12345", "12345", "1"), fast=joining, slow=never)))[-1].error
+    components = Components(a=Source("12345", "12345", "1"), fast=joining, slow=never)
+    error = (await ran(w, components, limits=Limits(behind=10)))[-1].error
     assert isinstance(error, TooLarge)
-    assert error.message.startswith("workflow 'w', job 'a', component 'a': several read this stream")
+    assert error.message.startswith("workflow 'w', job 'a', component 'a': several jobs read this stream")
 
 
 async def test_a_reader_that_leaves_early_does_not_end_it_for_the_other():
@@ -433,7 +433,7 @@ async def test_a_stream_that_breaks_fails_the_run_after_what_it_gave():
     source.fail(ComponentFailed("boom"))
     events = await ran(workflow(job("a")), Components(a=source))
     assert chunks(events) == ["x"]
-    assert isinstance(events[-1], Failed)
+    assert isinstance(events[-1], RunFailed)
     assert events[-1].error.message == "workflow 'w', job 'a', component 'a': boom"
     assert source.closed == 1
 

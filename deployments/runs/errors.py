@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphs.errors import AnabranchError, InvalidInput
+from graphs.errors import AnabranchError, InvalidInput, from_data
 from graphs.language import print_reference
 from graphs.language.nodes import Binding, Reference, Template
 from graphs.plan import CallJob, ForEachJob, Job
@@ -15,7 +15,9 @@ INTERRUPTED = frozenset({408, 429})
 
 
 def located(error: AnabranchError, workflow: str, job: Job | None = None) -> AnabranchError:
-    """Return the error led by workflow, job and component."""
+    """Return the error led by workflow, job and component; one that names this workflow already stays as it is."""
+    if error.details.get("workflow") == workflow:
+        return error
     where, details = f"workflow '{workflow}'", {"workflow": workflow}
     if job is not None:
         where, details = f"{where}, job '{job.id}'", {**details, "job": job.id}
@@ -27,14 +29,19 @@ def located(error: AnabranchError, workflow: str, job: Job | None = None) -> Ana
     return error.at(where, **details)
 
 
-def unfit(template: Template, key: str, said: str) -> InvalidInput:
-    """Return the error of a job's value that its key can't take, under the name by which the caller knows it."""
+def followed(error: AnabranchError, more: str) -> AnabranchError:
+    """Return the same error, its message followed by what came of it."""
+    return from_data({**error.to_data(), "message": f"{error.message}; {more}"})
+
+
+def unfit(template: Template, key: str, message: str) -> InvalidInput:
+    """Return the error of a value that a job's `key` can't take. It names the field of the input where there is one."""
     if isinstance(template, Binding) and isinstance(template.expr, Reference):
         reference = template.expr
         if reference.name == "input" and reference.path:
             name = print_reference(reference)
-            return InvalidInput(f"{name}: {said}", field=name.removeprefix("input").removeprefix("."))
-    return InvalidInput(f"{key}: {said}", field=key)
+            return InvalidInput(f"{name}: {message}", field=name.removeprefix("input").removeprefix("."))
+    return InvalidInput(f"{key}: {message}", field=key)
 
 
 def worth_retrying(error: AnabranchError) -> bool:

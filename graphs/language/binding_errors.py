@@ -6,12 +6,12 @@ from typing import assert_never
 
 from graphs.errors import BindingFailed
 from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Logic, Not, Reference
+from graphs.language.operators import Unfit
 from graphs.language.printer import print_binding
 from graphs.language.references import references_in
-from graphs.language.values import Unfit
 
 
-def failure(binding: Binding, unfit: Unfit) -> BindingFailed:
+def binding_failed(binding: Binding, unfit: Unfit) -> BindingFailed:
     """Return the error of a binding that can't be evaluated: it names the binding, where it stands, and what came."""
     text = print_binding(binding)
     where = f" at {binding.source}" if binding.source else ""

@@ -1,4 +1,4 @@
-"""A place in a workflow's output, and the jobs that decide what stands there: each is waited for only once it is read."""
+"""A part of a workflow's output, and the jobs that decide it: each job is waited for only once it is read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from graphs.language.nodes import Template
 from graphs.stream import Value
 
 
-class Place:
-    """What is known as one: an entry of the output, or the whole of it."""
+class Part:
+    """What becomes known at one time: an entry of the output's mapping, or the whole output.
+
+    `reads` are the jobs that the whole output reads.
+    """
 
     def __init__(self, template: Template, reads: frozenset[str]) -> None:
         self.template = template
@@ -24,7 +27,7 @@ class Place:
 
 
 class Unsettled(Exception):
-    """What is read isn't there yet."""
+    """An output is read whose job hasn't settled; `settled` waits for that."""
 
     def __init__(self, settled: Callable[[], Awaitable[object]]) -> None:
         super().__init__("a job hasn't settled")

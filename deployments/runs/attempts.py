@@ -1,0 +1,96 @@
+"""A job whose needs have settled -> its answer: tried again after failures that may pass, within its timeout, or replaced by its `on_error`."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import count
+
+from deployments.runs import jobs
+from deployments.runs.errors import worth_retrying
+from deployments.runs.site import Names, Site
+from deployments.runs.time_limit import TimeLimit
+from deployments.streams.inside_values import Opened, apart, begun, joined, streams_in
+from deployments.streams.tasks import only_known_errors
+from graphs.errors import AnabranchError
+from graphs.language import Scope, render
+from graphs.plan import Job, Wiring
+from graphs.stream import Note, Value
+
+logger = logging.getLogger("anabranch.run")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a job gives in the end."""
+
+    value: Value = None
+    chosen: str | None = None
+    """The job that it leads to, as a router, or as a job that failed."""
+    failure: AnabranchError | None = None
+    """Why the job in `chosen` takes over."""
+    streams: bool = False
+    """Whether there may be streams in the value: one made without streams isn't searched for them, large as it may be."""
+    notes: tuple[Note, ...] = ()
+
+
+class Attempts:
+    """The attempts of one job; `kept` closes, when the run ends, the streams that the answer opened."""
+
+    def __init__(self, job: Job, workflow: str, wiring: Wiring, site: Site, kept: AsyncExitStack) -> None:
+        self._job, self._workflow, self._site, self._kept = job, workflow, site, kept
+        self._is_joined = wiring.readers[job.id].only_whole
+        self._takes_streams = bool(wiring.inputs[job.id].flowing)
+
+    async def answer(self, names: Names, limit: TimeLimit) -> Answer:
+        """Return the job's answer, or what its `on_error` puts in place of its failure."""
+        try:
+            async with limit.until_answered():
+                return await self._tried(names)
+        except AnabranchError as failure:
+            on_error = self._job.on_error
+            if on_error is None:
+                raise
+            self._warn("failed, and on_error takes over", failure)
+            if on_error.output is None:
+                return Answer(chosen=on_error.to, failure=failure)
+            error = {"type": failure.type, "message": failure.message}
+            return Answer(await render(on_error.output, Scope({**names, "error": error})))
+
+    async def _tried(self, names: Names) -> Answer:
+        retry, pause = self._job.retry, self._job.retry.delay
+        for attempt in count(1):
+            try:
+                return await self._attempt(names)
+            except AnabranchError as failure:
+                if attempt >= retry.max_attempts or not worth_retrying(failure):
+                    raise
+                asked = failure.details.get("retry_after")
+                wait = max(pause, asked) if isinstance(asked, int | float) else pause
+                self._warn(f"attempt {attempt} of {retry.max_attempts} failed", failure)
+            await self._site.clock.sleep(min(wait, retry.max_delay))
+            pause = min(pause * retry.backoff, retry.max_delay)
+        raise AssertionError("count never ends")
+
+    async def _attempt(self, names: Names) -> Answer:
+        """Run the job once: up to its first chunks, where a later attempt or an `on_error` could still take over."""
+        job = self._job
+        async with Opened() as opened:
+            with only_known_errors(self._site.run.id):
+                value, chosen = await jobs.answer(job, names, self._site, opened)
+                notes, streams = tuple(opened.notes), opened.any or self._takes_streams
+                if streams and self._is_joined:
+                    value, more = await joined(value)
+                    notes, streams = notes + more, False
+                elif streams and (job.retry.max_attempts > 1 or job.on_error is not None):
+                    value = apart(value, self._site.share)
+                    for stream in streams_in(value):
+                        opened.add(stream)
+                    value = await begun(value)
+            self._kept.push_async_callback(opened.pop_all().aclose)
+        return Answer(value, chosen, streams=streams, notes=notes)
+
+    def _warn(self, what: str, failure: AnabranchError) -> None:
+        run, job = self._site.run.id, self._job.id
+        logger.warning("run %s: workflow %r, job %r %s: %s", run, self._workflow, job, what, failure)

@@ -1,0 +1,50 @@
+"""What the jobs of one run have around them: the run, the components, the clock, and the tasks that they start."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from deployments.runs.clock import Clock
+from deployments.runs.events import Invocation, Run
+from deployments.streams.share import Spawn, share
+from graphs.component import Whole
+from graphs.stream import MAX_WHOLE, Stream, Value
+
+Invoke = Callable[[Invocation], Awaitable[Value | Stream | Whole]]
+"""Calls a component. The Stream it returns owns the call: closing it, or cancelling the wait for it, cancels the call.
+A Whole is a plain value that comes with notes."""
+
+Names = Mapping[str, Value]
+"""What a job's templates can see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a run; tests lower it."""
+
+    grace: float = 10.0
+    """Seconds a cancelled component may take to stop before the run ends without it."""
+    behind: int = MAX_WHOLE
+    """Bytes by which one reader of a shared stream may be behind the fastest."""
+    look_ahead: int = 64
+    """Batches that are kept of a for-each's item that runs before its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the jobs of one run have around them."""
+
+    run: Run
+    invoke: Invoke
+    nest: Callable[[str, Value], Awaitable[Value | Stream | Whole]]
+    """Runs another workflow inside this run."""
+    spawn: Spawn
+    clock: Clock
+    chance: Callable[[], float]
+    """At least 0, below 1."""
+    limits: Limits
+
+    def share(self, stream: Stream, readers: int, *, patient: bool = False) -> list[Stream]:
+        """Return the stream once for each reader; with `patient`, fast readers wait for slow ones."""
+        return share(stream, readers, self.spawn, self.run.id, patient=patient, limit=self.limits.behind)
