@@ -56,6 +56,7 @@ def _read(text: str, units: dict[str, float] | dict[str, int]) -> float:
 
 
 Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str), Field(ge=0)]
+Timeout = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(size, json_schema_input_type=int | str), Field(ge=0)]
 
 

@@ -111,7 +111,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             422: "a field of the request, or of the workflow's input, doesn't fit",
             502: "a component failed, or an API that it asked",
             503: "a component isn't there, or the queue is full: try again after Retry-After",
-            504: "an API was silent for longer than its timeout, or a polled job not done within completion.timeout",
+            504: "a job, the run or an API took longer than its timeout, or a polled job not done within completion.timeout",
         }
     ),
 }

@@ -67,6 +67,7 @@ class CheckedWorkflow:
             reads=_read_jobs(self.output),
             output_kind=_output_kind(self.output, self.drafts),
             inputs=self.inputs(workflows),
+            timeout=self.spec.timeout if self.spec else None,
         )
 
 
@@ -173,6 +174,7 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
         "output": draft.template("output"),
         "retry": Retry(valid.retry.max_attempts, valid.retry.delay, valid.retry.backoff, valid.retry.max_delay),
         "on_error": on_error,
+        "timeout": valid.timeout,
     }
 
 

@@ -20,7 +20,7 @@ from graphs.document.field_types import (
     listed,
 )
 from graphs.document.runtime_env import RuntimeEnv
-from graphs.units import Duration, Size
+from graphs.units import Duration, Size, Timeout
 
 
 def _whole_above_one(gpus: float) -> float:
@@ -146,6 +146,7 @@ class Workflow(SpecModel):
     description: str | None = None
     default: Switch = False
     output: Template = None
+    timeout: Timeout | None = None
 
 
 DOCUMENT_KEYS = ("controller", "component", "components", "workflow", "workflows")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from graphs.document.field_types import Amount, Attempts, Factor, Id, Positive, SpecModel, Template, listed
-from graphs.units import Duration
+from graphs.units import Duration, Timeout
 
 
 class Retry(SpecModel):
@@ -55,6 +55,7 @@ class JobBase(SpecModel):
         default_factory=lambda: Retry(max_attempts=1)
     )
     on_error: OnError | None = None
+    timeout: Timeout | None = None
 
 
 class GivingJob(JobBase):

@@ -36,6 +36,19 @@ def test_a_plan_pickles_to_itself() -> None:
     assert pickle.loads(pickle.dumps(plan)) == plan
 
 
+def test_timeouts_are_seconds_in_the_plan_and_none_where_not_written() -> None:
+    plan = compiled(EVERYTHING)
+    assert (plan.workflows["main"].timeout, plan.workflows["polish"].timeout) == (600.0, None)
+    jobs = plan.workflows["main"].jobs
+    assert (jobs["full"].timeout, jobs["brief"].timeout) == (90.0, None)
+
+
+def test_a_flat_workflow_has_its_timeout_itself() -> None:
+    plan = compiled("component: {type: echo, text: hi}\nworkflow: {timeout: 5s}\n")
+    [workflow] = plan.workflows.values()
+    assert (workflow.timeout, [job.timeout for job in workflow.jobs.values()]) == (5.0, [None])
+
+
 def test_who_reads_whose_output_is_settled_once_and_travels_with_the_plan() -> None:
     jobs = """
         workflow:

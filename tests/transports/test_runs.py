@@ -173,6 +173,18 @@ async def test_an_error_after_the_first_chunk_is_the_last_event() -> None:
         assert await wire.chunk() == b""
 
 
+async def test_a_run_that_times_out_is_504_before_its_first_chunk_and_the_last_event_after_it() -> None:
+    status, _, said = await answer(Feed(), STREAMED, one(TEXT, timeout=0.1))
+    assert (status, said["error"]["type"]) == (504, "timed_out")
+    feed = Feed("one", ends=False)
+    async with asking(feed, STREAMED, one(TEXT, timeout=0.3)) as wire:
+        await wire.head()
+        assert await wire.chunk() == b"data: one\n\n"
+        assert (await wire.chunk()).startswith(b'event: error\ndata: {"error": {"type": "timed_out"')
+        assert await wire.chunk() == b""
+        await soon(feed.closed)
+
+
 async def test_a_chunk_that_is_no_json_ends_the_stream_with_the_error_and_stops_the_component() -> None:
     feed = Feed("fine", {1, 2}, ends=False)
     async with asking(feed, STREAMED, one(OutputKind("json", "sse-json"))) as wire:
