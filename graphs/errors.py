@@ -19,22 +19,33 @@
     │   └── Overloaded                    503  overloaded            queue full; carries retry_after
     └── TimedOut                          504  timed_out
 
-Errors cross process borders as data: `error.to_data()` on one side, `from_data(data)` on the other.
+Errors cross process borders as data: `error.to_wire()` on one side, `from_wire(data)` on the other. An error of a type that
+the other side doesn't know, as a plug-in's own, keeps its type and status there; its class is the nearest that is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import TypedDict
 
 ErrorData = dict[str, object]
+
+
+class WireError(TypedDict):
+    """An error as it crosses to another process: all JSON."""
+
+    error: ErrorData
+    """What the API shows of it."""
+    status: int
+    types: list[str]
+    """Its type, then those of the classes that its class extends."""
 
 
 class AnabranchError(Exception):
     """An error whose message is meant for the person who caused it."""
 
-    type: ClassVar[str] = "internal_error"
-    status: ClassVar[int] = 500
+    type: str = "internal_error"
+    status: int = 500
 
     def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)
@@ -42,15 +53,24 @@ class AnabranchError(Exception):
         self.details: dict[str, object] = details
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (from_data, (self.to_data(),))
+        return (from_wire, (self.to_wire(),))
 
     def to_data(self) -> ErrorData:
         """Return what the API shows: type, message and details, all JSON."""
         return {"type": self.type, "message": self.message, **self.details}
 
+    def to_wire(self) -> WireError:
+        """Return what another process needs to rebuild the error."""
+        types = [cls.type for cls in type(self).__mro__ if issubclass(cls, AnabranchError)]
+        return {"error": self.to_data(), "status": self.status, "types": [self.type, *types]}
+
+    def saying(self, message: str, details: Mapping[str, object]) -> AnabranchError:
+        """Return an error of the same type and status with another message and other details."""
+        return from_wire({**self.to_wire(), "error": {**details, "type": self.type, "message": message}})
+
     def at(self, where: str, **details: object) -> AnabranchError:
         """Return the same error, its message led by where it happened; details already known win."""
-        return from_data({**details, **self.to_data(), "message": f"{where}: {self.message}"})
+        return self.saying(f"{where}: {self.message}", {**details, **self.details})
 
 
 class BadRequest(AnabranchError):
@@ -135,11 +155,15 @@ class TimedOut(AnabranchError):
     status = 504
 
 
-def from_data(data: Mapping[str, object]) -> AnabranchError:
-    """Rebuild the error that `to_data` described; an unknown type becomes the plain AnabranchError."""
-    rest = {key: value for key, value in data.items() if key not in ("type", "message")}
-    cls = _by_type().get(str(data.get("type")), AnabranchError)
-    return cls(str(data.get("message", "")), **rest)
+def from_wire(data: WireError) -> AnabranchError:
+    """Rebuild the error that `to_wire` described."""
+    known = _by_type()
+    cls = next((known[type] for type in data["types"] if type in known), AnabranchError)
+    said = data["error"]
+    details = {key: value for key, value in said.items() if key not in ("type", "message")}
+    error = cls(str(said["message"]), **details)
+    error.type, error.status = str(said["type"]), data["status"]
+    return error
 
 
 def first_line(error: BaseException) -> str:
@@ -149,8 +173,12 @@ def first_line(error: BaseException) -> str:
 
 
 def _by_type() -> dict[str, type[AnabranchError]]:
-    # A class with an `__init__` of its own takes something else than a message and details.
-    return {cls.type: cls for cls in _descendants(AnabranchError) if cls.__init__ is AnabranchError.__init__}
+    known: dict[str, type[AnabranchError]] = {}
+    for cls in _descendants(AnabranchError):
+        # A class with an `__init__` of its own takes something else than a message and details.
+        if cls.__init__ is AnabranchError.__init__:
+            known.setdefault(cls.type, cls)
+    return known
 
 
 def _descendants(cls: type[AnabranchError]) -> Iterator[type[AnabranchError]]:

@@ -1,4 +1,4 @@
-"""A Question in, a component run, its chunks into a sink, and the Reply out. Neither Ray nor sockets are known here."""
+"""A Question in, a component run, its chunks into a sink, and the Reply out. It knows neither Ray nor sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployments.streams.codec import decode, encode
 from deployments.streams.ends import Left, Lost
 from deployments.streams.inside_values import joined
 from deployments.telemetry.redaction import Redactor
-from graphs.component import Component, Whole
+from graphs.component import ANSWER, Component, Whole
 from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable, first_line
 from graphs.language import Scope, references, render
 from graphs.plan import ActionPlan, ComponentPlan
@@ -22,12 +22,10 @@ from graphs.stream import Batch, Chunk, Stream, Value, is_empty
 
 logger = logging.getLogger("anabranch.worker")
 
-RESULTS = ("result", "response")
-"""What an action's output template calls the component's answer."""
 STOP_DEADLINE = 10.0
-"""How long a component may take to stop once nobody wants its answer."""
+"""Seconds that a component may take to stop once its answer isn't wanted any more."""
 EXITS = (SystemExit, KeyboardInterrupt)
-"""Out of a task, asyncio lets these through its loop, and every other call would end with this one: in silence."""
+"""asyncio lets these out of a task through its loop: every other call would end with this one, in silence."""
 
 _ALONE = "expected a Whole to be yielded once, alone, got more beside it; yield chunks, or all of it in one Whole"
 _LEAVES = frozenset({str, int, float, bool, type(None), bytes})
@@ -35,7 +33,7 @@ _TEXT = frozenset({str})
 
 
 class Sink(Protocol):
-    """Where chunks go: an Outlet, or a Basket."""
+    """Where chunks go; a channel's Outlet is one."""
 
     count: int
     on_stop: Callable[[], object] | None
@@ -48,8 +46,8 @@ class Sink(Protocol):
     def fail(self, error: AnabranchError) -> None: ...
 
 
-class Answer:
-    """How one answer leaves: the sink is opened with its first chunk."""
+class LazySink:
+    """A sink that is opened by the first chunk: a whole answer, or an error before it, needs none."""
 
     def __init__(self, open: Callable[[], Sink]) -> None:
         self._open = open
@@ -67,7 +65,7 @@ class Answer:
 
 
 class Answerer:
-    """Runs one component for whoever asks."""
+    """Runs one component, call by call."""
 
     def __init__(self, plan: ComponentPlan, component: Component[Any, Any], redactor: Redactor) -> None:
         self._plan = plan
@@ -76,30 +74,30 @@ class Answerer:
         self._stubborn: set[asyncio.Task[Reply]] = set()
 
     async def answer(self, question: Question, open: Callable[[], Sink]) -> Reply:
-        """Answer; a failure is a reply too. Cancelled, or left by its reader, the component is stopped first."""
-        answer = Answer(open)
-        work = asyncio.create_task(self._answer(question, answer))
-        answer.stop = work.cancel
+        """Answer; a failure is a reply too. When the call is cancelled, or its reader leaves, the component is stopped first."""
+        lazy = LazySink(open)
+        work = asyncio.create_task(self._answer(question, lazy))
+        lazy.stop = work.cancel
         try:
             await asyncio.wait([work])
         except asyncio.CancelledError:
             await self._stop(work, question)
             raise
-        return self._reply(work, question, answer)
+        return self._reply(work, question, lazy)
 
-    def _reply(self, work: asyncio.Task[Reply], question: Question, answer: Answer) -> Reply:
+    def _reply(self, work: asyncio.Task[Reply], question: Question, lazy: LazySink) -> Reply:
         try:
             return work.result()
         except Left:
             return Stopped()
         except Lost as lost:
-            return Erred(Unavailable(f"component '{self._plan.id}' lost its caller: {lost}").to_data())
+            return Erred(self._lost(lost))
         except asyncio.CancelledError:
-            match answer.sink.stopped if answer.sink is not None else None:
+            match lazy.sink.stopped if lazy.sink is not None else None:
                 case Left():
                     return Stopped()
                 case Lost() as lost:
-                    return Erred(Unavailable(f"component '{self._plan.id}' lost its caller: {lost}").to_data())
+                    return Erred(self._lost(lost))
                 case _:
                     error: AnabranchError = ComponentFailed(f"component '{self._plan.id}' cancelled itself")
         except AnabranchError as refusal:
@@ -107,21 +105,24 @@ class Answerer:
         except BaseException as failure:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
             error = self._failed(failure, question)
         error = self._redactor.error(error)
-        if answer.sink is not None:
-            answer.sink.fail(error)
-        return Erred(error.to_data())
+        if lazy.sink is not None:
+            lazy.sink.fail(error)
+        return Erred(error)
+
+    def _lost(self, lost: Lost) -> AnabranchError:
+        return Unavailable(f"component '{self._plan.id}' lost its caller: {lost}")
 
     def _failed(self, failure: BaseException, question: Question) -> AnabranchError:
-        """Return the error of an exception nobody foresaw; its traceback is in the log alone."""
+        """Return the error of an unexpected exception; its traceback goes to the log alone."""
         logger.error("run %s: component '%s' failed", question.context.id, self._plan.id, exc_info=failure)
         name, line = type(failure).__name__, first_line(failure)
         return ComponentFailed(f"component '{self._plan.id}' failed: {name if line == name else f'{name}: {line}'}")
 
-    async def _answer(self, question: Question, answer: Answer) -> Reply:
+    async def _answer(self, question: Question, lazy: LazySink) -> Reply:
         scope = asyncio.timeout_at(question.context.deadline)
         try:
             async with scope:
-                return await self._run(question, answer)
+                return await self._run(question, lazy)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -129,7 +130,7 @@ class Answerer:
         except EXITS as exit:
             raise self._failed(exit, question) from exit
 
-    async def _run(self, question: Question, answer: Answer) -> Reply:
+    async def _run(self, question: Question, lazy: LazySink) -> Reply:
         action = self._action(question.action)
         names: dict[str, Value] = {"input": question.input, **question.context.names()}
         input = await render_input(action, self._component.Input, names, self._plan.id)
@@ -139,11 +140,11 @@ class Answerer:
                 await _no_more(chunks)
                 return _answered(await _mapped_whole(action, names, first.value), first.notes)
             if action.output is None:
-                return await _send(first, chunks, answer)
+                return await _send(first, chunks, lazy)
             stream = Stream(_in_batches(first, chunks))
             mapped = await _mapped_stream(action, names, stream)
             if isinstance(mapped, Stream):
-                return await _send_batches(mapped, answer)
+                return await _send_batches(mapped, lazy)
             whole, notes = await joined(mapped)
             said = {name: value for note in (*stream.notes, *notes) for name, value in note.data.items()}
             return _answered(whole, said)
@@ -155,7 +156,7 @@ class Answerer:
         return action
 
     async def _stop(self, work: asyncio.Task[Reply], question: Question) -> None:
-        """Cancel the component's work and see it end."""
+        """Cancel the component's work and wait for its end."""
         work.cancel()
         done, _ = await asyncio.wait([work], timeout=STOP_DEADLINE)
         if not done:
@@ -171,7 +172,7 @@ class Answerer:
 
 @asynccontextmanager
 async def _closing(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[AsyncIterator[Chunk]]:
-    """Close the component's generator on every way out; what is no generator has nothing to close."""
+    """Close the component's generator on every way out; other iterators have nothing to close."""
     try:
         yield chunks
     finally:
@@ -179,24 +180,24 @@ async def _closing(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[AsyncIterator
             await chunks.aclose()
 
 
-async def _send(first: Chunk, rest: AsyncIterator[Chunk], answer: Answer) -> Streamed:
+async def _send(first: Chunk, rest: AsyncIterator[Chunk], lazy: LazySink) -> Streamed:
     """Send every chunk as it comes."""
     sink: Sink | None = None
     if not is_empty(first):
-        sink = answer.start()
+        sink = lazy.start()
         if not sink.put(first):
             await sink.room()
     async for chunk in rest:
         if not chunk and is_empty(chunk):
             continue
         if sink is None:
-            sink = answer.start()
+            sink = lazy.start()
         if not sink.put(chunk):
             await sink.room()
-    return _finished(answer)
+    return _finished(lazy)
 
 
-async def _send_batches(stream: Stream, answer: Answer) -> Streamed:
+async def _send_batches(stream: Stream, lazy: LazySink) -> Streamed:
     sink: Sink | None = None
     async with aclosing(stream.batches()) as batches:
         async for batch in batches:
@@ -204,14 +205,14 @@ async def _send_batches(stream: Stream, answer: Answer) -> Streamed:
                 if not chunk and is_empty(chunk):
                     continue
                 if sink is None:
-                    sink = answer.start()
+                    sink = lazy.start()
                 if not sink.put(chunk):
                     await sink.room()
-    return _finished(answer)
+    return _finished(lazy)
 
 
-def _finished(answer: Answer) -> Streamed:
-    sink = answer.start()
+def _finished(lazy: LazySink) -> Streamed:
+    sink = lazy.start()
     sink.finish()
     return Streamed(sink.count)
 
@@ -226,7 +227,7 @@ async def _in_batches(first: Chunk, chunks: AsyncIterator[Chunk]) -> AsyncGenera
 
 
 async def _no_more(chunks: AsyncIterator[Chunk]) -> None:
-    """Let the component finish; what it yields after a Whole would be lost."""
+    """Let the component finish; refuse what it yields after a Whole."""
     async for chunk in chunks:
         if not is_empty(chunk):
             raise ComponentFailed(_ALONE)
@@ -237,7 +238,7 @@ def _answered(value: Value, notes: Mapping[str, Value] | None) -> Answered:
 
 
 def _crossing(value: Value) -> Value:
-    """Return the value as the channel would give it, so that what is no JSON fails here, where it comes from."""
+    """Return the value as the channel would give it, so that a value that is no JSON fails here, at its source."""
     try:
         plain = _is_plain(value)
     except RecursionError:
@@ -264,7 +265,7 @@ async def _mapped_whole(action: ActionPlan, names: dict[str, Value], value: Valu
         value = await value.join()
     if action.output is None:
         return value
-    rendered = await render(action.output, Scope({**names, **dict.fromkeys(RESULTS, value)}))
+    rendered = await render(action.output, Scope({**names, **dict.fromkeys(ANSWER, value)}))
     return (await joined(rendered))[0]
 
 
@@ -272,7 +273,7 @@ async def _mapped_stream(action: ActionPlan, names: dict[str, Value], stream: St
     """Return the mapped stream, or the value that the template makes of it, maybe with streams in it."""
     if action.output is None:
         return stream
-    if not any(reference.name in RESULTS for reference in references(action.output)):
+    if not any(reference.name in ANSWER for reference in references(action.output)):
         async for _ in stream:  # the answer isn't looked at, and yet what the component does must be done
             pass
-    return await render(action.output, Scope({**names, **dict.fromkeys(RESULTS, stream)}))
+    return await render(action.output, Scope({**names, **dict.fromkeys(ANSWER, stream)}))

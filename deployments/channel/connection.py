@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Protocol, cast
 
 from deployments.channel.flow import WHOLE, Inlet, Outlet
-from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, BadFrame, Parser, header
+from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, BadFrame, FrameParser, header
 from deployments.streams.codec import MAX_CHUNK, NOTE, TEXT
 from deployments.streams.ends import Left, Lost
 
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._home = home
         self._token = token
         self._loop = asyncio.get_running_loop()
-        self._parser = Parser(len(MAGIC) + TOKEN_BYTES)
+        self._parser = FrameParser(len(MAGIC) + TOKEN_BYTES)
         self._inlets: dict[int, Inlet] = {}
         self._outlets: dict[int, Outlet] = {}
         self._out: list[bytes] = []

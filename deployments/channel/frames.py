@@ -27,10 +27,10 @@ _NUMBER = struct.Struct("!Q")
 
 
 class BadFrame(Exception):
-    """What came is no frame of ours: the peer is broken, or is somebody else."""
+    """Bytes that are no frame of ours: the peer is broken, or another program."""
 
 
-class Parser:
+class FrameParser:
     """Bytes as they arrive in, whole frames out."""
 
     def __init__(self, limit: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphs.errors import AnabranchError, InvalidInput, from_data
+from graphs.errors import AnabranchError, InvalidInput
 from graphs.language import print_reference
 from graphs.language.nodes import Binding, Reference, Template
 from graphs.plan import CallJob, ForEachJob, Job
@@ -31,7 +31,7 @@ def located(error: AnabranchError, workflow: str, job: Job | None = None) -> Ana
 
 def followed(error: AnabranchError, more: str) -> AnabranchError:
     """Return the same error, its message followed by what came of it."""
-    return from_data({**error.to_data(), "message": f"{error.message}; {more}"})
+    return error.saying(f"{error.message}; {more}", error.details)
 
 
 def unfit(template: Template, key: str, message: str) -> InvalidInput:

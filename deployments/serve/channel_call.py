@@ -14,26 +14,17 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.answering.messages import (
-    LARGE,
-    Answered,
-    Erred,
-    NoChannel,
-    Question,
-    Reply,
-    ReplyTo,
-    Streamed,
-    to_bytes,
-    too_deep,
-)
-from deployments.channel.endpoints import Listener
+from deployments.answering.messages import Answered, Erred, Question, Reply, Streamed
+from deployments.channel.listener import Listener
 from deployments.runs.events import Invocation
+from deployments.serve.envelopes import LARGE, NoChannel, ReplyTo, read_whole, seal, too_deep, unseal_reply
 from deployments.serve.offers import Offers
 from deployments.serve.ray_errors import call_failure
+from deployments.serve.ray_internals import by_reference, cancel_assigned
 from deployments.streams.ends import Left, Lost
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
-from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable, from_data
+from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable
 from graphs.stream import Batch, Stream, Value
 
 Handle = DeploymentHandle[Any]
@@ -65,8 +56,8 @@ class ChannelCall:
         self._offers = Offers(listener)
         self._timers: list[asyncio.TimerHandle] = []
         self._response: Any = None
-        self._task: asyncio.Task[Reply] | None = None
-        self._outcome: Reply | AnabranchError | None = None
+        self._task: asyncio.Task[Reply | NoChannel] | None = None
+        self._outcome: Reply | NoChannel | AnabranchError | None = None
         """What the call has returned; a failure as the error it is."""
 
     def start(self, handle: Handle) -> None:
@@ -76,9 +67,9 @@ class ChannelCall:
             input = self._offers.replace(self._invocation.input)
         except RecursionError:
             raise too_deep() from None
-        question = to_bytes(Question(self._invocation.action, input, self._invocation.context, reply_to))
+        question = seal(Question(self._invocation.action, input, self._invocation.context), reply_to)
         if len(question) > LARGE:
-            handle = handle.options(_by_reference=True)  # as a Ray object
+            handle = by_reference(handle)
         # An empty context: Serve would cancel whatever a request has called as soon as its client leaves, and how a run
         # ends is for its reader to say.
         context = contextvars.Context()
@@ -95,7 +86,7 @@ class ChannelCall:
         await self._inlet.opened()
         if self._inlet.bound:
             stream = Stream(self._batches(), self.aclose)
-            return await _only_chunk(stream) if self._inlet.whole else stream
+            return await read_whole(stream) if self._inlet.whole else stream
         match self._outcome:
             case Answered(value=value, notes=notes):
                 await self.aclose()
@@ -139,7 +130,7 @@ class ChannelCall:
         if not isinstance(self._outcome, Streamed):
             raise self._as_error(None)
 
-    def _returned(self, task: asyncio.Task[Reply]) -> None:
+    def _returned(self, task: asyncio.Task[Reply | NoChannel]) -> None:
         """The call has returned: wake who waits for its answer, and give a stream that isn't complete a deadline."""
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         if failure is not None:
@@ -148,7 +139,7 @@ class ChannelCall:
             return
         self._outcome = reply = task.result()
         if isinstance(reply, Erred):
-            self._outcome = from_data(reply.error)
+            self._outcome = reply.error
         # The socket and the call are two roads: what was sent before the return may still be under way.
         if isinstance(reply, Streamed) or (isinstance(reply, Erred) and self._inlet.bound):
             self._await_end(task.get_loop().time())
@@ -198,17 +189,11 @@ class ChannelCall:
             await asyncio.wait([self._task], timeout=deadline)
 
 
-async def _returning(response: Any) -> Reply:
-    return await response
+async def _returning(response: Any) -> Reply | NoChannel:
+    return unseal_reply(await response)
 
 
-async def _only_chunk(stream: Stream) -> Value | Whole:
-    """Return a whole answer that was too large for the call's return, and came as one chunk, maybe with a note."""
-    value, *notes = [chunk async for batch in stream.batches() for chunk in batch] or [None]
-    return Whole(value, notes[0].data) if notes else value
-
-
-async def _see_off(response: Any, task: asyncio.Task[Reply], leave: float) -> None:
+async def _see_off(response: Any, task: asyncio.Task[Reply | NoChannel], leave: float) -> None:
     """Let the worker return by itself, or cancel the call in Ray; see it end."""
     if leave:
         await asyncio.wait([task], timeout=leave)
@@ -217,11 +202,7 @@ async def _see_off(response: Any, task: asyncio.Task[Reply], leave: float) -> No
             response.cancel()
         await asyncio.wait([task], timeout=LEAVE)
     if not task.done():
-        # `cancel` misses a call that was assigned to a replica in the same turn of the loop.
-        result = getattr(response, "_replica_result", None)
-        if result is not None:
-            with suppress(Exception):
-                result.cancel()
+        cancel_assigned(response)
         await asyncio.wait([task], timeout=END_DEADLINE)
     task.cancel()
     await asyncio.wait([task])

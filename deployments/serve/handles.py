@@ -11,11 +11,11 @@ from typing import Any
 import ray
 from ray.serve.handle import DeploymentHandle
 
-from deployments.answering.messages import NoChannel
-from deployments.channel.endpoints import Listener
+from deployments.channel.listener import Listener
 from deployments.runs.events import Invocation
 from deployments.serve.channel_call import GRACE, ChannelCall
-from deployments.serve.list_call import ListCalls
+from deployments.serve.envelopes import NoChannel
+from deployments.serve.handle_stream import HandleCall
 from deployments.serve.ray_errors import call_failure
 from deployments.serve.worker import CHANNEL_FLAG
 from deployments.telemetry.redaction import Redactor
@@ -31,35 +31,26 @@ MEMORY = 30.0
 Handle = DeploymentHandle[Any]
 
 
-def handles_invoke(
-    handles: Mapping[str, Handle],
-    *,
-    secrets: frozenset[str] = frozenset(),
-    host: str | None = None,
-    channel: bool | None = None,
-) -> HandlesInvoke:
-    """Return the Invoke of a replica that holds the components' handles by their ids.
-
-    `host` is where workers dial back, by default the node's address. Without `channel` (by default what ANABRANCH_CHANNEL
-    says) chunks come through the handles.
-    """
-    if channel is None:
-        channel = os.environ.get(CHANNEL_FLAG) != "0"
-    return HandlesInvoke(handles, Redactor(secrets), host, channel)
-
-
 class HandlesInvoke:
-    """Calls components; one for each replica, used on one event loop."""
+    """Calls components by their handles; one for each replica, used on one event loop."""
 
-    def __init__(self, handles: Mapping[str, Handle], redactor: Redactor, host: str | None, channel: bool) -> None:
+    def __init__(
+        self,
+        handles: Mapping[str, Handle],
+        redactor: Redactor | None = None,
+        *,
+        host: str | None = None,
+        channel: bool | None = None,
+    ) -> None:
+        """`host` is where workers dial back, by default the node's address. Without `channel` (by default what
+        ANABRANCH_CHANNEL says) chunks come through the handles."""
         self._handles = handles
-        self._redactor = redactor
+        self._redactor = redactor or Redactor()
         self._host = host
-        self._channel = channel
+        self._channel = os.environ.get(CHANNEL_FLAG) != "0" if channel is None else channel
         self._listener: Listener | None = None
         self._without: dict[str, float] = {}
         """Components that can't dial back, and until when that is believed."""
-        self._lists = ListCalls(redactor)
         self._detached: set[asyncio.Task[None]] = set()
 
     async def __call__(self, invocation: Invocation) -> Value | Stream | Whole:
@@ -76,7 +67,7 @@ class HandlesInvoke:
             raise call_failure(error, invocation.component, invocation.context.id) from error
 
     async def aclose(self) -> None:
-        """Hang up, and see off the calls that were left."""
+        """Close the channel, and wait for the calls that were left."""
         if self._detached:
             await asyncio.wait(list(self._detached), timeout=GRACE)
         if self._listener is not None:
@@ -90,7 +81,12 @@ class HandlesInvoke:
                 return answer
             logger.warning("component '%s': %s; chunks go through Ray's handles", invocation.component, answer.reason)
             self._without[invocation.component] = now + MEMORY
-        return await self._lists.call(invocation, handle)
+        call = HandleCall(invocation, self._redactor)
+        try:
+            return await call.answer(handle)
+        except BaseException:
+            await call.aclose()
+            raise
 
     async def _over_channel(self, invocation: Invocation, handle: Handle) -> Value | Stream | Whole | NoChannel:
         if self._listener is None:
@@ -105,7 +101,7 @@ class HandlesInvoke:
             raise
 
     def _detach(self, rest: Coroutine[Any, Any, None]) -> None:
-        """Run to its end what nobody waits for."""
+        """Run the end of a call in the background."""
         task = asyncio.get_running_loop().create_task(rest)
         self._detached.add(task)
         task.add_done_callback(self._detached.discard)

@@ -9,16 +9,19 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import DeploymentStatusOverview
 
 from deployments.gateway.gateway import Gateway
-from deployments.serve.handles import handles_invoke
+from deployments.serve.draining import Draining
+from deployments.serve.handles import HandlesInvoke
 from deployments.serve.options import serve_options
+from deployments.serve.ray_internals import DeploymentStatus, ReplicaState
 from deployments.serve.versions import pin
 from deployments.telemetry.logs import log_to_replica, redact_logs
+from deployments.telemetry.redaction import Redactor
 from deployments.transports.app import build_app
 from graphs.checker import INGRESS
 from graphs.plan import Options, Plan
@@ -55,13 +58,19 @@ class Ingress:
         self._handles = handles
         self._asked = float("-inf")
         self._states: dict[str, str | None] = {}
+        self._app: Draining | None = None
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        invoke = handles_invoke(self._handles, secrets=self._plan.secrets)
+    def __serve_build_asgi_app__(self) -> Draining:
+        invoke = HandlesInvoke(self._handles, Redactor(self._plan.secrets))
         gateway = Gateway(self._plan, invoke, self._ready)
         redact_logs(gateway.redactor)
         log_to_replica()
-        return build_app(gateway, invoke.aclose)
+        self._app = Draining(build_app(gateway, invoke.aclose))
+        return self._app
+
+    async def drain(self) -> int:
+        """Refuse new requests, and wait for those under way; return how many there were."""
+        return await self._app.drain() if self._app is not None else 0
 
     async def _ready(self) -> dict[str, str | None]:
         """Return each component's state as Serve sees it."""
@@ -80,14 +89,13 @@ class Ingress:
         return {id: _state(known.get(id)) for id in self._handles}
 
 
-def _state(deployment: Any) -> str | None:
+def _state(deployment: DeploymentStatusOverview | None) -> str | None:
     """Return None for a deployment that can be called, else Serve's word for what it does instead."""
     if deployment is None:
         return "unknown"
-    status = str(getattr(deployment.status, "value", deployment.status))
-    if status == "HEALTHY" or deployment.replica_states.get("RUNNING", 0) > 0:
+    if deployment.status == DeploymentStatus.HEALTHY or deployment.replica_states.get(ReplicaState.RUNNING, 0) > 0:
         return None
-    return status.lower()
+    return deployment.status.value.lower()
 
 
 def _stable(value: Any) -> Any:

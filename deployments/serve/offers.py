@@ -6,9 +6,9 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from deployments.answering.messages import StreamRef, replaced
-from deployments.channel.endpoints import Listener
 from deployments.channel.flow import Outlet
+from deployments.channel.listener import Listener
+from deployments.serve.envelopes import StreamRef, replaced
 from deployments.streams.ends import Left, Lost
 from graphs.errors import AnabranchError
 from graphs.stream import Stream, Value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import (
@@ -39,19 +38,9 @@ def call_failure(error: BaseException, component: str, run_id: str) -> Anabranch
             return Unavailable(f"component '{component}' is not available; see `serve status`")
         case RequestCancelledError() | TaskCancelledError() | asyncio.CancelledError():
             return Unavailable(f"component '{component}' was stopped while answering")
-        case _ if _cannot_travel(error):
-            return ComponentFailed(
-                f"the input or the answer of component '{component}' is nested too deep to travel, or is no JSON"
-            )
         case RayTaskError():
             cause = type(error.cause).__name__
         case _:
             cause = type(error).__name__
     logger.error("run %s: the call of component '%s' failed", run_id, component, exc_info=error)
     return ComponentFailed(f"component '{component}' failed: {cause}; see the log of run {run_id}")
-
-
-def _cannot_travel(error: BaseException) -> bool:
-    """Whether a value could not be pickled; what a component itself raises comes as a reply."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return isinstance(cause, pickle.PicklingError | RecursionError)

@@ -13,38 +13,36 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.answering.answerer import EXITS, Answerer
-from deployments.answering.messages import (
-    Answered,
-    Erred,
-    NoChannel,
-    Question,
-    Reply,
-    Stopped,
-    Streamed,
-    StreamRef,
-    fits,
-    from_bytes,
-    replaced,
-    shortened,
-)
+from deployments.answering.messages import Answered, Erred, Question, Reply
 from deployments.channel.connection import Connection
-from deployments.channel.endpoints import Dialer, Unreachable
+from deployments.channel.dialer import Dialer, Unreachable
 from deployments.channel.flow import Outlet
-from deployments.serve.lists import Item, answer_in_lists
+from deployments.serve.envelopes import (
+    NoChannel,
+    ReplyTo,
+    StreamRef,
+    replaced,
+    seal_reply,
+    send_whole,
+    too_deep,
+    unseal,
+)
+from deployments.serve.handle_stream import answer_in_frames
 from deployments.serve.options import serve_options
+from deployments.serve.ray_internals import close_with_replica
 from deployments.serve.versions import fingerprint, pin
-from deployments.streams.ends import Left, Lost
+from deployments.streams.ends import Lost
 from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Component, Setup
-from graphs.errors import AnabranchError, ComponentFailed, Unavailable
+from graphs.errors import AnabranchError, ComponentFailed, TooLarge, Unavailable
 from graphs.plan import ComponentPlan, Options
-from graphs.stream import Batch, Note, Stream
+from graphs.stream import Batch, Stream
 
 logger = logging.getLogger("anabranch.worker")
 
 CHANNEL_FLAG = "ANABRANCH_CHANNEL"
-"""Set to 0, chunks go through Ray's handles: slower, and for networks where replicas can't reach each other."""
+"""Set to 0, chunks go through Ray's handles: slower, for networks where replicas can't reach each other."""
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -68,47 +66,51 @@ class Worker:
         self._component = await _set_up(plan, component, redactor)
         self._answerer = Answerer(plan, self._component, redactor)
         self._dialer = Dialer()
-        # Serve awaits a `__del__` that it finds on the instance, once, when the replica shuts down. On the class,
-        # Python would call it as well, and leave the coroutine lying there.
-        self.__del__ = self._close
+        close_with_replica(self, self._close)
 
-    async def answer(self, question: bytes) -> Reply:
-        """Answer a call; its chunks go to where the question says, and the call stays open until the last."""
-        asked = from_bytes(question)
-        if asked.reply_to is None:
-            return NoChannel("the question names no address")
+    async def answer(self, envelope: bytes) -> bytes:
+        """Answer a call; its chunks go to where the envelope says, and the call stays open until the last."""
+        opened = unseal(envelope)
         try:
-            connection = await self._dial(asked)
+            if opened.reply_to is None or os.environ.get(CHANNEL_FLAG) == "0":
+                raise Unreachable(f"the channel is switched off by {CHANNEL_FLAG}=0")
+            connection = await self._dialer.dial(opened.reply_to.address)
         except Unreachable as error:
             logger.warning("%s; its calls are answered through Ray's handles", error)
-            return NoChannel(str(error))
-        inputs = Inputs(connection)
-        stream = asked.reply_to.stream
-        try:
-            reply = await self._answerer.answer(inputs.connected(asked), lambda: _open(connection, stream))
-        finally:
-            await inputs.aclose()
-        if isinstance(reply, Answered) and not fits(reply):
-            reply = await _send_whole(reply, connection.write(stream))
-        return shortened(reply) if isinstance(reply, Erred) else reply
+            return seal_reply(NoChannel(str(error)))
+        return await self._over_channel(opened.question, connection, opened.reply_to)
 
-    async def answer_in_lists(self, question: bytes, progress: Any, stream: int) -> AsyncGenerator[Item, None]:
+    async def answer_in_frames(self, envelope: bytes) -> AsyncGenerator[bytes, None]:
         """Answer a call over the handle's own stream."""
-        async for item in answer_in_lists(self._answerer, from_bytes(question), progress, stream):
-            yield item
+        async for piece in answer_in_frames(self._answerer, unseal(envelope).question):
+            yield piece
 
     async def check_health(self) -> None:
-        """Raise when the replica should be replaced: in one line, for Serve shows and logs whatever is raised here."""
+        """Raise when the replica should be replaced: in one line, for Serve shows and logs what is raised here."""
         try:
             await _staying(self._component.healthy(), f"component '{self._component.id}', asked whether it is healthy")
         except Exception as error:
             logger.exception("component '%s' is not healthy", self._component.id)
             raise Unavailable(self._redactor.text(_said(error))) from None
 
-    async def _dial(self, question: Question) -> Connection:
-        if question.reply_to is None or os.environ.get(CHANNEL_FLAG) == "0":
-            raise Unreachable(f"the channel is switched off by {CHANNEL_FLAG}=0")
-        return await self._dialer.dial(question.reply_to.address)
+    async def _over_channel(self, question: Question, connection: Connection, reply_to: ReplyTo) -> bytes:
+        def opened() -> Outlet:
+            outlet = connection.write(reply_to.stream)
+            outlet.open()
+            return outlet
+
+        inputs = InputStreams(connection)
+        try:
+            reply: Reply = await self._answerer.answer(inputs.connected(question), opened)
+        except RecursionError:
+            reply = Erred(too_deep())
+        finally:
+            await inputs.aclose()
+        try:
+            return seal_reply(reply)
+        except TooLarge:
+            assert isinstance(reply, Answered), "every other reply fits"
+            return seal_reply(await send_whole(reply, connection.write(reply_to.stream)))
 
     async def _close(self) -> None:
         try:
@@ -117,7 +119,7 @@ class Worker:
             await _staying(self._component.close(), f"component '{self._component.id}', told to close")
 
 
-class Inputs:
+class InputStreams:
     """The streams that come with one call."""
 
     def __init__(self, connection: Connection) -> None:
@@ -153,34 +155,10 @@ class Inputs:
 
 
 def _hide_gpus(options: Options) -> None:
-    """Leave a replica that asked for no GPU without one: Ray lets it see all of its node's, whoever they were given to."""
+    """Hide all GPUs from a replica that asked for none: Ray lets it see those that it gave to others."""
     said = (options.runtime_env or {}).get("env_vars") or {}
     if not options.num_gpus and GPUS not in said:
         os.environ[GPUS] = ""
-
-
-def _open(connection: Connection, stream: int) -> Outlet:
-    outlet = connection.write(stream)
-    outlet.open()
-    return outlet
-
-
-async def _send_whole(answered: Answered, outlet: Outlet) -> Reply:
-    """Send a large answer as one chunk: gRPC between replicas would refuse it as the call's return."""
-    try:
-        outlet.open(whole=True)
-        for chunk in (answered.value, *([Note(answered.notes)] if answered.notes else [])):
-            if not outlet.put(chunk):
-                await outlet.room()
-        outlet.finish()
-    except AnabranchError as error:
-        outlet.fail(error)
-        return Erred(error.to_data())
-    except Left:
-        return Stopped()
-    except Lost as lost:
-        return Erred(Unavailable(f"the caller was lost: {lost}").to_data())
-    return Streamed(outlet.count)
 
 
 async def _set_up(plan: ComponentPlan, component: ComponentClass, redactor: Redactor) -> Component[Any, Any]:
@@ -204,7 +182,7 @@ async def _set_up(plan: ComponentPlan, component: ComponentClass, redactor: Reda
 
 
 async def _close_half(component: Component[Any, Any]) -> None:
-    """Close what was not all set up; that it can't be closed is not what its author must be told first."""
+    """Close a component whose setup failed; a failure to close it goes to the log, for the first error says more."""
     try:
         await component.close()
     except (Exception, *EXITS):
@@ -212,7 +190,7 @@ async def _close_half(component: Component[Any, Any]) -> None:
 
 
 async def _staying(work: Awaitable[None], what: str) -> None:
-    """Await what the component does; `sys.exit` in it is a failure, and doesn't end the loop that all calls share."""
+    """Await the component's work; `sys.exit` in it is a failure, and doesn't end the loop that all calls share."""
     try:
         await work
     except EXITS as exit:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-from graphs.errors import AnabranchError, ComponentFailed, TooLarge, from_data
+from graphs.errors import AnabranchError, ComponentFailed, TooLarge, WireError, from_wire
 from graphs.stream import Chunk, Note
 
 TEXT, BYTES, JSON, JSON_WITH_BYTES, NOTE = range(3, 8)
-"""The kinds of chunks, numbered among the frames of `deployments.channel.endpoints.frames`."""
+"""The kinds of chunks, numbered among the frames of `deployments.channel.frames`."""
 
 MAX_CHUNK = 64 * 1024 * 1024
 """The largest body: as much as a joined stream may hold."""
@@ -59,11 +59,10 @@ def decode(kind: int, body: bytes) -> Chunk:
 
 def encode_error(error: AnabranchError) -> bytes:
     """Return the body of ERR; details that JSON can't say, or a frame can't hold, are left out."""
-    data = error.to_data()
     with suppress(ComponentFailed):
-        if len(body := _json_with_bytes(data)) <= MAX_CHUNK:
+        if len(body := _json_with_bytes(error.to_wire())) <= MAX_CHUNK:
             return body
-    return _json_with_bytes({"type": data["type"], "message": error.message[:LONGEST_MESSAGE]})
+    return _json_with_bytes(error.saying(error.message[:LONGEST_MESSAGE], {}).to_wire())
 
 
 def decode_error(body: bytes) -> AnabranchError:
@@ -72,7 +71,7 @@ def decode_error(body: bytes) -> AnabranchError:
         data: Any = json.loads(body.decode("utf-8", "surrogatepass"), object_hook=_bytes_again)
         if not isinstance(data, dict):
             raise TypeError("it is no mapping")
-        return from_data(cast("dict[str, object]", data))
+        return from_wire(cast("WireError", data))
     except _UNREADABLE as error:
         return ComponentFailed(f"the error that the stream ended with can't be read: {_in_words(error)}")
 
@@ -138,6 +137,8 @@ def _bytes_again(value: dict[str, Any]) -> Any:
 
 
 def _in_words(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
     if isinstance(error, RecursionError):
         return "values nested too deep, or one that holds itself"
     if isinstance(error, ValueError) and "integer string conversion" in str(error):
@@ -145,5 +146,5 @@ def _in_words(error: Exception) -> str:
     return str(error)
 
 
-_UNREADABLE = (ValueError, TypeError, RecursionError)
+_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

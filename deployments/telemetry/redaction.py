@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from graphs.errors import AnabranchError, from_data
+from graphs.errors import AnabranchError
 
 MASK = "***"
 SHORTEST = 4
@@ -61,8 +61,8 @@ class Redactor:
         """Return the error without secrets in its message and details; its type and the names of its details are ours."""
         if self._heads is None:
             return error
-        details = {key: self._detail(value) for key, value in error.to_data().items()}
-        return from_data({**details, "type": error.type, "message": self.text(error.message)})
+        details = {key: self._detail(value) for key, value in error.details.items()}
+        return error.saying(self.text(error.message), details)
 
     def _detail(self, value: Any) -> Any:
         if isinstance(value, Mapping):

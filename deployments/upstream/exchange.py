@@ -25,7 +25,7 @@ from deployments.upstream.request import Request
 from deployments.upstream.transport import Response, Transport
 from deployments.upstream.uploads import InputFailed
 from deployments.upstream.upstreams import Target, in_turn
-from graphs.errors import AnabranchError, UpstreamFailed, from_data
+from graphs.errors import AnabranchError, UpstreamFailed
 from graphs.stream import Batch, Value
 
 MAX_RETRY_WAIT = 60.0
@@ -250,7 +250,7 @@ class _Tries:
         if not before:
             return error
         others = "; ".join(f"{each.request.where}: {other.error.message}" for each, other in before)
-        return from_data({**error.to_data(), "message": f"{error.message} (before it, {others})"})
+        return error.saying(f"{error.message} (before it, {others})", error.details)
 
 
 def _host(request: Request) -> str | None:

@@ -14,7 +14,6 @@ import pytest
 
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.serve.lists import Basket
 from deployments.streams.ends import Left, Lost
 from deployments.telemetry.redaction import Redactor
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
@@ -23,6 +22,7 @@ from graphs.errors import UpstreamFailed
 from graphs.language import parse
 from graphs.language.nodes import Constant, ListTemplate, MappingTemplate, Template
 from graphs.plan import ActionPlan, ComponentPlan, Options
+from tests.fakes.local import Basket
 
 Run = Callable[["Given"], AsyncIterator[Chunk]]
 
@@ -65,7 +65,20 @@ def answerer(does: Run, output: Template | None = None, secrets: tuple[str, ...]
 
 def question(input: Any = None, action: str = "go", remaining: float | None = None) -> Question:
     deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
-    return Question(action, input or {}, RunContext("run-1", "w", "session-1", deadline), None)
+    return Question(action, input or {}, RunContext("run-1", "w", "session-1", deadline))
+
+
+class Failing:
+    """Equals the reply of a call that failed with an error that is shown so."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Erred) and other.error.to_data() == self.data
+
+    def __repr__(self) -> str:
+        return f"Failing({self.data})"
 
 
 async def answer(
@@ -93,8 +106,8 @@ async def test_more_beside_a_whole_is_an_error(more):
     error = {"type": "component_failed"} | {
         "message": "expected a Whole to be yielded once, alone, got more beside it; yield chunks, or all of it in one Whole"
     }
-    assert await answer(yielding(Whole(1), more)) == ([], Erred(error))
-    assert await answer(yielding("a", Whole(2)), parse("<${result}>")) == ([], Erred(error))
+    assert await answer(yielding(Whole(1), more)) == ([], Failing(error))
+    assert await answer(yielding("a", Whole(2)), parse("<${result}>")) == ([], Failing(error))
 
 
 async def test_a_component_may_do_more_after_its_whole():
@@ -128,8 +141,8 @@ async def test_what_is_no_json_is_refused_however_it_is_yielded(thing, said: str
         chunks, reply = await answer(run)
         assert chunks == []
         assert isinstance(reply, Erred)
-        assert reply.error["type"] == "component_failed"
-        assert re.match(f"expected .*JSON values, got one with {said}", str(reply.error["message"]))
+        assert reply.error.type == "component_failed"
+        assert re.match(f"expected .*JSON values, got one with {said}", reply.error.message)
     _, reply = await answer(yielding(thing), ListTemplate((parse("${result}"),)))
     assert isinstance(reply, Erred)
 
@@ -218,7 +231,7 @@ async def test_a_foreseen_error_crosses_as_it_is():
 
     chunks, reply = await answer(run, secrets=("key-4711",))
     assert chunks == ["a"]
-    assert reply == Erred(
+    assert reply == Failing(
         {"type": "upstream_failed", "message": "no ***", "upstream": {"status": 401, "body": {"***": ["***"]}}}
     )
 
@@ -230,7 +243,7 @@ async def test_an_unforeseen_error_crosses_in_one_line_and_its_traceback_is_logg
 
     _, reply = await answer(run, secrets=("key-4711",))
     message = "component 'it' failed: ValueError: first ***"
-    assert reply == Erred({"type": "component_failed", "message": message})
+    assert reply == Failing({"type": "component_failed", "message": message})
     assert "run run-1: component 'it' failed" in caplog.text
     assert "Traceback" in caplog.text
 
@@ -249,7 +262,7 @@ async def test_what_would_end_the_process_ends_the_call_alone(caplog, raised: Ba
 
     _, reply = await answer(run)
     message = f"component 'it' failed: {type(raised).__name__}: 3"
-    assert reply == Erred({"type": "component_failed", "message": message})
+    assert reply == Failing({"type": "component_failed", "message": message})
     assert "run run-1: component 'it' failed" in caplog.text
     assert "Traceback" in caplog.text
 
@@ -273,7 +286,7 @@ async def test_an_exit_in_a_thread_in_a_stream_or_while_closing_ends_the_call_al
         finally:
             sys.exit(3)
 
-    failed = Erred({"type": "component_failed", "message": "component 'it' failed: SystemExit: 3"})
+    failed = Failing({"type": "component_failed", "message": "component 'it' failed: SystemExit: 3"})
     assert await answer(in_a_thread) == ([], failed)
     assert await answer(of_a_stream, input={"text": Stream(batches())}) == (["a"], failed)
     assert await answer(while_closing) == (["a"], failed)
@@ -301,12 +314,12 @@ async def test_an_error_without_words_is_named():
         yield
 
     _, reply = await answer(run)
-    assert reply == Erred({"type": "component_failed", "message": "component 'it' failed: TimeoutError"})
+    assert reply == Failing({"type": "component_failed", "message": "component 'it' failed: TimeoutError"})
 
 
 async def test_an_unknown_action_is_not_found():
     _, reply = await answer(yielding(), action="gone")
-    assert reply == Erred({"type": "not_found", "message": "component 'it' has no action 'gone'; it has go"})
+    assert reply == Failing({"type": "not_found", "message": "component 'it' has no action 'gone'; it has go"})
 
 
 async def test_wrong_input_is_an_error_before_the_component_runs():
@@ -317,7 +330,7 @@ async def test_wrong_input_is_an_error_before_the_component_runs():
     it._component.Input = Strict
     reply = await it.answer(question({"text": "x"}), Basket)
     assert isinstance(reply, Erred)
-    assert reply.error["field"] == "text"
+    assert reply.error.details["field"] == "text"
 
 
 def waiting(ended: asyncio.Event, *before: Chunk) -> Run:
@@ -336,7 +349,7 @@ async def test_the_deadline_stops_the_component():
     ended = asyncio.Event()
     chunks, reply = await answer(waiting(ended, "a"), remaining=0.0)
     assert ended.is_set() or chunks == []
-    assert reply == Erred({"type": "timed_out", "message": "component 'it' did not finish before the run's deadline"})
+    assert reply == Failing({"type": "timed_out", "message": "component 'it' did not finish before the run's deadline"})
 
 
 @pytest.mark.parametrize(("reason", "kind"), [(Left(), Stopped), (Lost("cut"), Erred)])
@@ -393,7 +406,7 @@ async def test_a_component_that_cancels_itself_has_failed():
         yield
 
     _, reply = await answer(run)
-    assert reply == Erred({"type": "component_failed", "message": "component 'it' cancelled itself"})
+    assert reply == Failing({"type": "component_failed", "message": "component 'it' cancelled itself"})
 
 
 async def test_an_input_stream_flows_into_a_field_that_takes_one():

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from deployments.channel.connection import Connection
-from deployments.channel.endpoints import Dialer, Listener
+from deployments.channel.dialer import Dialer
 from deployments.channel.flow import Inlet, Outlet
+from deployments.channel.listener import Listener
 
 
 class Pair:

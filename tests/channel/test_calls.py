@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import pickle
 import warnings
 from collections.abc import Callable
 
@@ -11,14 +10,14 @@ import pytest
 with warnings.catch_warnings():
     # Ray's own modules warn when they are imported, and warnings are errors here.
     warnings.simplefilter("ignore")
-    from ray.exceptions import ActorUnavailableError, RayTaskError
+    from ray.exceptions import ActorUnavailableError
     from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
     from deployments.serve import channel_call
     from deployments.serve.channel_call import ChannelCall
-    from deployments.serve.ray_errors import call_failure
+    from deployments.serve.envelopes import NoChannel, seal_reply, unseal
 
-from deployments.answering.messages import Answered, Erred, NoChannel, Reply, Streamed, from_bytes
+from deployments.answering.messages import Answered, Erred, Reply, Streamed
 from deployments.channel.flow import Outlet
 from deployments.channel.frames import END, encode_number, header
 from deployments.runs.events import Invocation
@@ -35,7 +34,7 @@ class Response:
     """What a handle's call gives."""
 
     def __init__(self) -> None:
-        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.cancelled = asyncio.Event()
 
     def __await__(self):
@@ -61,7 +60,7 @@ class Worker:
         return self
 
     def remote(self, question: bytes) -> Response:
-        reply_to = from_bytes(question).reply_to
+        reply_to = unseal(question).reply_to
         assert reply_to is not None
         self.stream = reply_to.stream
         return self.response
@@ -73,8 +72,8 @@ class Worker:
             outlet.put(chunk)
         return outlet
 
-    def returns(self, reply: Reply) -> None:
-        self.response.reply.set_result(reply)
+    def returns(self, reply: Reply | NoChannel) -> None:
+        self.response.reply.set_result(seal_reply(reply))
 
     def raises(self, error: BaseException) -> None:
         self.response.reply.set_exception(error)
@@ -217,7 +216,7 @@ async def test_an_error_is_read_after_the_chunks_although_its_return_came_first(
     worker = calling()
     outlet = worker.open("a")
     await worker.call.answer()
-    worker.returns(Erred(UpstreamFailed("refused").to_data()))
+    worker.returns(Erred(UpstreamFailed("refused")))
     outlet.put("b")
     outlet.fail(UpstreamFailed("refused abcd"))
     got = []
@@ -232,7 +231,7 @@ async def test_the_calls_own_failure_is_told_when_the_connection_goes_first(call
     reading = asyncio.ensure_future(rest_of(await worker.call.answer()))
     worker.pair.far._transport.abort()
     await worker.pair.far._closed
-    worker.returns(Erred(ComponentFailed("component 'it' failed: MemoryError").to_data()))
+    worker.returns(Erred(ComponentFailed("component 'it' failed: MemoryError")))
     with pytest.raises(ComponentFailed, match="MemoryError"):
         await reading
 
@@ -266,21 +265,6 @@ async def test_what_a_handle_raises_is_told_as_one_of_ours(calling: Calling, err
     assert "abcd" not in caught.value.message
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        RecursionError("while pickling"),
-        RayTaskError("answer", "traceback", RecursionError()).as_instanceof_cause(),
-        RayTaskError("answer", "traceback", pickle.PicklingError()),
-    ],
-    ids=["here", "in the worker", "in Ray"],
-)
-def test_what_cannot_travel_is_told_in_words(error):
-    told = call_failure(error, "it", "run-1")
-    assert type(told) is ComponentFailed
-    assert told.message == "the input or the answer of component 'it' is nested too deep to travel, or is no JSON"
-
-
 async def test_an_input_nested_too_deep_is_the_callers_fault(calling: Calling):
     for depth in (700, 5000):
         with pytest.raises(InvalidInput, match="the input is nested too deep to travel, or holds itself"):
@@ -298,7 +282,7 @@ async def test_whole_answers_and_refusals_come_as_the_return(calling: Calling):
     worker.returns(NoChannel("no way"))
     assert await worker.call.answer() == NoChannel("no way")
     worker = calling()
-    worker.returns(Erred(UpstreamFailed("no").to_data()))
+    worker.returns(Erred(UpstreamFailed("no")))
     with pytest.raises(UpstreamFailed, match="no"):
         await worker.call.answer()
 

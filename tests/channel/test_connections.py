@@ -5,12 +5,12 @@ import socket
 
 import pytest
 
-from deployments.channel import connection
-from deployments.channel import endpoints as channel
+from deployments.channel import connection, listener
 from deployments.channel.connection import MAGIC, TOKEN_BYTES, Connection
-from deployments.channel.endpoints import Address, Dialer, Listener, Unreachable
+from deployments.channel.dialer import Dialer, Unreachable
 from deployments.channel.flow import HALF, WINDOW
 from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, encode_number, header
+from deployments.channel.listener import Address, Listener
 from deployments.streams.codec import JSON, JSON_WITH_BYTES, NOTE, TEXT
 from deployments.streams.ends import Lost
 from graphs.errors import ComponentFailed
@@ -65,7 +65,7 @@ async def test_who_says_nothing_is_dropped(pair: Pair, monkeypatch, caplog):
 
 
 async def test_of_too_many_strangers_the_oldest_is_dropped(monkeypatch):
-    monkeypatch.setattr(channel, "STRANGERS", 1)
+    monkeypatch.setattr(listener, "STRANGERS", 1)
     async with connected() as pair:
         admit, admitted = pair.listener.admit, asyncio.Event()
 
@@ -122,7 +122,7 @@ async def test_a_welcome_after_its_dialer_has_given_up_is_no_fault():
 
 
 async def test_too_many_strangers_are_dropped(pair: Pair, monkeypatch, caplog):
-    monkeypatch.setattr(channel, "STRANGERS", 0)
+    monkeypatch.setattr(listener, "STRANGERS", 0)
     assert await stranger(pair.listener.address) == b""
     assert "too many" in caplog.text
 

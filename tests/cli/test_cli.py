@@ -247,8 +247,12 @@ class TestCauses:
         assert second.startswith("the ingress could not be started: xxx")
         assert len(second) < 1000
 
-    def test_a_deployment_that_tells_no_error_is_left_out(self) -> None:
-        assert causes({"a": "", "b": "Updating the deployment."}) == []
+    def test_a_deployment_without_a_message_is_left_out(self) -> None:
+        assert causes({"a": ""}) == []
+
+    def test_a_message_of_another_form_is_told_whole(self) -> None:
+        message = "The rolling update of this deployment failed before the controller restarted."
+        assert causes({"a": message}) == [f"component 'a' could not be started: {message}"]
 
 
 def test_the_tables_of_fields_are_markdown_in_whole_numbers(capsys: pytest.CaptureFixture[str]) -> None:

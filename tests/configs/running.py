@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.answering.answerer import Answerer
-from deployments.answering.messages import Answered, Erred, Question
 from deployments.components import registry
-from deployments.runs.events import Delta, Finished, Invocation, Run, RunFailed
+from deployments.runs.calls import Invoke
+from deployments.runs.events import Delta, Finished, Run, RunFailed
 from deployments.runs.joining import Joining
 from deployments.runs.runner import run
-from deployments.serve.lists import Basket
-from deployments.telemetry.redaction import Redactor
-from graphs.component import Setup
 from graphs.context import RunContext
-from graphs.errors import from_data
 from graphs.plan import Plan
-from graphs.stream import Note, Stream, Value
+from graphs.stream import Note, Value
+from tests.fakes.local import local
 
 TYPES = registry()
 
@@ -37,9 +33,9 @@ class Told:
 class Served:
     """The components of a plan, set up."""
 
-    def __init__(self, plan: Plan, answerers: Mapping[str, Answerer]) -> None:
+    def __init__(self, plan: Plan, invoke: Invoke) -> None:
         self._plan = plan
-        self._answerers = answerers
+        self._invoke = invoke
 
     async def run(self, input: Value, workflow: str | None = None) -> Told:
         """Run a workflow to its end; an error of the run is raised."""
@@ -61,32 +57,9 @@ class Served:
                         pass
         return told
 
-    async def _invoke(self, asked: Invocation) -> Value | Stream:
-        basket = Basket()
-        question = Question(asked.action, asked.input, asked.context, None)
-        reply = await self._answerers[asked.component].answer(question, lambda: basket)
-        match reply:
-            case Answered(value=value):
-                return value
-            case Erred(error=error):
-                raise from_data(error)
-            case _:
-                return Stream(_one(basket.take()))
-
-
-async def _one(batch: list[Any]) -> AsyncIterator[list[Any]]:
-    yield batch
-
 
 @asynccontextmanager
 async def serving(plan: Plan) -> AsyncIterator[Served]:
     """Set the components up, and close them in the end."""
-    async with AsyncExitStack() as stack:
-        answerers: dict[str, Answerer] = {}
-        for id, each in plan.components.items():
-            cls = TYPES[each.type]
-            component = cls(cls.Config.model_validate(dict(each.config)), Setup(id))
-            stack.push_async_callback(component.close)
-            await component.setup()
-            answerers[id] = Answerer(each, component, Redactor())
-        yield Served(plan, answerers)
+    async with local(plan, TYPES) as invoke:
+        yield Served(plan, invoke)

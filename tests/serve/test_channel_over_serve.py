@@ -12,7 +12,7 @@ import pytest_asyncio
 from ray import serve
 
 from deployments.runs.events import Invocation
-from deployments.serve.handles import HandlesInvoke, handles_invoke
+from deployments.serve.handles import HandlesInvoke
 from deployments.serve.worker import bind
 from graphs.context import RunContext
 from graphs.errors import (
@@ -63,10 +63,10 @@ def deployed(latch: None):
         serve.run(bind(each, Drill, frozenset({SECRET})), name=each.id, route_prefix=None)
 
 
-@pytest_asyncio.fixture(params=["channel", "lists"], loop_scope="module")
+@pytest_asyncio.fixture(params=["channel", "handle"], loop_scope="module")
 async def invoke(deployed, request) -> AsyncIterator[HandlesInvoke]:
     handles = {name: serve.get_deployment_handle(name, app_name=name) for name in APPLICATIONS}
-    invoke = handles_invoke(handles, host="127.0.0.1", channel=request.param == "channel")
+    invoke = HandlesInvoke(handles, host="127.0.0.1", channel=request.param == "channel")
     before = asyncio.all_tasks()
     yield invoke
     assert not invoke._without, "a call went another way than this test is about"
@@ -214,6 +214,7 @@ async def test_cancelling_the_wait_for_the_answer_stops_the_component(invoke):
     assert closed.is_set()
 
 
+@pytest.mark.parametrize("invoke", ["channel"], indirect=True)  # the handle: test_fast_flags, for it takes Ray's gRPC
 async def test_a_reader_that_stops_reading_stops_the_producer_and_others_go_on(invoke):
     event = uuid.uuid4().hex
     stuck = await invoke(asking("endless", event=event))
@@ -279,7 +280,7 @@ async def test_two_replicas_answer_side_by_side(invoke):
 
 async def test_a_worker_that_cannot_dial_back_answers_through_its_handle(deployed):
     handles = {"drill": serve.get_deployment_handle("drill", app_name="drill")}
-    invoke = handles_invoke(handles, host="127.0.0.1")
+    invoke = HandlesInvoke(handles, host="127.0.0.1")
     try:
         await (await listening(invoke)).aclose()
         assert await chunks_of(await invoke(asking("pass", text=stream_of("a", "b")))) == ["ab"]
@@ -292,7 +293,7 @@ async def test_a_worker_that_cannot_dial_back_answers_through_its_handle(deploye
 
 async def listening(invoke: HandlesInvoke):
     """Return the invoke's listener, started: closing it makes it unreachable for workers that never dialled it."""
-    from deployments.channel.endpoints import Listener
+    from deployments.channel.listener import Listener
 
     invoke._listener = Listener("127.0.0.1")
     await invoke._listener.start()

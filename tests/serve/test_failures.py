@@ -16,6 +16,7 @@ from ray import serve
 from ray.serve.context import _get_global_client
 
 from deployments.components import registry
+from deployments.serve.start_failures import causes
 from graphs.app import compose
 from graphs.load import load_inline
 from tests.serve.api import DEADLINE, END, Api, calling, data, error_of, until
@@ -225,6 +226,7 @@ async def test_a_component_whose_setup_fails_fails_the_deployment_in_one_line(cl
     )
     (line,) = [line for line in status.deployments["broken"].message.splitlines() if "could not be set up" in line]
     assert line.endswith(said)
+    assert causes({"broken": status.deployments["broken"].message}) == [said]
     await asyncio.to_thread(serve.delete, "broken")
 
 

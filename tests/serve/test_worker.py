@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from deployments.serve.worker import Worker, _set_up
 
-from deployments.channel.endpoints import Dialer
+from deployments.channel.dialer import Dialer
 from deployments.telemetry.redaction import Redactor
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Setup
 from graphs.errors import ComponentFailed, Unavailable

@@ -1,0 +1,91 @@
+"""The end that sends answers: one connection to each listener that calls came from, kept while it lives."""
+
+from __future__ import annotations
+
+import asyncio
+
+from deployments.channel.connection import Connection
+from deployments.channel.listener import Address
+from deployments.channel.tls import dialing
+from deployments.streams.ends import Lost
+
+
+class Unreachable(Exception):
+    """No connection to the caller's replica can be made."""
+
+
+class Dialer:
+    """A worker's connections to the replicas that call it."""
+
+    def __init__(self, deadline: float = 2.0, memory: float = 30.0) -> None:
+        self._deadline = deadline
+        self._memory = memory
+        """How long a caller that could not be reached isn't tried again."""
+        self._connections: dict[Address, Connection] = {}
+        self._dialing: dict[Address, asyncio.Task[Connection]] = {}
+        self._failures: dict[Address, tuple[float, str]] = {}
+
+    async def dial(self, address: Address) -> Connection:
+        """Return the connection to a listener; raise Unreachable."""
+        connection = self._connections.get(address)
+        if connection is not None and not connection.lost:
+            return connection
+        self._check_failures(address)
+        task = self._dialing.get(address)
+        if task is None:
+            task = self._dialing[address] = asyncio.create_task(self._dial(address))
+            task.add_done_callback(lambda done: self._dialed(address, done))
+        return await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        dialing = list(self._dialing.values())
+        for task in dialing:
+            task.cancel()
+        if dialing:
+            await asyncio.wait(dialing)
+        connections, self._connections = list(self._connections.values()), {}
+        for connection in connections:
+            await connection.aclose()
+
+    async def _dial(self, address: Address) -> Connection:
+        try:
+            async with asyncio.timeout(self._deadline):
+                try:
+                    return await _greeted(address)
+                except Lost:  # a crowd may have dialled at once, and this one been dropped for another
+                    return await _greeted(address)
+        except (OSError, TimeoutError, Lost) as error:
+            reason = str(error) or f"no answer within {self._deadline:g} s"
+            raise Unreachable(f"{address.host}:{address.port} can't be reached: {reason}") from error
+
+    def _dialed(self, address: Address, task: asyncio.Task[Connection]) -> None:
+        del self._dialing[address]
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._connections = {key: each for key, each in self._connections.items() if not each.lost}
+            self._connections[address] = task.result()
+        else:
+            now = task.get_loop().time()
+            self._failures = {key: each for key, each in self._failures.items() if each[0] > now}
+            self._failures[address] = (now + self._memory, str(error))
+
+    def _check_failures(self, address: Address) -> None:
+        until, reason = self._failures.get(address, (0.0, ""))
+        if until > asyncio.get_running_loop().time():
+            raise Unreachable(reason)
+
+
+async def _greeted(address: Address) -> Connection:
+    """Return a connection that the listener has welcomed."""
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(token=address.token), address.host, address.port, ssl=dialing()
+    )
+    try:
+        await connection.welcomed()
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
