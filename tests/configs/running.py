@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.components import registry
-from deployments.runs.calls import Invoke
 from deployments.runs.events import Delta, Finished, Run, RunFailed
 from deployments.runs.joining import Joining
 from deployments.runs.runner import run
+from deployments.runs.site import Invoke
 from graphs.context import RunContext
 from graphs.plan import Plan
 from graphs.stream import Note, Value
