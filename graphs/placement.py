@@ -1,4 +1,4 @@
-"""Say why a plan can't be placed: the plan and the cluster's nodes in, one sentence for each request that never fits out."""
+"""Say why a plan can't be placed: the plan and the cluster's nodes in, a sentence for each request that never fits out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ACCELERATOR_SHARE = 0.001
 
 
 def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
-    """Return what the cluster, however idle, could never place."""
+    """Return the requests that the cluster can't place even when it is idle."""
     requests = [(f"component '{id}'", each.options) for id, each in plan.components.items() if each.type != "workflow"]
     found = [reason for who, options in requests for reason in _alone(who, options, nodes)]
     return found or list(_together([*requests, ("the ingress", plan.controller.options)], nodes))
@@ -31,7 +31,7 @@ def demands(options: Options) -> dict[str, float]:
 
 
 def least_replicas(options: Options) -> int:
-    """Return how many replicas there are at the least."""
+    """Return the smallest number of replicas."""
     if options.autoscaling is not None:
         return int(options.autoscaling.get("initial") or options.autoscaling.get("min", 1))
     return options.replicas or 1
@@ -66,7 +66,7 @@ def _alone(who: str, options: Options, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _together(requests: Sequence[tuple[str, Options]], nodes: Sequence[Node]) -> Iterator[str]:
-    """Yield the resources that all replicas together ask too much of."""
+    """Yield the resources of which all replicas together ask for too much."""
     for name in COUNTED:
         shares = [(who, demands(options).get(name, 0.0) * least_replicas(options)) for who, options in requests]
         total, there = sum(share for _, share in shares), sum(node.get(name, 0.0) for node in nodes)

@@ -26,12 +26,12 @@ _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 def seconds(value: Any) -> Any:
-    """Return a duration in seconds; anything that isn't text is left for pydantic to judge."""
+    """Return a duration in seconds; pydantic judges anything that isn't text."""
     return _amount(value, SECONDS, "a duration", "5s, 500ms, 2m or a number of seconds")
 
 
 def size(value: Any) -> Any:
-    """Return a size in bytes; anything that isn't text is left for pydantic to judge."""
+    """Return a size in bytes; pydantic judges anything that isn't text."""
     amount = _amount(value, BYTES, "a size", "512MiB, 4GB or a number of bytes")
     return int(amount) if isinstance(amount, float) else amount
 
@@ -45,7 +45,7 @@ def _amount(value: Any, units: dict[str, float] | dict[str, int], what: str, exa
 
 
 def _read(text: str, units: dict[str, float] | dict[str, int]) -> float:
-    """Return the amount that a text tells; of one that tells none, a NaN."""
+    """Return the amount that a text means, NaN if it means none."""
     try:
         return float(text)
     except ValueError:
@@ -61,7 +61,7 @@ Size = Annotated[int, BeforeValidator(size, json_schema_input_type=int | str), F
 
 
 def duration(value: Value) -> float:
-    """Return a duration in seconds; raises ValueError, in words, for what is none."""
+    """Return a duration in seconds; raises ValueError, in words, for anything else."""
     amount = seconds(value)
     if isinstance(amount, int | float) and 0 <= amount <= sys.float_info.max:
         return float(amount)
@@ -69,7 +69,7 @@ def duration(value: Value) -> float:
 
 
 def moment(value: Value) -> datetime:
-    """Return a time, which may leave its zone open; raises ValueError, in words, for what is none."""
+    """Return a time, which may leave its zone open; raises ValueError, in words, for anything else."""
     try:
         return value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -89,7 +89,7 @@ def zone(name: str | None) -> tzinfo:
 
 
 def _nearest(name: str) -> str | None:
-    """Return the zone that was probably meant, by its whole name or by its city's."""
+    """Return the zone that was probably meant, by its whole name or by the name of its city."""
     # Not `Etc/GMT+2`, which lies two hours west of Greenwich, nor `EST` and its like for any other three letters.
     zones = ["UTC", *sorted(each for each in available_timezones() if "/" in each and not each.startswith("Etc/"))]
     cities = {} if "/" in name else {each.rpartition("/")[2]: each for each in zones}

@@ -141,7 +141,7 @@ class _Checker:
         return check_component(sorted_keys, id, self.mistakes)
 
     def _inline_components(self, taken: set[str]) -> tuple[dict[str, CheckedComponent], dict[int, str]]:
-        """Check components written inside jobs; they are named after workflow and job unless they say otherwise."""
+        """Check components written inside jobs; without an id they are named after workflow and job."""
         checked: dict[str, CheckedComponent] = {}
         ids: dict[int, str] = {}
         for workflow, workflow_id in zip(self.document.workflows, self._workflow_ids(Mistakes()), strict=True):

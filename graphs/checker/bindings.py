@@ -50,7 +50,7 @@ class Visible:
     what: str
     names: frozenset[str]
     chunked: frozenset[str] = frozenset()
-    """Names X for which `X[]` has a meaning."""
+    """Names X for which `X[]` means each chunk."""
     jobs: tuple[str, ...] | None = ()
     """None when a mistake hides which there are."""
     routers: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class Visible:
 
 
 def check_names(node: Node | None, visible: Visible, mistakes: Mistakes) -> None:
-    """Tell every reference below a node to something that isn't there."""
+    """Report every reference below a node to something that isn't available there."""
     for bound in bounds(node):
         for binding in bindings(bound.template):
             for reference in references(binding):

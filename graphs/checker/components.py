@@ -31,10 +31,10 @@ class CheckedComponent:
     cls: type[Component[Any, Any]]
     layout: ComponentLayout
     well: bool
-    """Whether it has no mistake, so that what follows from it can be told."""
+    """Whether it has no mistake, so that what depends on it can be checked."""
 
     def action(self, name: str | None) -> ActionPlan | None:
-        """Return the action a job means: the named one, else the only or default one."""
+        """Return the action that a job calls: the named one, else the only or default one."""
         chosen = name if name is not None else self.plan.default_action
         return self.plan.actions.get(chosen) if chosen is not None else None
 
@@ -104,7 +104,7 @@ def report_shared(components: Mapping[str, CheckedComponent], mistakes: Mistakes
 
 
 def options(deployment: document.Deployment, environment: Mapping[str, Any] | None) -> Options:
-    """Return what Ray Serve is asked for."""
+    """Return what the document asks of Ray Serve."""
     resources = deployment.resources or document.Resources()
     scaling = deployment.autoscaling
     limits: dict[str, Any] = {
@@ -128,7 +128,7 @@ def options(deployment: document.Deployment, environment: Mapping[str, Any] | No
 
 
 def _options(written: Options, cls: type[Component[Any, Any]], config: Mapping[str, Any]) -> Options:
-    """Return what is written, with what the type itself has to say."""
+    """Return the written options with those that the type itself decides."""
     return replace(written, spread=cls.spreads(config), closing_time=cls.closing_time(config))
 
 
@@ -139,7 +139,7 @@ def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> Mapping[str, A
         bindings.check_names(config, Visible(layout.what, own_names), mistakes)
         config = _as_text(config, own_names)
         for bound in bindings.bounds(config):
-            mistakes.silence(bound.span)  # told by its names
+            mistakes.silence(bound.span)  # check_names has reported it
     what = f"{layout.what} ({layout.cls.type})"
     valid = validate(
         layout.cls.Config, config, mistakes, what, known=document.Component.model_fields, meant=layout.meant
@@ -149,7 +149,7 @@ def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> Mapping[str, A
 
 
 def report_bindings(node: Node | None, mistakes: Mistakes) -> None:
-    """Tell the bindings that stand inside a fixed value of any shape."""
+    """Report the bindings inside a fixed value of any shape."""
     for bound in bindings.bounds(node):
         report_binding(bound, mistakes)
 
@@ -186,13 +186,13 @@ def _without(node: MappingNode, names: AbstractSet[str]) -> MappingNode:
 
 
 def _check_type_rules(layout: ComponentLayout, action: ActionLayout, mistakes: Mistakes) -> None:
-    """Ask the type what only it can know."""
+    """Report what only the type knows to be wrong."""
     for field, message in layout.cls.check(to_data(layout.config), to_data(action.input)):
         _report(field, message, (action.input, layout.config), mistakes)
 
 
 def _check_placement(layout: ComponentLayout, mistakes: Mistakes) -> None:
-    """Ask the type whether what it is meant to do can be done with what its replicas ask for."""
+    """Report what the type can't do with the resources of its replicas."""
     resources = layout.keys.get("resources")
     asked = to_data(resources) if resources is not None else {}
     for field, message in layout.cls.check_placement(to_data(layout.config), asked):
@@ -200,7 +200,7 @@ def _check_placement(layout: ComponentLayout, mistakes: Mistakes) -> None:
 
 
 def _report(field: str, message: str, nodes: tuple[MappingNode, MappingNode], mistakes: Mistakes) -> None:
-    """Tell what a type says of a field, at the field if it is written in one of the nodes."""
+    """Report what a type says of a field, at the field if it is written in one of the nodes."""
     entry = _place(field, *nodes)
     for node in nodes:
         message = without_secrets(message, node)

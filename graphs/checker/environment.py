@@ -16,7 +16,7 @@ from graphs.source import Bound, Diagnostic, Mistakes, Node, Scalar, Span, repla
 Lookup = Callable[[str], str | None]
 
 SHORTEST_SECRET = 8
-"""Of the values hidden wherever they occur; a shorter one is hidden where it is used, lest it garble other words."""
+"""The shortest value that is hidden wherever it occurs. A shorter one may be part of other words."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Environment:
         return value
 
     def secrets(self) -> frozenset[str]:
-        """Return what a running application must not show: not what reads like a switch, a small number, a letter."""
+        """Return what a running application must not show; a switch, a small number or a letter is no secret."""
         return frozenset(
             value for value in self.found if len(value) >= SHORTEST_SECRET or (len(value) > 3 and typed(value) == value)
         )
@@ -95,13 +95,13 @@ def _chunks_of_a_job(node: Scalar, at: Offsets) -> str | None:
 
 
 def _broken(node: Scalar, mistakes: Mistakes) -> Bound:
-    """Stand in for a value that can't be known, about which nothing more is told."""
+    """Stand in for a value that can't be known; nothing more is reported about it."""
     mistakes.silence(node.span)
     return Bound(Binding(Reference("input", (), (0, 0)), (0, 0)), node)
 
 
 def report_missing(environment: Environment, mistakes: Mistakes) -> None:
-    """Tell every variable that is unset and has no default, where it is used first."""
+    """Report every variable that is unset and has no default, where it is used first."""
     for name, uses in sorted(environment.missing.items()):
         span, path = uses[0]
         message = f"the environment variable {name} is not set"
@@ -125,5 +125,5 @@ def _with_source(template: Template, node: Scalar) -> Template:
 
 
 def _place(span: Span) -> str:
-    """Return where it is without the folder: callers of the API are told, and the server's folders are not theirs to know."""
+    """Return the place without its folder: clients see it in errors, and must not see the server's folders."""
     return f"{PurePath(span.source.name).name}:{span.line}:{span.column}"

@@ -1,4 +1,4 @@
-"""Components, workflows, actions or jobs in; the id of each out, its own or the one that a nameless one gets."""
+"""Components, workflows, actions or jobs in; the id of each out: its own, or a fallback for one without."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLURAL = {"component": "components", "workflow": "workflows", "action": "actions
 def identify(
     nodes: Iterable[tuple[MappingNode, Span]], singular: str, fallback: str, reserved: Iterable[str], mistakes: Mistakes
 ) -> list[str]:
-    """Return an id for each: its own, or the fallback for the one that may go without; report clashes."""
+    """Return an id for each: its own, or the fallback for the one that may have none. Report ids used twice."""
     ids: list[str] = []
     first: dict[str, Span] = {}
     unnamed: Span | None = None
@@ -48,14 +48,14 @@ def identify(
 
 
 def as_id(node: Node) -> str:
-    """Return an id as it is called, or what no other can be called when it isn't text."""
+    """Return an id as text; for a mapping or a list, text that no id can be."""
     if node.kind != "scalar":
         return f"?{node.span}"
     return node.value if isinstance(node.value, str) else describe(node)
 
 
 def is_id(node: Node) -> bool:
-    """Whether a node can be an id; null stands for none."""
+    """Return whether a node can be an id; null means none."""
     if node.kind != "scalar":
         return False
     return node.value is None or (

@@ -26,14 +26,14 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _HandedOn:
-    """A field that a call's input hands on without a default; `whole` when it is the field itself, and no part of it."""
+    """A field that a call's input passes on without a default; `whole` if it passes the field itself, not a part."""
 
     name: str
     whole: bool = True
 
 
 _Names = Mapping[str, _HandedOn] | None
-"""What is handed on, by its name where it is read; None when all of it is, under its own."""
+"""The fields that are passed on, by their names in the called action; None if all are, under their own names."""
 
 ORDERS = frozenset({"<", "<=", ">", ">="})
 
@@ -61,7 +61,7 @@ def infer(drafts: Mapping[str, Draft], output: Template | None, inputs: Inputs) 
 
 
 def _collect_given(given: Template, read: frozenset[str], seen: dict[str, _Seen]) -> None:
-    """Note what a call's input reads; whether one that is only handed on is required, is said where it is `read`."""
+    """Note what a call's input reads. A field that is only passed on is required if the called action requires it."""
     fields = fields_of(given)
     if fields is None:
         _collect(given, seen)
@@ -107,7 +107,7 @@ def _needed(binding: Binding) -> Iterator[str]:
 
 
 def _ordered(expr: Expr) -> Iterator[str]:
-    """Yield the fields that are ordered in any case, which fails on null; `input.n and input.n > 5` does not."""
+    """Yield the fields that are always ordered, which fails on null; `input.n and input.n > 5` doesn't always."""
     match expr.kind:
         case "comparison":
             for side in (expr.left, expr.right):
@@ -122,7 +122,7 @@ def _ordered(expr: Expr) -> Iterator[str]:
 
 
 def _bindings(binding: Binding) -> Iterator[tuple[Binding, bool]]:
-    """Yield a binding and those its default leads to; False for these, which are read only when the first is missing."""
+    """Yield a binding with True, and those in its default with False: these are read only if the first gives nothing."""
     yield binding, True
     inner = binding.default
     while isinstance(inner, Binding):
@@ -167,12 +167,12 @@ def _type_of(default: Value) -> str:
 
 
 def _is_public(literal: Literal_) -> bool:
-    """Whether a value stands in the document itself, and didn't come from the environment."""
+    """Return whether a value is written in the document itself, and doesn't come from the environment."""
     return literal.shown is None
 
 
 def _read_there(draft: Draft, inputs: Inputs) -> frozenset[str]:
-    """Return the names in a call's input that what is called reads one by one."""
+    """Return the names in a call's input that the called action or workflow reads one by one."""
     if isinstance(draft.call, WorkflowCall):
         inner = _handed_on(draft.call.action_input)
         names = (_translated(field.name, inner) for field in inputs(draft.call.workflow))
@@ -193,7 +193,7 @@ def _called(draft: Draft) -> Iterator[Template]:
 
 
 def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
-    """Go on into what is called: what a job hands on as it is, the bindings there describe."""
+    """Follow a call: the bindings of the called action describe the fields that the job passes on."""
     if draft.call is None:
         return
     names = _handed_on(draft.call.input)
@@ -213,7 +213,7 @@ def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
 
 
 def _handed_on(given: Template) -> _Names:
-    """Return the fields that are handed on, by their new names; None when all are, under their own."""
+    """Return the fields that are passed on, by their new names; None if all are, under their own."""
     if isinstance(given, Binding) and isinstance(given.expr, Reference) and given.expr.name == "input":
         return None if not given.expr.path else {}
     handed = {inner: _handed(template) for inner, template in (fields_of(given) or {}).items()}
@@ -221,7 +221,7 @@ def _handed_on(given: Template) -> _Names:
 
 
 def _handed(template: Template) -> _HandedOn | None:
-    """Return what a template that is `input.NAME`, or lies below it, hands on; None with a default."""
+    """Return the field that a template `input.NAME…` passes on; None if it has a default."""
     if not isinstance(template, Binding) or not isinstance(template.expr, Reference) or template.default is not None:
         return None
     name = _field(template.expr)
@@ -233,7 +233,7 @@ def _translated(name: str, names: _Names) -> _HandedOn | None:
 
 
 def _merged(known: InputField, field: InputField) -> InputField:
-    """Return a field with what another workflow says of it where nothing is known yet."""
+    """Return a field, completed by what another workflow knows of it."""
     if known.type == "any":
         known = replace(
             known, type=field.type, subtype=field.subtype, format=field.format, options=known.options or field.options

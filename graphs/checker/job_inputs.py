@@ -1,4 +1,4 @@
-"""A job's input against what the component it calls reads of it: what is needed and not given is told."""
+"""A job's input against what the called component reads: what is missing is a mistake, what is unread a warning."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _report_missing(
 
 
 def _needed(component: CheckedComponent, action: str, plain: Mapping[str, str], given: MappingNode) -> set[str]:
-    """Return the inputs that aren't given and whose absence leaves a field empty that no call can do without."""
+    """Return the inputs that are missing and leave a field empty that every call needs."""
     empty = {field: name for field, name in plain.items() if name not in given.entries}
     needed = {name for field, name in empty.items() if field in component.required()}
     for field, name in empty.items():

@@ -1,4 +1,4 @@
-"""Make the two layouts one: the document's tree in, its components, actions, workflows and jobs out, every key sorted."""
+"""Make the two layouts one: the document's tree in; its components, actions, workflows and jobs out, keys sorted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ActionLayout:
     """The fields of the type's Input, the component's own among them as defaults."""
     what: str
     meant: frozenset[str] = frozenset()
-    """Keys that mistakes already told suggest."""
+    """Keys that reported mistakes suggest."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Layout:
 
 
 def read(root: Node, mistakes: Mistakes) -> Layout | None:
-    """Return the document's parts; None when there are none to be found."""
+    """Return the document's parts; None if it has none that can be found."""
     if root.kind != "mapping":
         mistakes.add(
             root.span, f"expected `key: value` lines, got {describe(root)}", as_mapping(root, "begin with `component:`")
@@ -209,7 +209,7 @@ def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mis
 
 
 def _differs_by_call(key: str, entry: Entry, cls: type[Component[Any, Any]]) -> bool:
-    """Whether a mapping that component and action may both write (headers) holds bindings: then it is the actions'."""
+    """Return whether a key of both component and action (headers) holds bindings: then it belongs to the actions."""
     return key in cls.Input.model_fields and entry.node.kind == "mapping" and any(bounds(entry.node))
 
 
@@ -265,7 +265,7 @@ def _action(
 
 
 def _over(defaults: MappingNode, given: dict[str, Entry], cls: type[Component[Any, Any]]) -> dict[str, Entry]:
-    """Put an action's fields over the component's; what both may write (headers) is merged, as the type itself would."""
+    """Put an action's fields over the component's; what both may write (headers) is merged."""
     entries = {**defaults.entries, **given}
     for key in given.keys() & defaults.entries.keys() & cls.Config.model_fields.keys():
         below, above = defaults.entries[key].node, given[key].node

@@ -1,4 +1,4 @@
-"""Folders that a component names -> where they are: a document's paths begin beside it."""
+"""The folders that a component names, made absolute: paths are relative to the document's folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ELSEWHERE = ("/", "~")
 
 
 def folders(model: type[ComponentConfig], config: MappingNode, mistakes: Mistakes) -> dict[str, Any]:
-    """Return the fields that may name folders, absolute where they do; those plainly meant and not there are told."""
+    """Return the fields that may name folders, absolute where they do; report folders that don't exist."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         mark = next((each for each in field.metadata if isinstance(each, LocalFolder)), None)

@@ -1,4 +1,4 @@
-"""Components of type `workflow`: one that names none, an unknown one, or one that leads back to itself is told."""
+"""Check components of type `workflow`: each names a workflow that exists and doesn't lead back to itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphs.suggest import did_you_mean
 def report_unknown_workflows(
     nodes: Mapping[str, MappingNode], workflows: Sequence[str], default: str | None, mistakes: Mistakes
 ) -> None:
-    """Tell the components of type `workflow` that run one that isn't there; `nodes` are those components, by id."""
+    """Report components that run a workflow that doesn't exist; `nodes` are those of type `workflow`, by id."""
     listed = f"Workflows: {', '.join(workflows)}."
     for id, node in nodes.items():
         given = _written(node)
@@ -29,13 +29,13 @@ def report_unknown_workflows(
 def report_recursion(
     nodes: Mapping[str, MappingNode], workflows: Mapping[str, CheckedWorkflow], default: str | None, mistakes: Mistakes
 ) -> None:
-    """Tell every circle of workflows that run each other, once."""
-    told: set[str] = set()
+    """Report every cycle of workflows that run each other, once."""
+    seen: set[str] = set()
     for node in nodes.values():
         name = _named(node, default)
-        path = _path_back(name, workflows) if name is not None and name not in told else None
+        path = _path_back(name, workflows) if name is not None and name not in seen else None
         if path:
-            told |= set(path)
+            seen |= set(path)
             span = (_written(node) or node).span
             message = f"workflow '{name}' runs itself: {' -> '.join(path)}"
             mistakes.add(span, message, "remove one of these calls", node.path)
@@ -53,7 +53,7 @@ def _written(node: MappingNode) -> Node | None:
 
 
 def _path_back(start: str, workflows: Mapping[str, CheckedWorkflow]) -> list[str] | None:
-    """Return the way from a workflow back to itself."""
+    """Return the path from a workflow back to itself."""
     paths = [[start]]
     seen: set[str] = set()
     while paths:

@@ -1,4 +1,4 @@
-"""The mappings under a singular key or its plural -> a list of them, and whether a mistake hides others."""
+"""The mappings under a singular key or its plural, as one list; and whether a mistake hides others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 
 @dataclass(frozen=True)
 class Found:
-    """The mappings of one kind; whether these are all, and no mistake hides others."""
+    """The mappings of one kind, and whether a mistake hides others."""
 
     nodes: list[MappingNode]
     all: bool
@@ -30,7 +30,7 @@ class Found:
 
 
 def has_known_id(node: MappingNode) -> bool:
-    """Whether a node's id is what is written, or it was meant to go without."""
+    """Return whether a node's id is known: it is valid, or left out on purpose."""
     given = node.get("id")
     return is_id(given) if given is not None else not any(nearest_key(key, ("id",)) for key in node.entries)
 
@@ -65,7 +65,7 @@ def items(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[Mappin
 
 
 def _as_list(node: Node, singular: str) -> str:
-    """Return how what was meant as a list is written as one."""
+    """Return how to write as a list what was meant as one."""
     if node.kind == "mapping" and node.entries and all(each.node.kind == "mapping" for each in node.entries.values()):
         return f"write `- id: {next(iter(node.entries))}` and its keys below, and so on for each"
     return f"begin each with `- `, or write `{singular}:` for a single one"

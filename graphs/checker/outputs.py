@@ -1,4 +1,4 @@
-"""A workflow's jobs -> where in its output a stream may stand."""
+"""Find where in a workflow's output a stream may stand."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Seen = Mapping[str, Callable[[Path], bool]]
 
 @dataclass(frozen=True)
 class Streams:
-    """Follows references from output to output. Whether a stream really comes, only a run can tell."""
+    """Follows references from output to output. Only a run knows whether a stream really comes."""
 
     drafts: Mapping[str, Draft]
 
     def in_output(self, template: Template) -> bool:
-        """Whether a part of the workflow's output may be a stream: then it flows under its own name."""
+        """Return whether a part of the workflow's output may be a stream: then it flows under its own name."""
         return self._in(
             template, (), {"output": lambda path: any(self._of(each, path) for each in self.drafts.values())}
         )
 
     def _in(self, template: Template, path: Path, seen: Seen) -> bool:
-        """Whether a stream may stand at `path` in what a template gives."""
+        """Return whether a stream may stand at `path` in what a template gives."""
         chunked = chunked_names(template)
         if chunked:
             return not path and any(seen[name](()) for name in chunked)
@@ -55,14 +55,14 @@ class Streams:
         return reference.name in seen and seen[reference.name](path)
 
     def _of(self, draft: Draft, path: Path) -> bool:
-        """Whether a stream may stand at `path` in a job's output."""
+        """Return whether a stream may stand at `path` in a job's output."""
         output = draft.template("output")
         if output is None:
             return self._called(draft, path)
         return self._in(output, path, {"output": lambda path: self._called(draft, path)})
 
     def _called(self, draft: Draft, path: Path) -> bool:
-        """Whether a stream may stand at `path` in what a job gets, before its own `output` maps it."""
+        """Return whether a stream may stand at `path` in what a job gets, before its own `output` maps it."""
         if draft.call is None or (isinstance(draft.spec, document.ForEachJob) and draft.template("streaming") is None):
             return False
         output = _mapped_by(draft)

@@ -1,4 +1,4 @@
-"""A runtime environment as written -> what Ray is handed; the files that it names are found beside the document."""
+"""A runtime environment as written in; what Ray gets out. Paths are relative to the document's folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphs.validation import describe
 
 
 def runtime_env(written: RuntimeEnv | None, keys: MappingNode, mistakes: Mistakes) -> dict[str, Any] | None:
-    """Return the environment for Ray: requirements are read here, as a controller elsewhere has no such file."""
+    """Return the environment for Ray. Requirements are read here: the controller's machine may not have the file."""
     node = keys.get("runtime_env")
     if written is None or node is None or node.kind != "mapping":
         return None

@@ -1,4 +1,4 @@
-"""Wire the jobs of a workflow: drafts in; who waits for whom, cycles, unreachable jobs, and where streams flow out."""
+"""Wire the jobs of a workflow: drafts in; out come which job waits for which, and where streams flow. Reports cycles."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wire(drafts: Mapping[str, Draft], mistakes: Mistakes) -> dict[str, Wires]:
 
 def _wires(draft: Draft, routed_by: set[str], drafts: Mapping[str, Draft]) -> Wires:
     feeds = {name for name in (*draft.reads, *draft.spec.depends_on) if name in drafts and name != draft.id}
-    # What one attempt has read of a stream is gone for the next: a job that is tried again takes nothing as it flows.
+    # An attempt uses up the stream that it reads, so a job with several attempts waits for the whole.
     once = draft.spec.retry.max_attempts == 1
     flows = {name for name in draft.reads if once and name in feeds and _flows(draft, name)}
     whole = {name for name in draft.reads if name in feeds} - flows
@@ -57,16 +57,16 @@ def _wires(draft: Draft, routed_by: set[str], drafts: Mapping[str, Draft]) -> Wi
 
 
 def _report_cycles(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> bool:
-    told = False
+    found = False
     done: set[str] = set()
     for start in drafts:
         path = _cycle_from(start, wires, done) if start not in done else None
         if path:
-            told = True
+            found = True
             message = f"jobs wait for each other: {' -> '.join(path)}"
             hint = "each waits for the next; remove one of these dependencies"
             mistakes.add(_why(drafts, path[0], path[1]), message, hint, drafts[path[0]].node.path)
-    return told
+    return found
 
 
 def _why(drafts: Mapping[str, Draft], id: str, need: str) -> Span:
@@ -116,12 +116,12 @@ def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires],
         elif wires[id].routed_by and not any(_live_routes(id, drafts, dead)):
             follows = dead & wires[id].routed_by
             dead.add(id)
-            if not follows:  # else it is told of the job that leads here
+            if not follows:  # else the job that leads here is reported
                 _report_untaken(drafts, id, wires[id], mistakes)
 
 
 def _report_untaken(drafts: Mapping[str, Draft], id: str, wires: Wires, mistakes: Mistakes) -> None:
-    """Tell the way that leads to a job and is never taken, where that way is written."""
+    """Report a route that leads to a job and is never taken, at the place of the route."""
     ways = ", ".join(f"{router} -> {id}" for router in sorted(wires.routed_by))
     message, hint = f"job '{id}' can never run: {ways} is never taken", "change what decides it, or remove the job"
     mistakes.add(_why(drafts, id, min(wires.routed_by)), message, hint, drafts[id].node.path)
@@ -140,7 +140,7 @@ def _in_order(wires: Mapping[str, Wires]) -> list[str]:
 
 
 def _flows(draft: Draft, source: str) -> bool:
-    """Whether `source`'s output reaches this job only once, where a stream can be taken as it flows."""
+    """Return whether this job reads `source`'s output only once, at a place that can take a stream."""
     uses = [
         reference
         for key in draft.node.entries
@@ -170,7 +170,7 @@ def _job_references(template: Template | None, source: str) -> Iterator[object]:
 
 
 def _passes(template: Template | None, source: str) -> bool:
-    """Whether a value is exactly `${jobs.source.output}`, so that a stream passes through."""
+    """Return whether a value is exactly `${jobs.source.output}`, so that a stream passes through."""
     if not isinstance(template, Binding) or not is_stream_reference(template):
         return False
     found = list(references(template))
@@ -178,7 +178,7 @@ def _passes(template: Template | None, source: str) -> bool:
 
 
 def _field_flows(action_input: Template, name: str, streamable: frozenset[str]) -> bool:
-    """Whether the action reads `input.name` once, as the whole of a field that can take a stream."""
+    """Return whether the action reads `input.name` once, as the whole of a field that can take a stream."""
     uses = [
         (field, binding)
         for field, template in (fields_of(action_input) or {}).items()

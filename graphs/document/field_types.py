@@ -1,4 +1,4 @@
-"""Values as people write them in a document -> numbers within bounds, lists, factors, origins; what they can't be is told plainly."""
+"""Types of fields: numbers within bounds, lists, factors, origins, as people write them in a document."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ USUAL_PORT = re.compile(r"(?<=^http://)(.*):80$|(?<=^https://)(.*):443$")
 
 
 def _origin(text: str) -> str:
-    """Return an origin as browsers send it; what none of them can send would let no page in, without a word."""
+    """Return an origin as browsers send it. Refuse what no browser sends: it would allow no page, silently."""
     if text in ("*", "null"):
         return text
     origin = text.strip().lower().removesuffix("/")
@@ -76,7 +76,7 @@ def _origin(text: str) -> str:
 
 
 def _rather(text: str) -> str:
-    """Return what to write instead of what is no origin, without a piece of it: it may be secret."""
+    """Return what to write instead of what isn't an origin. The hint shows no part of it: it may be secret."""
     if "," in text or " " in text.strip():
         return "write a list: [https://app.example.com, https://www.example.com]"
     if "*" in text:

@@ -1,6 +1,6 @@
 """Ray's runtime environment of replicas, as documents write it: the keys there are, and what each takes.
 
-Ray itself drops keys that it doesn't know, and most other mistakes are told in its controller's log alone.
+Ray itself drops unknown keys, and reports most other mistakes in its controller's log alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODULES = (*ARCHIVES, ".whl")
 
 def _uri(endings: tuple[str, ...]) -> Callable[[str], str]:
     def checked(uri: str) -> str:
-        """Refuse a path of this machine: Ray uploads those for a whole job, never for a replica."""
+        """Refuse a path on this machine: Ray uploads such folders for a whole Ray job, never for a replica."""
         scheme, separator, rest = uri.partition("://")
         path = rest.partition("#")[0].partition("?")[0]
         if scheme == "local" and rest.startswith("/") and not rest.endswith(MODULES):
@@ -35,12 +35,12 @@ def _uri(endings: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def _packages(value: Any) -> Any:
-    """Take packages alone for a mapping that says nothing else."""
+    """Read packages alone as a mapping with nothing else."""
     return {"packages": value} if value is not None and not isinstance(value, dict) else value
 
 
 def _listed(value: Any) -> Any:
-    """Take text, which is the path of a file of packages, as a list of it: the checker reads that file."""
+    """Read text, the path of a requirements file, as a list of one: the checker reads that file."""
     if isinstance(value, bool | int | float):
         raise ValueError(
             "expected a list of packages, or the path of a file of them; write [requests], or requirements.txt"
@@ -95,7 +95,7 @@ class RuntimeEnvConfig(SpecModel):
 
 
 ALONE = {"container": ("config", "env_vars"), "image_uri": ("config", "env_vars")}
-"""Keys that bring all that a replica runs with, and those that they can stand beside."""
+"""Keys that bring everything a replica runs with, each with the keys that may stand beside it."""
 INSTALLERS = ("pip", "uv", "conda")
 
 

@@ -1,4 +1,4 @@
-"""Component types in, tables of their fields as Markdown out: the reference in the documentation is made of them."""
+"""Component types in, tables of their fields as Markdown out, for the reference in the documentation."""
 
 from __future__ import annotations
 

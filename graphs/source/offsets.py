@@ -1,4 +1,4 @@
-"""The value of a scalar -> where each of its characters stands in the source it was written in."""
+"""Find where in its source each character of a scalar's value stands."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def offsets_in_source(source: Source, span: Span, value: str) -> tuple[int, ...]
 
 
 def _seek(text: str, at: int, char: str, style: str) -> int:
-    """Move over what the value lost, to where `char` was written."""
+    """Skip what the value doesn't have, to where `char` is written."""
     if char in " \n":
         return at
     while (

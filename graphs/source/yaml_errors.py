@@ -1,4 +1,4 @@
-"""What a YAML parser says is wrong -> a mistake that says where, and what to write."""
+"""An error of the YAML parser in; a mistake out, with its place and what to write."""
 
 from __future__ import annotations
 

@@ -65,12 +65,12 @@ def validate(
     meant: Iterable[str] = (),
     salvage: bool = False,
 ) -> M | None:
-    """Return the model's instance, or None after telling every mistake.
+    """Return the model's instance, or None after reporting every mistake.
 
-    With `bindings`, what a binding will give is left for the run to check, and None is returned when any is there.
-    `known` are keys beside the model's own that belong to `what`, for suggestions. `meant` are keys that a mistake
-    already told suggests: that they are missing follows from it. With `salvage`, what is well is returned without the
-    keys that are not, to check the rest of the document against.
+    With `bindings`, the run checks what a binding gives, and None is returned if there is any.
+    `known` are keys beside the model's own that belong to `what`, for suggestions. `meant` are keys that an earlier
+    mistake suggests: that they are missing is not reported too. With `salvage`, the keys without mistakes are returned,
+    to check the rest of the document against.
     """
     if node.kind != "mapping":
         expected = f"expected {what} to be a mapping, got {describe(node)}"
@@ -95,7 +95,7 @@ def _salvaged(model: type[M], data: dict[str, Any], errors: list[ErrorDetails]) 
 
 @dataclass
 class _Reporter:
-    """Tells pydantic's errors of one node, each once: a union has one for each of its members."""
+    """Reports pydantic's errors of one node, each place once: a union has an error for each of its members."""
 
     model: type[BaseModel]
     node: MappingNode
@@ -104,7 +104,7 @@ class _Reporter:
     bindings: bool
     known: tuple[str, ...]
     meant: set[str]
-    told: list[Span] = field(default_factory=list[Span])
+    places: list[Span] = field(default_factory=list[Span])
 
     def report(self, errors: list[ErrorDetails]) -> None:
         for error in sorted(errors, key=lambda each: each["type"] != "extra_forbidden"):
@@ -115,8 +115,8 @@ class _Reporter:
                     self._unknown(error["loc"], place)
                 case "missing":
                     self._missing(str(error["loc"][-1]), target, place)
-                case _ if target.span not in self.told:
-                    self.told.append(target.span)
+                case _ if target.span not in self.places:
+                    self.places.append(target.span)
                     self._wrong(error, target, key_span)
                 case _:
                     pass

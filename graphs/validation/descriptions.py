@@ -17,7 +17,7 @@ EXPECTED = {
 
 
 SHORTEST_WORD = 4
-"""Of the values replaced wherever a message holds them; a shorter one is where it is quoted, lest it garble words."""
+"""The shortest value that is replaced wherever a message holds it. A shorter one may be part of other words."""
 
 
 def describe(node: Node) -> str:
