@@ -149,7 +149,7 @@ class _Checker:
                 name = _text(node.get("id")) or f"{workflow_id}-{job_id}"
                 if name in taken or name == INGRESS:
                     at, hint = node.get("id") or node, "give this one another `id`"
-                    self.mistakes.add(at.span, f"two components are called '{name}'", hint, node.path)
+                    self.mistakes.add(at, f"two components are called '{name}'", hint)
                     continue
                 taken.add(name)
                 component = self._component(node, name)

@@ -100,7 +100,7 @@ def report_shared(components: Mapping[str, CheckedComponent], mistakes: Mistakes
             if other != id:
                 node = component.layout.config.entries[field].node
                 message = f"component '{id}' has {field} {value}, and component '{other}' has it too"
-                mistakes.add(node.span, message, f"give one of them another {field}", node.path)
+                mistakes.add(node, message, f"give one of them another {field}")
 
 
 def options(deployment: document.Deployment, environment: Mapping[str, Any] | None) -> Options:
@@ -206,7 +206,7 @@ def _report(field: str, message: str, nodes: tuple[MappingNode, MappingNode], mi
         message = without_secrets(message, node)
     said, _, hint = message.partition("; ")
     place = entry.node if entry else nodes[0]
-    mistakes.add(place.span, said, hint or None, place.path)
+    mistakes.add(place, said, hint or None)
 
 
 def _place(dotted: str, *nodes: MappingNode) -> Entry | None:
@@ -237,7 +237,7 @@ def _default(actions: list[ActionLayout], ids: list[str], layout: ComponentLayou
     if len(marked) > 1:
         second = [each.keys for each in actions if is_true(each.keys.get("default"))][1]
         message = f"{layout.what} has {len(marked)} default actions: {', '.join(marked)}"
-        mistakes.add(second.entries["default"].key_span, message, "keep one", second.path)
+        mistakes.add(second.entries["default"], message, "keep one")
     return marked[0] if marked else None
 
 

@@ -38,10 +38,10 @@ def identify(
         if name in first or (name == fallback and unnamed is not None):
             message = f"two {PLURAL[singular]} are called '{name}'"
             hint = f"the first is on line {first.get(name, unnamed or span).line}; give this one another id"
-            mistakes.add(given.span, message, hint, given.path)
+            mistakes.add(given, message, hint)
         elif name in reserved:
             message = f"the id '{name}' is reserved"
-            mistakes.add(given.span, message, "choose another", given.path)
+            mistakes.add(given, message, "choose another")
         first.setdefault(name, given.span)
         ids.append(name)
     return ids

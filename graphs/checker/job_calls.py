@@ -50,7 +50,7 @@ def _report_action(
     elif not hides(node, "action", document.JOB_KEYS) and not any(hides_default(each.keys) for each in layout.actions):
         message = f"{draft.what} doesn't say which action of component '{id}' it calls"
         hint = f"write `action:` with one of {', '.join(actions)}, or mark one `default: true`"
-        mistakes.add((given or node).span, message, hint, node.path)
+        mistakes.add(given or node, message, hint)
 
 
 def _passed_on(draft: Draft) -> Template:
@@ -69,12 +69,12 @@ def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: 
         return around.components.get(around.inline.get(id(given), ""))
     if given.kind != "scalar" or not isinstance(given.value, str):
         expected = f"expected the id of a component, got {describe(given)}"
-        mistakes.add(given.span, expected, "write `component: id`", given.path)
+        mistakes.add(given, expected, "write `component: id`")
         return None
     known = around.named_components
     if known is not None and given.value not in known:
         hint = did_you_mean(given.value, known, f"Components: {', '.join(known) or 'none'}.")
-        mistakes.add(given.span, f"{draft.what} calls unknown component '{given.value}'", hint, given.path)
+        mistakes.add(given, f"{draft.what} calls unknown component '{given.value}'", hint)
         return None
     return around.components.get(given.value)
 
@@ -88,4 +88,4 @@ def _report_no_component(at: Node, node: MappingNode, draft: Draft, around: Surr
     else:
         message = f"{draft.what} names no component, and there are several"
         hint = f"write `component:` with one of {', '.join(known)}, or mark one `default: true`"
-    mistakes.add(at.span, message, hint, at.path)
+    mistakes.add(at, message, hint)

@@ -31,7 +31,7 @@ def check_given(draft: Draft, mistakes: Mistakes) -> None:
             entry = call.given.entries[key]
             message = f"component '{call.component.plan.id}' doesn't read '{key}'"
             hint = f"did you mean '{near}'? It reads: {', '.join(sorted(call.read))}."
-            mistakes.add(entry.key_span, message, hint, entry.node.path)
+            mistakes.add(entry, message, hint)
 
 
 def warn_of_unread(draft: Draft, mistakes: Mistakes) -> None:
@@ -43,7 +43,7 @@ def warn_of_unread(draft: Draft, mistakes: Mistakes) -> None:
         entry = call.given.entries[key]
         message = f"component '{call.component.plan.id}' doesn't read '{key}'"
         hint = f"read it there as ${{input.{key}}}, or remove it"
-        mistakes.warn(entry.key_span, message, hint, entry.node.path)
+        mistakes.warn(entry, message, hint)
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ def _report_missing(
     near = closest(name, extra)
     message = f"component '{component.plan.id}' needs '{name}', and {draft.what} doesn't give it"
     if near is None:
-        mistakes.add(given.span, message, f"add `{name}: …` to the job's input", given.path)
+        mistakes.add(given, message, f"add `{name}: …` to the job's input")
         return
     extra.remove(near)
     entry = given.entries[near]
-    mistakes.add(entry.key_span, message, f"did you mean '{name}' instead of '{near}'?", entry.node.path)
+    mistakes.add(entry, message, f"did you mean '{name}' instead of '{near}'?")
 
 
 def _needed(component: CheckedComponent, action: str, plain: Mapping[str, str], given: MappingNode) -> set[str]:

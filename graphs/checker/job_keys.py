@@ -19,9 +19,9 @@ def job_model(node: MappingNode, what: str, mistakes: Mistakes) -> type[document
         return document.JOBS[kind]
     if kind:
         hint = did_you_mean(kind, document.JOBS, types)
-        mistakes.add(given.span, f"unknown type {describe(given)} of {what}", hint, given.path)
+        mistakes.add(given, f"unknown type {describe(given)} of {what}", hint)
     else:
-        mistakes.add(given.span, f"expected a type, got {describe(given)} in {what}", types, given.path)
+        mistakes.add(given, f"expected a type, got {describe(given)} in {what}", types)
     return None
 
 
@@ -32,7 +32,7 @@ def validated(
     entry = node.entries.get("output")
     if entry is not None and "output" not in model.model_fields:
         hint = "write `output` on the jobs it leads to"
-        mistakes.add(entry.key_span, f"{what} is a router and has no output", hint, entry.node.path)
+        mistakes.add(entry, f"{what} is a router and has no output", hint)
         node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
     if not issubclass(model, document.GivingJob):
         _report_stand_in(node, what, mistakes)
@@ -49,7 +49,7 @@ def _report_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
     if on_error is not None and on_error.kind == "mapping" and on_error.entries.keys() == {"output"}:
         entry = on_error.entries["output"]
         message = f"{what} is a router: no output can replace its choice"
-        mistakes.add(entry.key_span, message, "write `on_error: {to: job-id}`", entry.node.path)
+        mistakes.add(entry, message, "write `on_error: {to: job-id}`")
 
 
 def _report_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
@@ -63,5 +63,5 @@ def _report_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
     if not foreign or not types:
         return False
     message = f"'{foreign[0].key}' is for jobs of type {' or '.join(types)}, and {what} has no type"
-    mistakes.add(foreign[0].key_span, message, f"write `type: {types[0]}`", foreign[0].node.path)
+    mistakes.add(foreign[0], message, f"write `type: {types[0]}`")
     return True

@@ -8,7 +8,7 @@ from typing import Protocol
 from graphs import document
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
-from graphs.checker.drafts import Surroundings
+from graphs.checker.drafts import Draft, Surroundings
 from graphs.language import references
 from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.suggest import did_you_mean
@@ -69,18 +69,16 @@ def reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
                     yield str(reference.path[0]), bindings.span_in(bound.scalar, reference.at)
 
 
-def is_known_job(
-    name: str, span: Span, job: tuple[str, str, str], verb: str, jobs: tuple[str, ...] | None, mistakes: Mistakes
-) -> bool:
-    """Return whether a job that this one (its id, what it is called, its path) names is another one there is."""
-    id, what, path = job
-    if name == id:
-        mistakes.add(span, f"{what} {verb} itself", "name another job", path)
+def is_known_job(name: str, span: Span, draft: Draft, verb: str, around: Surroundings, mistakes: Mistakes) -> bool:
+    """Return whether a job that this one names exists and is another one."""
+    path = draft.node.path
+    if name == draft.id:
+        mistakes.add(span, f"{draft.what} {verb} itself", "name another job", path)
         return False
-    if jobs is None or name in jobs:
+    if around.jobs is None or name in around.jobs:
         return True
-    hint = did_you_mean(name, jobs, f"Jobs: {', '.join(jobs)}.")
-    mistakes.add(span, f"{what} {verb} unknown job '{name}'", hint, path)
+    hint = did_you_mean(name, around.jobs, f"Jobs: {', '.join(around.jobs)}.")
+    mistakes.add(span, f"{draft.what} {verb} unknown job '{name}'", hint, path)
     return False
 
 

@@ -29,10 +29,10 @@ def report_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
         if isinstance(template, Text) and any(isinstance(part, str) and part.strip() for part in template.parts):
             message = "this condition is always true: it is text with a binding in it"
             hint = "put the comparison inside the binding: ${input.name == 'value'}"
-            mistakes.add(condition.span, message, hint, condition.path)
+            mistakes.add(condition, message, hint)
         elif condition.kind == "scalar" and isinstance(condition.value, str) and condition.value not in SWITCHES:
             message, hint = "this condition is plain text, which is always true", "write it as a binding: ${…}"
-            mistakes.add(condition.span, message, hint, condition.path)
+            mistakes.add(condition, message, hint)
 
 
 def report_misfits(node: MappingNode, spec: document.JobBase, mistakes: Mistakes) -> None:
@@ -55,13 +55,13 @@ def _report_unreadable(node: Node, read: Callable[[Any], object], mistakes: Mist
             read(value)
     except ValueError as error:
         said, _, hint = without_secrets(str(error), node).rpartition("; ")
-        mistakes.add(node.span, said, hint, node.path)
+        mistakes.add(node, said, hint)
 
 
 def _report_no_list(node: Node, mistakes: Mistakes) -> None:
     if node.kind == "bound" and isinstance(node.template, Text):
         hint = "make the binding the whole of it, as in `input: ${input.items}`"
-        mistakes.add(node.span, "expected a list of items, got text with a binding in it", hint, node.path)
+        mistakes.add(node, "expected a list of items, got text with a binding in it", hint)
     elif node.kind in ("scalar", "mapping"):
         hint = "write `[…]`, or one `- …` line for each"
-        mistakes.add(node.span, f"expected a list of items, got {describe(node)}", hint, node.path)
+        mistakes.add(node, f"expected a list of items, got {describe(node)}", hint)

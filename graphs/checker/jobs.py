@@ -41,11 +41,11 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
 
 def _check_neighbours(draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
     """Note the jobs that this one reads and leads to; report unknown ones."""
-    node, job = draft.node, (draft.id, draft.what, draft.node.path)
+    node = draft.node
     draft.reads = dict(reads(node))
     for name in draft.spec.depends_on:
         span = span_of(node.get("depends_on"), name) or node.span
-        is_known_job(name, span, job, "depends on", around.jobs, mistakes)
+        is_known_job(name, span, draft, "depends on", around, mistakes)
     for route in routes(node, draft.spec):
-        if is_known_job(route.to, route.span, job, "leads to", around.jobs, mistakes):
+        if is_known_job(route.to, route.span, draft, "leads to", around, mistakes):
             draft.routes.append(route)

@@ -87,7 +87,7 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     if controller is not None and controller.kind != "mapping":
         expected = f"expected controller to be a mapping, got {describe(controller)}"
         hint = as_mapping(controller, "write `key: value` lines below it, or leave it out")
-        mistakes.add(controller.span, expected, hint, controller.path)
+        mistakes.add(controller, expected, hint)
         controller = None
     components = Found.read(root, "component", mistakes)
     workflows = Found.read(root, "workflow", mistakes)
@@ -138,7 +138,7 @@ def component(node: MappingNode, registry: Registry, mistakes: Mistakes) -> Comp
         actions = _actions(node, found.nodes, cls, defaults, what, mistakes)
         if keys.output is not None:
             message, hint = f"output of {what} belongs to its action", "move it under `action:`"
-            mistakes.add(keys.output.key_span, message, hint, keys.output.node.path)
+            mistakes.add(keys.output, message, hint)
     else:
         flat = _part(node, {"output": keys.output} if keys.output else {})
         actions = [ActionLayout(flat, defaults, what, frozenset(keys.meant))]
@@ -167,9 +167,7 @@ def _actions(
     actions = [_action(each, cls, defaults, name, mistakes) for each in written]
     given = node.get("actions")
     if given is not None and given.kind == "list" and not given.items:
-        mistakes.add(
-            given.span, f"{what} has an empty list of actions", "write at least one, or leave it out", given.path
-        )
+        mistakes.add(given, f"{what} has an empty list of actions", "write at least one, or leave it out")
     return actions
 
 
@@ -221,13 +219,11 @@ def _component_type(
         _report_typeless(node, what, types, mistakes)
         return None
     if given.kind != "scalar" or not isinstance(given.value, str):
-        mistakes.add(
-            given.span, f"expected a component type, got {describe(given)}", f"write one of {types}", given.path
-        )
+        mistakes.add(given, f"expected a component type, got {describe(given)}", f"write one of {types}")
         return None
     if given.value not in registry:
         hint = did_you_mean(given.value, registry, f"Types: {types}.")
-        mistakes.add(given.span, f"unknown component type {describe(given)}", hint, given.path)
+        mistakes.add(given, f"unknown component type {describe(given)}", hint)
         return None
     return registry[given.value]
 
@@ -237,7 +233,7 @@ def _report_typeless(node: MappingNode, what: str, types: str, mistakes: Mistake
         if key not in COMPONENT_KEYS and nearest_key(key, ("type",)):
             unknown_key(key, node, what, ("type",), mistakes)
             return
-    mistakes.add(node.span, f"{what} needs a 'type'", f"write `type:` with one of {types}", node.path)
+    mistakes.add(node, f"{what} needs a 'type'", f"write `type:` with one of {types}")
 
 
 def _action(
@@ -256,7 +252,7 @@ def _action(
                 f"'{key}' belongs to the component, not to its action",
                 f"move `{key}` one level up, beside `type`",
             )
-            mistakes.add(entry.key_span, message, hint, entry.node.path)
+            mistakes.add(entry, message, hint)
         else:
             names = {*ACTION_KEYS, *cls.Input.model_fields}
             near = unknown_key(key, node, what, names, mistakes, (cls.Input,))
@@ -295,11 +291,11 @@ def _workflow(node: MappingNode, mistakes: Mistakes) -> WorkflowLayout:
         return WorkflowLayout(_part(node, own), [_part(node, flat)] if well or flat else [], True, what, well)
     for entry in flat.values():
         message, hint = f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs"
-        mistakes.add(entry.key_span, message, hint, entry.node.path)
+        mistakes.add(entry, message, hint)
     jobs = Found.read(node, "job", mistakes)
     given = node.get("jobs")
     if given is not None and given.kind == "list" and not given.items:
-        mistakes.add(given.span, f"{what} has an empty list of jobs", "write at least one, or leave it out", given.path)
+        mistakes.add(given, f"{what} has an empty list of jobs", "write at least one, or leave it out")
     return WorkflowLayout(_part(node, own), jobs.nodes, False, what, jobs.all and bool(jobs.nodes))
 
 

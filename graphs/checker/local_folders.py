@@ -49,4 +49,4 @@ def _report(node: Scalar, folder: Path, mark: LocalFolder, mistakes: Mistakes) -
             f"there is no folder {shown}",
             "paths are relative to the document's folder; write one that exists",
         )
-    mistakes.add(node.span, message, hint, node.path)
+    mistakes.add(node, message, hint)

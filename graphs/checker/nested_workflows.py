@@ -20,10 +20,10 @@ def report_unknown_workflows(
         name = _named(node, default)
         if given is not None and name is not None and name not in workflows:
             hint = did_you_mean(name, workflows, listed)
-            mistakes.add(given.span, f"component '{id}' runs unknown workflow '{name}'", hint, given.path)
+            mistakes.add(given, f"component '{id}' runs unknown workflow '{name}'", hint)
         elif given is None and default is None:
             hint = f"write `workflow:` with one of {', '.join(workflows)}"
-            mistakes.add(node.span, f"component '{id}' doesn't say which workflow it runs", hint, node.path)
+            mistakes.add(node, f"component '{id}' doesn't say which workflow it runs", hint)
 
 
 def report_recursion(

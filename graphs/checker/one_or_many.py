@@ -42,10 +42,10 @@ def items(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[Mappin
     found: list[Node] = []
     if one and many:
         message, hint = f"'{singular}' and '{plural}' can't both be written", f"move it into the list of {plural}"
-        mistakes.add(one.key_span, message, hint, one.node.path)
+        mistakes.add(one, message, hint)
     if one and one.node.kind == "list":
         message, hint = f"expected '{singular}' to be one mapping, got a list", f"write `{plural}:` for a list"
-        mistakes.add(one.key_span, message, hint, one.node.path)
+        mistakes.add(one, message, hint)
         found += one.node.items
     elif one:
         found.append(one.node)
@@ -53,14 +53,14 @@ def items(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[Mappin
         found += many.node.items
     elif many:
         message = f"expected '{plural}' to be a list, got {describe(many.node)}"
-        mistakes.add(many.key_span, message, _as_list(many.node, singular), many.node.path)
+        mistakes.add(many, message, _as_list(many.node, singular))
     mappings: list[MappingNode] = []
     for node in found:
         if node.kind == "mapping":
             mappings.append(node)
         else:
             expected = f"expected {ARTICLE[singular]} {singular} to be a mapping, got {describe(node)}"
-            mistakes.add(node.span, expected, as_mapping(node), node.path)
+            mistakes.add(node, expected, as_mapping(node))
     return mappings
 
 

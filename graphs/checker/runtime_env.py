@@ -37,7 +37,7 @@ def _beside(node: Scalar, mistakes: Mistakes, instead: str = "") -> Path:
     path = Path(node.span.source.folder, Path(str(node.value)).expanduser())
     if not path.is_file():
         hint = f"paths are relative to the document's folder; write one that exists{instead}"
-        mistakes.add(node.span, f"there is no file {describe(node)}", hint, node.path)
+        mistakes.add(node, f"there is no file {describe(node)}", hint)
     return path
 
 
@@ -46,5 +46,5 @@ def _lines(node: Scalar, mistakes: Mistakes) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").strip().splitlines() if path.is_file() else []
     except (OSError, UnicodeDecodeError):
-        mistakes.add(node.span, f"the file {describe(node)} can't be read as text", "save it as UTF-8", node.path)
+        mistakes.add(node, f"the file {describe(node)} can't be read as text", "save it as UTF-8")
         return []

@@ -59,7 +59,7 @@ def _warn_of_braces(node: MappingNode, mistakes: Mistakes) -> None:
         return
     if node.span.text.startswith("{") and IN_BRACES.fullmatch(only.key):
         message = f"{node.span.text} is a mapping with the key '{only.key}', not a binding"
-        mistakes.warn(node.span, message, f"write ${{{only.key}}}", node.path)
+        mistakes.warn(node, message, f"write ${{{only.key}}}")
 
 
 def _lookalikes(text: str) -> Iterator[tuple[int, int, str]]:
@@ -105,7 +105,7 @@ def warn_of_unused(
             takes = f", and each of its replicas takes {', '.join(map(_asked, asked.entries.values()))}"
         hint = "call it in a job, or remove it" + (": it is started all the same" if component.cls.deployed else "")
         at = layout.node.get("id") or layout.node
-        mistakes.warn(at.span, f"no job calls component '{id}'{takes}", hint, layout.node.path)
+        mistakes.warn(at, f"no job calls component '{id}'{takes}", hint)
 
 
 def _asked(entry: Entry) -> str:
@@ -131,7 +131,7 @@ def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:
             names = " and ".join(f"'{name}'" for name in chosen)
             message = f"when {names} ran and this is false, the workflow has no result"
             hint = f"write the workflow's `output`, as in ${{jobs.{final.id}.output | ${{jobs.{chosen[0]}.output}}}}"
-            mistakes.warn(condition.span, message, hint, condition.path)
+            mistakes.warn(condition, message, hint)
 
 
 _ROUTERS = tuple(document.JOBS[name] for name in sorted(document.ROUTERS))

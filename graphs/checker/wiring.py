@@ -112,7 +112,7 @@ def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires],
                 f"{draft.what} can never run: its condition is always false",
                 "remove the job, or its condition",
             )
-            mistakes.add(condition.span, message, hint, condition.path)
+            mistakes.add(condition, message, hint)
         elif wires[id].routed_by and not any(_live_routes(id, drafts, dead)):
             follows = dead & wires[id].routed_by
             dead.add(id)

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from graphs.errors import AnabranchError
 
@@ -75,6 +75,18 @@ class Span:
         return f"{self.source.name}:{self.line}:{self.column}"
 
 
+class Place(Protocol):
+    """What a mistake can be about: a node of a document's tree, or an entry of a mapping."""
+
+    @property
+    def span(self) -> Span: ...
+    @property
+    def path(self) -> str: ...
+
+
+Kind = Literal["mistake", "warning"]
+
+
 @dataclass(frozen=True)
 class Diagnostic:
     """One mistake or warning: where it is, what is wrong, and what to write instead."""
@@ -83,7 +95,7 @@ class Diagnostic:
     message: str
     hint: str | None = None
     path: str = ""
-    kind: Literal["mistake", "warning"] = "mistake"
+    kind: Kind = "mistake"
 
     def render(self) -> str:
         """Return `file:line:column: message`, the line with a caret under the mistake, and the hint."""
@@ -150,15 +162,19 @@ class Mistakes:
     secrets: dict[str, str] = field(default_factory=dict[str, str])
     """Values that no message may show, each with what it shows instead."""
 
-    def add(self, span: Span, message: str, hint: str | None = None, path: str = "") -> None:
-        """Report a mistake, unless its place is known to be broken. An alias repeats none."""
-        self._add(self.found, Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path))
+    def add(self, place: Span | Place, message: str, hint: str | None = None, path: str = "") -> None:
+        """Report a mistake, unless its place is known to be broken; what several aliases share is reported once."""
+        self._add(self.found, place, message, hint, path, "mistake")
 
-    def warn(self, span: Span, message: str, hint: str | None = None, path: str = "") -> None:
-        """Report a warning."""
-        self._add(self.warnings, Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path, "warning"))
+    def warn(self, place: Span | Place, message: str, hint: str | None = None, path: str = "") -> None:
+        """Report a warning, as `add` does."""
+        self._add(self.warnings, place, message, hint, path, "warning")
 
-    def _add(self, known: list[Diagnostic], new: Diagnostic) -> None:
+    def _add(
+        self, known: list[Diagnostic], place: Span | Place, message: str, hint: str | None, path: str, kind: Kind
+    ) -> None:
+        span, path = (place, path) if isinstance(place, Span) else (place.span, path or place.path)
+        new = Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path, kind)
         repeated = any((each.span, each.message) == (new.span, new.message) for each in known)
         if not repeated and not any(_within(new.span, each) for each in self.broken):
             known.append(new)

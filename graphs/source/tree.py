@@ -40,11 +40,19 @@ class Bound:
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key: value` of a mapping."""
+    """One `key: value` of a mapping; a mistake about it is shown at its key."""
 
     key: str
     key_span: Span
     node: Node
+
+    @property
+    def span(self) -> Span:
+        return self.key_span
+
+    @property
+    def path(self) -> str:
+        return self.node.path
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def validate(
     """
     if node.kind != "mapping":
         expected = f"expected {what} to be a mapping, got {describe(node)}"
-        mistakes.add(node.span, expected, as_mapping(node, "write `key: value` lines"), node.path)
+        mistakes.add(node, expected, as_mapping(node, "write `key: value` lines"))
         return None
     data = to_data(node)
     try:
@@ -129,7 +129,7 @@ class _Reporter:
         names = [*(own.model_fields if own else ()), *(() if above else self.known)]
         if above and key in (*self.model.model_fields, *self.known):
             entry, hint = node.entries[key], f"move `{key}` one level up, beside `{above[0]}`"
-            self.mistakes.add(entry.key_span, f"unknown key '{key}' in {place}", hint, entry.node.path)
+            self.mistakes.add(entry, f"unknown key '{key}' in {place}", hint)
             return
         near = unknown_key(key, node, place, names, self.mistakes, (own,) if own else ())
         if near is not None:
@@ -137,7 +137,7 @@ class _Reporter:
 
     def _missing(self, key: str, target: Node, place: str) -> None:
         if key not in self.meant:
-            self.mistakes.add(target.span, f"{place} needs '{key}'", f"write `{key}: …`", target.path)
+            self.mistakes.add(target, f"{place} needs '{key}'", f"write `{key}: …`")
 
     def _wrong(self, error: ErrorDetails, target: Node, key_span: Span | None) -> None:
         if isinstance(error["input"], Unknown):
@@ -154,7 +154,7 @@ class _Reporter:
                 _report_literal(error, target, self.mistakes)
             case kind:
                 expected = f"expected {expectation(error)}, got {describe(target)}"
-                self.mistakes.add(target.span, expected, example(kind, target), target.path)
+                self.mistakes.add(target, expected, example(kind, target))
 
 
 def _mentioned(message: str, node: Node) -> Span | None:
@@ -178,7 +178,7 @@ def report_binding(node: Node, mistakes: Mistakes) -> None:
     expr = node.template.expr if node.kind == "bound" and node.template.kind == "binding" else None
     if expr is not None and expr.kind == "reference" and not expr.path and expr.name.isupper():
         hint = f"write ${{env.{expr.name}}} for an environment variable"
-    mistakes.add(node.span, message, hint, node.path)
+    mistakes.add(node, message, hint)
     mistakes.silence(node.span)
 
 
@@ -212,4 +212,4 @@ def _report_literal(error: ErrorDetails, target: Node, mistakes: Mistakes) -> No
     options = [option.strip().strip("'") for option in expected.replace(" or ", ", ").split(",")]
     near = closest(str(error["input"]), options)
     hint = f"did you mean '{near}'?" if near else None
-    mistakes.add(target.span, f"expected one of {', '.join(options)}, got {describe(target)}", hint, target.path)
+    mistakes.add(target, f"expected one of {', '.join(options)}, got {describe(target)}", hint)

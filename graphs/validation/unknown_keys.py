@@ -40,7 +40,7 @@ def unknown_key(
         mistakes.silence(node.entries[above].node.span)
     else:
         hint = f"Known keys: {', '.join(names)}.{note}"
-    mistakes.add(entry.key_span, f"unknown key '{key}' in {place}", hint, entry.node.path)
+    mistakes.add(entry, f"unknown key '{key}' in {place}", hint)
     return home or near
 
 
