@@ -8,14 +8,7 @@ from dataclasses import dataclass
 
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Constant, ListTemplate, MappingTemplate, Offsets, Reference, Template
-from graphs.source import (
-    Bound,
-    Mistakes,
-    Node,
-    Scalar,
-    Span,
-    offsets_in_source,
-)
+from graphs.source import Bound, Mistakes, Node, Scalar, Span, offsets_in_source
 from graphs.suggest import did_you_mean
 
 AVAILABLE_IN = {

@@ -19,7 +19,10 @@ COMPONENT_KEYS = frozenset(document.Component.model_fields)
 ACTION_KEYS = frozenset(document.Action.model_fields)
 WORKFLOW_KEYS = frozenset(document.Workflow.model_fields)
 
-ANCHORS = f" What only holds anchors stands under a key that begins with `{document.EXTENSION}`."
+KNOWN = (
+    f"Known keys: {', '.join(sorted(document.DOCUMENT_KEYS))}. "
+    f"What only holds anchors stands under a key that begins with `{document.EXTENSION}`."
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
         return None
     for entry in root.entries.values():
         if entry.key not in document.DOCUMENT_KEYS:
-            unknown_key(entry.key, root, "the document", document.DOCUMENT_KEYS, mistakes, note=ANCHORS)
+            unknown_key(entry.key, root, "the document", document.DOCUMENT_KEYS, mistakes, otherwise=KNOWN)
     controller = root.get("controller")
     if controller is not None and controller.kind != "mapping":
         expected = f"expected controller to be a mapping, got {describe(controller)}"
@@ -201,7 +204,8 @@ def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mis
             models = (cls.Config, cls.Input, document.Component)
             place = f"{what} ({cls.type})"
             keys.unknown.append(key)
-            near = unknown_key(key, node, place, names, mistakes, models)
+            hint = f"`{key}` belongs to a job; write it on those that call {what}" if key in document.JOB_KEYS else None
+            near = unknown_key(key, node, place, names, mistakes, models, hint)
             keys.meant |= set(cls.Input.model_fields) if near in ("action", "actions") else {near} if near else set()
     return keys
 

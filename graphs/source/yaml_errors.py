@@ -121,10 +121,7 @@ SENTENCES: dict[Problem, tuple[str, str]] = {
         "indent the line like the lines around it, or put the value in quotes if the ':' belongs to it",
     ),
     Problem.NO_COLON: ("this key has no ':'", "write `key: value`"),
-    Problem.BLOCK_TEXT: (
-        "after | or > the text begins on the next line",
-        "put the value in quotes if it is one line",
-    ),
+    Problem.BLOCK_TEXT: ("after | or > the text begins on the next line", "put the value in quotes if it is one line"),
     Problem.LIST: ("a list can't begin here", "write `- ` on a line of its own below the key"),
     Problem.NO_NAME: ("a name must follow here", "write &name or *name, or quote a value that begins with & or *"),
     Problem.DIRECTIVE: ("a line can't begin with %", "put the value in quotes"),

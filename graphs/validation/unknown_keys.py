@@ -18,12 +18,12 @@ def unknown_key(
     names: Iterable[str],
     mistakes: Mistakes,
     models: Iterable[type[BaseModel]] = (),
-    note: str = "",
+    otherwise: str | None = None,
 ) -> str | None:
     """Report an unknown key of a node, and return the known one that was probably meant.
 
-    `place` is what messages call the node. `models` hold its fields, whose own fields the key may be one of. `note`
-    follows the list of known keys.
+    `place` is what messages call the node. `models` hold its fields, whose own fields the key may be one of.
+    `otherwise` is the hint where no known key is near; left out, the list of them.
     """
     names, models, entry = sorted(set(names)), tuple(models), node.entries[key]
     home, meant = _one_level_down(key, names, models)
@@ -39,7 +39,7 @@ def unknown_key(
         hint = f"indent it, if it belongs to `{above}`"
         mistakes.silence(node.entries[above].node.span)
     else:
-        hint = f"Known keys: {', '.join(names)}.{note}"
+        hint = otherwise or f"Known keys: {', '.join(names)}."
     mistakes.add(entry, f"unknown key '{key}' in {place}", hint)
     return home or near
 

@@ -127,6 +127,20 @@ class TestCheck:
         assert capsys.readouterr().err.endswith("\n\n1 mistake, 1 warning\n")
 
 
+def test_serving_prints_warnings_before_it_starts(documents: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = subprocess.run(
+            [sys.executable, "-m", "graphs.cli", "serve", "odd.yaml", f"--port={taken.getsockname()[1]}"],
+            cwd=documents, env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("odd.yaml:1:36: warning: '$API_KEY' is plain text, not a binding\n")
+    assert "is taken by another program" in done.stderr
+
+
 @pytest.mark.usefixtures("documents")
 class TestPlan:
     def test_the_graph_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
