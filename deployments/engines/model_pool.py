@@ -1,4 +1,4 @@
-"""Several models by name in one replica, no more of them loaded than there is room for: a name in, its Engine out."""
+"""A model's name -> its Engine, in a replica of several models that has room for a few of them at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("anabranch.model")
 
 
 @dataclass(slots=True)
-class _Place:
+class _Slot:
     loading: asyncio.Task[Engine]
     users: int = 0
 
@@ -24,139 +24,141 @@ class _Place:
 @dataclass(slots=True)
 class _Waiter:
     name: str
-    place: asyncio.Future[_Place]
+    slot: asyncio.Future[_Slot]
 
 
 class Pool:
-    """Engines by name. The one unused the longest makes room for another; one in use stays until its users have left.
+    """Engines by name. The least recently used one is closed to make room; an engine in use stays until it is free.
 
-    While somebody waits for room, the engine that was asked for the longest ago takes no new users: else a busy one
-    would keep its place for ever.
+    While a request waits for room, the least recently requested engine takes no new requests. Otherwise a busy engine
+    would keep its slot for ever.
     """
 
     def __init__(self, start: Callable[[str], Awaitable[Engine]], limit: int) -> None:
         self._start = start
         self._limit = limit
-        self._places: dict[str, _Place] = {}  # the one asked for the longest ago first
-        self._line: deque[_Waiter] = deque()
-        self._leaving: str | None = None
+        self._slots: dict[str, _Slot] = {}  # least recently requested first
+        self._queue: deque[_Waiter] = deque()
+        self._emptying: str | None = None
         self._closed = False
 
     async def preload(self, names: Sequence[str]) -> None:
-        """Load as many as there is room for, in order."""
+        """Load as many of the models as there is room for, in order."""
         for name in names[: self._limit]:
             async with self.use(name):
                 pass
 
     @asynccontextmanager
     async def use(self, name: str) -> AsyncGenerator[Engine]:
-        """Give the engine, loaded now if it isn't; it stays for as long as this lasts."""
-        place = await self._take(name)
+        """Yield the engine, which is loaded first if need be. It stays loaded until the block ends."""
+        slot = await self._take(name)
         try:
-            # Who leaves doesn't stop the loading: others may wait for the same one.
-            yield await asyncio.shield(place.loading)
+            # A request that is cancelled doesn't stop the loading: others may wait for the same model.
+            yield await asyncio.shield(slot.loading)
         finally:
-            place.users -= 1
-            self._seat()
+            slot.users -= 1
+            self._admit_waiting()
 
     async def healthy(self) -> None:
-        """Raise when one of the loaded can't answer any more."""
-        for place in list(self._places.values()):
-            if _is_loaded(place):
-                await place.loading.result().healthy()
+        """Raise if one of the loaded engines can't answer any more."""
+        for slot in list(self._slots.values()):
+            if _is_loaded(slot):
+                await slot.loading.result().healthy()
 
     async def aclose(self) -> None:
-        """Let go of all of them."""
+        """Close all engines."""
         self._closed = True
-        places, self._places = list(self._places.values()), {}
-        for waiter in self._line:
-            if not waiter.place.done():
-                waiter.place.set_exception(Unavailable("the replica is closing"))
-        self._line.clear()
-        for place in places:
-            if not place.loading.done():
-                place.loading.cancel()
-        await asyncio.gather(*(place.loading for place in places), return_exceptions=True)
-        for place in places:
-            if _is_loaded(place):
-                await place.loading.result().aclose()
+        slots, self._slots = list(self._slots.values()), {}
+        for waiter in self._queue:
+            if not waiter.slot.done():
+                waiter.slot.set_exception(Unavailable("the replica is closing"))
+        self._queue.clear()
+        for slot in slots:
+            if not slot.loading.done():
+                slot.loading.cancel()
+        await asyncio.gather(*(slot.loading for slot in slots), return_exceptions=True)
+        for slot in slots:
+            if _is_loaded(slot):
+                await slot.loading.result().aclose()
 
-    async def _take(self, name: str) -> _Place:
+    async def _take(self, name: str) -> _Slot:
         if self._closed:
             raise Unavailable("the replica is closing")
-        if not self._line and (place := self._admit(name)) is not None:
-            return place
+        if not self._queue and (slot := self._admit(name)) is not None:
+            return slot
         waiter = _Waiter(name, asyncio.get_running_loop().create_future())
-        self._line.append(waiter)
-        self._seat()
+        self._queue.append(waiter)
+        self._admit_waiting()
         try:
-            return await waiter.place
+            return await waiter.slot
         except asyncio.CancelledError:
-            if not waiter.place.cancelled() and waiter.place.exception() is None:
-                waiter.place.result().users -= 1  # left in the moment it was given its place
-            self._seat()
+            if not waiter.slot.cancelled() and waiter.slot.exception() is None:
+                waiter.slot.result().users -= 1  # cancelled in the moment it was given its slot
+            self._admit_waiting()
             raise
 
-    def _seat(self) -> None:
-        """Give those in line what there is by now."""
-        self._leaving = None
-        if not self._line:
+    def _admit_waiting(self) -> None:
+        """Give waiting requests the slots that are free by now."""
+        self._emptying = None
+        if not self._queue:
             return
-        self._line = deque(waiter for waiter in self._line if not waiter.place.done())  # some have left
-        while self._line and (place := self._admit(self._line[0].name)) is not None:
-            self._line.popleft().place.set_result(place)
-        if not self._line:
+        self._queue = deque(waiter for waiter in self._queue if not waiter.slot.done())  # some were cancelled
+        while self._queue and (slot := self._admit(self._queue[0].name)) is not None:
+            self._queue.popleft().slot.set_result(slot)
+        if not self._queue:
             return
-        self._leaving = next(iter(self._places), None)
-        for waiter in list(self._line):
-            if waiter.name in self._places and (place := self._admit(waiter.name)) is not None:
-                self._line.remove(waiter)
-                waiter.place.set_result(place)
+        self._emptying = next(iter(self._slots), None)
+        for waiter in list(self._queue):
+            if waiter.name in self._slots and (slot := self._admit(waiter.name)) is not None:
+                self._queue.remove(waiter)
+                waiter.slot.set_result(slot)
 
-    def _admit(self, name: str) -> _Place | None:
-        """Return the place of this name, with one user more; None while there is none to be had."""
-        place = self._places.get(name)
-        if place is None:
+    def _admit(self, name: str) -> _Slot | None:
+        """Return the model's slot, with one user more; None while there is no room."""
+        slot = self._slots.get(name)
+        if slot is None:
             evicted = None
-            if len(self._places) >= self._limit:
-                idle = (other for other, each in self._places.items() if not each.users and each.loading.done())
+            if len(self._slots) >= self._limit:
+                idle = (other for other, each in self._slots.items() if not each.users and each.loading.done())
                 evicted = next(idle, None)
                 if evicted is None:
                     return None
-            place = self._open(name, evicted)
-        elif name == self._leaving:
+            slot = self._open(name, evicted)
+        elif name == self._emptying:
             return None
         else:
-            self._places[name] = self._places.pop(name)
-        place.users += 1
-        return place
+            self._slots[name] = self._slots.pop(name)
+        slot.users += 1
+        return slot
 
-    def _open(self, name: str, evicted: str | None) -> _Place:
-        before = self._places.pop(evicted) if evicted is not None else None
+    def _open(self, name: str, evicted: str | None) -> _Slot:
+        before = self._slots.pop(evicted) if evicted is not None else None
         loading = asyncio.create_task(self._load(name, evicted, before), name=f"load {name}")
-        place = self._places[name] = _Place(loading)
-        loading.add_done_callback(lambda task: self._loaded(name, place, task))
-        return place
+        slot = self._slots[name] = _Slot(loading)
+        loading.add_done_callback(lambda task: self._loaded(name, slot, task))
+        return slot
 
-    async def _load(self, name: str, evicted: str | None, before: _Place | None) -> Engine:
-        # First the old one goes: both together may be more than the memory holds.
+    async def _load(self, name: str, evicted: str | None, before: _Slot | None) -> Engine:
+        # The old model goes first: both together may not fit into memory.
         if before is not None and _is_loaded(before):
-            logger.info("letting go of %s to make room for %s", evicted, name)
+            logger.info("closing %s to make room for %s", evicted, name)
             await before.loading.result().aclose()
         try:
             return await self._start(name)
         except (SystemExit, KeyboardInterrupt) as exit:
-            # Out of this task they would end the loop, and every other call with it.
+            # Raised out of this task, they would end the event loop and every other call with it.
             logger.exception("loading %s would have ended the process", name)
             said = f"{type(exit).__name__}: {exit}"
-            raise Unavailable(f"model {name!r} could not be loaded: {said}; the replica's log says where") from exit
+            raise Unavailable(
+                f"model {name!r} could not be loaded: {said}; the replica's log has the traceback"
+            ) from exit
 
-    def _loaded(self, name: str, place: _Place, task: asyncio.Task[Engine]) -> None:
+    def _loaded(self, name: str, slot: _Slot, task: asyncio.Task[Engine]) -> None:
         failed = task.cancelled() or task.exception() is not None
-        if failed and self._places.get(name) is place:
-            del self._places[name]
-        self._seat()
+        if failed and self._slots.get(name) is slot:
+            del self._slots[name]
+        self._admit_waiting()
 
 
-def _is_loaded(place: _Place) -> bool:
-    return place.loading.done() and not place.loading.cancelled() and place.loading.exception() is None
+def _is_loaded(slot: _Slot) -> bool:
+    return slot.loading.done() and not slot.loading.cancelled() and slot.loading.exception() is None

@@ -1,4 +1,4 @@
-"""What an Ask says, over what the model's own configuration says: how one answer is generated."""
+"""An Ask and the model's own configuration -> the settings by which one answer is generated."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from deployments.engines.engine import Sampling
 from graphs.errors import InvalidInput
 
 DEFAULT_OUTPUT = 256
-"""Tokens generated where neither the Ask nor the model's configuration sets a limit."""
+"""Tokens to generate if neither the Ask nor the model's configuration sets a limit."""
 
 DEFAULT_TOP_K = 50
-"""As `generate` of transformers draws where neither the Ask nor the model's configuration sets one, for both drivers."""
+"""The default of transformers' `generate`, for both drivers. A test compares the two."""
 
 COLDEST = 1e-5
-"""Below it a temperature divides scores beyond what floats can hold; the likeliest token is taken."""
+"""A temperature below this divides scores beyond what floats can hold, so the likeliest token is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How a row's token is chosen. A row is chosen alike whoever else is there."""
+    """How a row's token is chosen. The choice doesn't depend on the other rows."""
 
     temperature: float = 0.0
-    """0 takes the likeliest."""
+    """0 takes the likeliest token."""
     top_k: int = 0
     """0 considers every token."""
     top_p: float = 1.0
@@ -41,9 +41,9 @@ class Draw:
 @dataclass(frozen=True, slots=True)
 class Settings:
     most: int
-    """New tokens at most…"""
+    """Most new tokens."""
     least: int = 0
-    """…and before any end."""
+    """Fewest new tokens before an end."""
     draw: Draw = field(default_factory=Draw)
     repetition_penalty: float = 1.0
     seed: int | None = None
@@ -51,13 +51,13 @@ class Settings:
     ends: frozenset[int] = frozenset()
     """Tokens that end the answer."""
     forced_end: bool = False
-    """An end is put in place of the last token there may be."""
+    """The last token that fits is replaced by an end token."""
     beams: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """How many tokens stand before the first new one, and how many more there is room for."""
+    """How many tokens stand before the first new one, and for how many more there is room."""
 
     before: int
     room: int | None
@@ -73,7 +73,7 @@ def settle(
     streaming: bool = True,
     constrained: bool = False,
 ) -> Settings:
-    """Return the settings of one answer; `own` is the model's GenerationConfig, `stops` are the prompt's own."""
+    """Return the settings of one answer. `own` is the model's GenerationConfig, `stops` come with the prompt."""
     most = _most(sampling, own, space)
     return Settings(
         most=most,
@@ -107,7 +107,7 @@ def _least(sampling: Sampling, own: Any, space: Space, most: int) -> int:
         return max(0, min(own_least, most))
     if sampling.min_output_length > most:
         raise InvalidInput(
-            f"expected min_output_length to be at most the {most} tokens there may be, "
+            f"expected min_output_length to be at most {most}, the limit of new tokens, "
             f"got {sampling.min_output_length}; lower it, or raise max_output_length",
             field="params.min_output_length",
         )
@@ -122,7 +122,7 @@ def _draw(sampling: Sampling, own: Any) -> Draw:
 
 
 def _samples(sampling: Sampling, own: Any) -> bool:
-    """Return whether to draw: who asks for a temperature, top_k or top_p means to."""
+    """Return whether to draw: a request for a temperature, top_k or top_p implies it."""
     if sampling.do_sample is not None:
         return sampling.do_sample
     if sampling.temperature is not None:

@@ -207,7 +207,7 @@ async def test_the_chat_template_tells_how_the_model_writes_calls(make: Any, tmp
     )
     (folder / "chat_template.jinja").write_text(template)
     component = await make(None, model=str(folder), task="chat-completion")
-    (place,) = component._pool._places.values()
+    (place,) = component._pool._slots.values()
     said = saying(place.loading.result(), '[TOOL_CALLS]rain[ARGS]{"city": "Seoul"}')
     message = (await whole(component, messages=HELLO, tools=[RAIN], answer="message")).value
     (called,) = message["tool_calls"]
@@ -232,7 +232,7 @@ def saying(engine: Any, text: str) -> list[Ask]:
 
 async def test_of_special_tokens_only_tags_of_calls_are_in_an_answer(make: Any):
     component = await make("llama-chat", task="chat-completion")
-    (place,) = component._pool._places.values()
+    (place,) = component._pool._slots.values()
     engine, specials = place.loading.result(), ("<|im_start|>", "<|endoftext|>")
 
     async def seen(*tags: str) -> set[str]:
@@ -418,7 +418,7 @@ async def test_several_models_share_a_component_and_the_longest_unused_makes_roo
     component = await make(None, models=names, max_models=2)
     for name in (*names, names[0]):
         assert (await whole(component, text="A river", model=name)).value
-    assert list(component._pool._places) == [names[2], names[0]]
+    assert list(component._pool._slots) == [names[2], names[0]]
 
 
 async def test_a_folder_is_also_called_by_the_end_of_its_path(make: Any):
@@ -495,7 +495,7 @@ async def test_a_model_that_is_not_there_fails_the_setup_in_one_line(make: Any, 
 async def test_a_component_is_as_well_as_its_engine(make: Any, monkeypatch: pytest.MonkeyPatch):
     component = await make("gpt2")
     await component.healthy()
-    (place,) = component._pool._places.values()
+    (place,) = component._pool._slots.values()
 
     async def ill() -> None:
         raise Unavailable("the inference thread has died")

@@ -74,3 +74,17 @@ async def test_a_shortest_length_is_kept():
     async with serving(model) as engine:
         got = await answer(engine, asked)
     assert got == generated(model, PROMPTS[0], num_beams=3, max_length=15, min_length=15)
+
+
+async def test_if_beams_stood_in_another_order_each_would_be_searched_alone_and_the_log_would_say_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    from deployments.engines.huggingface import beams
+
+    called = beams._Between.__call__
+    monkeypatch.setattr(beams._Between, "__call__", lambda self, ids, scores: called(self, ids.flip(0), scores))
+    async with serving("llama") as engine:
+        got = await answers(engine, [ask(text, **BEAMS) for text in PROMPTS])
+    assert got == [generated(loaded("llama"), text, num_beams=3, max_new_tokens=14) for text in PROMPTS]
+    assert "each is searched for alone: ComponentFailed: generate of transformers" in caplog.text
+    assert "keeps beams in another order" in caplog.text

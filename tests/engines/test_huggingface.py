@@ -13,7 +13,7 @@ import pytest
 
 from deployments.engines.engine import Ask, Ended, Sampling, Usage
 from deployments.engines.huggingface import text_outlet as outlets
-from deployments.engines.huggingface.pace import Pace
+from deployments.engines.huggingface.turns import Pace
 from graphs.errors import InvalidInput, Unavailable
 from tests.engines import tiny
 from tests.engines.asking import (

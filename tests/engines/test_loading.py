@@ -259,7 +259,7 @@ def test_a_model_too_large_for_the_memory_is_told(monkeypatch: pytest.MonkeyPatc
         torch.empty(10**16)
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", full)
-    assert "there is no room for it in memory; take a smaller one" in refused(tiny.model("gpt2"))
+    assert "it doesn't fit into memory; take a smaller one" in refused(tiny.model("gpt2"))
 
 
 def test_a_language_the_model_does_not_have_is_refused():

@@ -1,4 +1,4 @@
-"""Beam search by transformers' `generate`, for several answers at once; between its steps the other rows go on."""
+"""Beam search by transformers' `generate`, for several rows at once; other rows go on between its steps."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from deployments.engines.huggingface.network import Network
 from deployments.engines.huggingface.rows import Row
+from deployments.engines.huggingface.transformers_internals import VERSIONS
+from graphs.errors import ComponentFailed
 
 
 def alike(network: Network, rows: Sequence[Row], most: int) -> int:
-    """Return how many of the first rows may be searched for together: one at least, `most` rows in all with their beams."""
+    """Return how many of the first rows can share a search: at least one, and at most `most` beams in all."""
     first = rows[0].settings
-    # Drawing takes from one generator for all; with a seed, each must have its own.
+    # `generate` draws for all rows from one random generator, and a row with a seed needs its own.
     if not first.draw.greedy or not (network.encodes or network.joins):
         return 1
     same = takewhile(lambda row: replace(row.settings, stops=first.stops, seed=first.seed) == first, rows)
@@ -27,7 +29,7 @@ def alike(network: Network, rows: Sequence[Row], most: int) -> int:
 
 
 def search(network: Network, rows: Sequence[Row], between: Callable[[], bool]) -> list[str]:
-    """Return each row's whole text, and end the row; `between` is called after each step and says whether to give up."""
+    """Return each row's whole text, and end the row. `between` is called after each step; True stops the search."""
     prompts, mask = _padded(network, rows)
     before = 1 if network.encodes else prompts.shape[1]
     seed = rows[0].settings.seed
@@ -39,19 +41,19 @@ def search(network: Network, rows: Sequence[Row], between: Callable[[], bool]) -
             prompts,
             attention_mask=mask,
             generation_config=_configuration(network.own, rows[0], before),
-            stopping_criteria=StoppingCriteriaList([_Between(rows, between)]),
+            stopping_criteria=StoppingCriteriaList([_Between(rows, between, None if network.encodes else prompts)]),
             tokenizer=network.tokenizer,  # for a model that has stop strings of its own
         )
     return [_text(row, tokens) for row, tokens in zip(rows, found[:, before:].tolist(), strict=True)]
 
 
 def _text(row: Row, tokens: Sequence[int]) -> str:
-    """Return the row's text; what follows an end is padding, and ends the row no second time."""
+    """Return the row's text. A row that has failed or was cancelled has none."""
     return "" if row.over else row.finish(tokens)
 
 
 def _padded(network: Network, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """Return prompts and mask; a decoder goes on from the right, so its prompts are padded on the left."""
+    """Return prompts and mask. A decoder continues at the right end, so its prompts are padded on the left."""
     longest = max(len(row.prompt) for row in rows)
     padding = network.model.config.pad_token_id or 0
     prompts: list[list[int]] = []
@@ -64,12 +66,15 @@ def _padded(network: Network, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
 
 
 def _configuration(own: GenerationConfig, row: Row, before: int) -> GenerationConfig:
-    """Return the model's own configuration with the row's settings; what is None there is the model's own again."""
+    """Return the model's own configuration with the row's settings.
+
+    Where it has None, `generate` takes the value of the model's own configuration again.
+    """
     settings, draw = row.settings, row.settings.draw
     said = copy.deepcopy(own)
     said.num_beams = settings.beams
     said.num_return_sequences, said.return_dict_in_generate = 1, False
-    # Whichever of the two the model's own configuration says, it would win over the other.
+    # The row's limit goes into the field that the model's own configuration uses, which would win over the other.
     if own.min_new_tokens is None:
         said.min_length = before + settings.least if settings.least else 0
     else:
@@ -89,12 +94,25 @@ def _configuration(own: GenerationConfig, row: Row, before: int) -> GenerationCo
 
 
 class _Between(StoppingCriteria):
-    def __init__(self, rows: Sequence[Row], between: Callable[[], bool]) -> None:
+    """Ends the beams of rows that are over. `generate` keeps a row's beams side by side, in the order of the rows."""
+
+    def __init__(self, rows: Sequence[Row], between: Callable[[], bool], prompts: Tensor | None) -> None:
         self._rows = rows
         self._between = between
+        self._prompts = prompts
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
+        self._refuse_other_order(input_ids)
         over = self._between()
         ended = torch.tensor([over or row.over for row in self._rows], device=input_ids.device)
         return ended.repeat_interleave(input_ids.shape[0] // len(self._rows))
+
+    def _refuse_other_order(self, beams: Tensor) -> None:
+        """Raise, once, if beams stand in another order. An encoder-decoder's don't begin with the prompt and can't tell."""
+        prompts, self._prompts = self._prompts, None
+        if prompts is None:
+            return
+        expected = prompts.repeat_interleave(beams.shape[0] // len(self._rows), dim=0)
+        if not torch.equal(beams[:, : expected.shape[1]], expected):
+            raise ComponentFailed(f"generate of {VERSIONS} keeps beams in another order than this driver expects")

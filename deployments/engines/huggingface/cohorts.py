@@ -1,4 +1,4 @@
-"""Rows that go through the model together: one cache, one forward pass for the next token of all."""
+"""Rows that share one cache and one forward pass for each token."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from deployments.engines.huggingface.network import Network
 from deployments.engines.huggingface.rows import Row
 
 WASTE = 4096
-"""Tokens of padding that joining may always cost; beyond, no more than there are tokens."""
+"""Tokens of padding that joining may always cost. Beyond, padding may be as much as there are tokens."""
 
 
 class Cohort(ABC):
-    """A forward pass that fails leaves a cohort as it was, if it is `sturdy`; else its cache is lost."""
+    """If a cohort is `sturdy`, a forward pass that fails leaves it as it was; otherwise its cache is lost."""
 
     sturdy = True
 
@@ -29,30 +29,30 @@ class Cohort(ABC):
         self.network = network
         self.rows = list(rows)
         self.width = 0
-        """Tokens that the cache holds of each row, padding included."""
+        """Tokens of each row in the cache, with padding."""
         self.cache: Any = None
 
     @abstractmethod
     def fill(self, budget: int) -> Tensor | None:
-        """Read the prompts, about `budget` tokens at a time; return the scores of the first tokens in the end."""
+        """Read about `budget` tokens of the prompts. Return the scores of the first tokens once all are read."""
 
     @abstractmethod
     def step(self) -> Tensor:
-        """Read each row's last token; return the scores of the next."""
+        """Read each row's last token, and return the scores of the next."""
 
     @abstractmethod
     def keep(self, indices: Sequence[int]) -> None:
-        """Let all other rows go."""
+        """Remove all other rows."""
 
     def part(self, indices: Sequence[int]) -> Cohort:
-        """Return a cohort of these rows, which stay here as well until they are let go."""
+        """Return a cohort with copies of these rows' keys and values. The rows stay here too until they are removed."""
         other = copy.copy(self)
         other.cache = copy.deepcopy(self.cache)
         other.keep(indices)
         return other
 
     def take_in(self, other: Cohort) -> bool:
-        """Let the other's rows go on with these, if they may; return whether they do."""
+        """Add the other cohort's rows to this one if possible, and return whether they were added."""
         del other
         return False
 
@@ -69,14 +69,14 @@ class Cohort(ABC):
 
 
 def cohort(network: Network, rows: Sequence[Row]) -> Cohort:
-    """Return these rows, before their prompts are read."""
+    """Return a cohort of these rows. Their prompts aren't read yet."""
     if network.encodes:
         return Encoded(network, rows)
     return Padded(network, rows) if network.joins else Uniform(network, rows)
 
 
 def together(network: Network, rows: Sequence[Row], budget: int) -> int:
-    """Return how many of the first rows may be read at once: one at least, and no more than the budget, padded."""
+    """Return how many of the first rows can be read at once: at least one, and with padding no more than the budget."""
     longest = 0
     for count, row in enumerate(rows):
         longest = max(longest, len(row.prompt))
@@ -88,7 +88,7 @@ def together(network: Network, rows: Sequence[Row], budget: int) -> int:
 
 
 class Padded(Cohort):
-    """Rows of a decoder that attends to tokens alone: any lengths, padded on the left."""
+    """Rows of any lengths, padded on the left, of a decoder all of whose layers attend to tokens alone."""
 
     def __init__(self, network: Network, rows: Sequence[Row]) -> None:
         super().__init__(network, rows)
@@ -98,7 +98,7 @@ class Padded(Cohort):
 
     def fill(self, budget: int) -> Tensor | None:
         whole = self.pads[0] + len(self.rows[0].prompt)
-        # Only a single row is read in pieces: a piece that is nothing but padding has nothing to attend to.
+        # Only a single row is read in pieces: a piece of nothing but padding would have nothing to attend to.
         end = whole if len(self.rows) > 1 else min(whole, self.width + budget)
         prompts = [[0] * pads + list(row.prompt) for pads, row in zip(self.pads, self.rows, strict=True)]
         logits = self._forward(torch.tensor([prompt[self.width : end] for prompt in prompts]))
@@ -154,7 +154,7 @@ class Padded(Cohort):
 
 
 class Uniform(Cohort):
-    """Rows of any other decoder: as long as each other from the first token on, and never joined."""
+    """Rows of any other decoder. They have the same length from the first token on, and are never joined."""
 
     sturdy = False
 
@@ -180,7 +180,7 @@ class Uniform(Cohort):
 
 
 class Encoded(Cohort):
-    """Rows whose prompts an encoder has read together, and whose decoder has come equally far."""
+    """Rows of an encoder-decoder. Their prompts were encoded together, and their answers have the same length."""
 
     def __init__(self, network: Network, rows: Sequence[Row]) -> None:
         super().__init__(network, rows)

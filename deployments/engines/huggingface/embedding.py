@@ -1,7 +1,7 @@
-"""Texts -> a vector for each, or its labels with their scores; in batches, each one call of the inference thread.
+"""Texts -> a vector for each, or its labels with their scores. Each batch is one call of the inference thread.
 
-Vectors are pooled as the model's folder says in the manner of sentence-transformers (`modules.json`, `1_Pooling/`);
-where it says nothing, they are the mean over the text's tokens, of length 1.
+Vectors are pooled as the model's folder says in the files of sentence-transformers (`modules.json`, `1_Pooling/`).
+Without these files a vector is the mean over the text's tokens, of length 1.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ OLD_NAMES = {
     "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
     "pooling_mode_lasttoken": "lasttoken",
 }  # fmt: skip
-"""What folders written before sentence-transformers 5 call them."""
+"""Their names in folders written before sentence-transformers 5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model's vectors are made of its tokens' vectors."""
+    """How a text's vector is made of its tokens' vectors."""
 
     mode: Mode = "mean"
     normalized: bool = True
     longest: int | None = None
-    """Texts are cut to so many tokens: the model was trained on no longer ones."""
+    """Texts are cut to so many tokens, because the model was trained on no longer ones."""
 
 
 async def embed(
@@ -68,15 +68,15 @@ async def classify(
 
 
 def read_recipe(folder: Path, name: str) -> Recipe:
-    """Return what the folder says of pooling."""
+    """Read how to pool from the model's folder."""
     modules = folder / "modules.json"
     if not modules.is_file():
         return Recipe()
     parts = {part["type"].rpartition(".")[2]: part["path"] for part in _json(modules)}
     if strange := sorted(parts.keys() - {"Transformer", "Pooling", "Normalize"}):
         raise Unavailable(
-            f"model {name!r} makes its vectors by {', '.join(strange)} as well, which is not known here; "
-            "take one that only pools, or serve it by an http-server"
+            f"model {name!r} makes its vectors with {', '.join(strange)}, which this driver doesn't support; "
+            "take a model that only pools, or serve it by an http-server"
         )
     said = _json(folder / parts["Pooling"] / "config.json") if "Pooling" in parts else {}
     return Recipe(
@@ -94,7 +94,7 @@ def _mode(said: dict[str, Any], name: str) -> Mode:
             return mode
         case _:
             raise Unavailable(
-                f"model {name!r} pools by {', '.join(named)}, and known are {', '.join(MODES)}; take another model"
+                f"model {name!r} pools by {', '.join(named)}; this driver supports {', '.join(MODES)}; take another model"
             )
 
 
@@ -110,9 +110,9 @@ async def _in_batches(
     call: Call[Any],
     pool: Callable[[list[list[int]]], list[Any]],
 ) -> Pooled:
-    """Pool batch by batch, so that other calls come between, and one whose caller leaves ends with its batch.
+    """Pool batch by batch. Other calls come between batches, and a call whose client leaves ends with its batch.
 
-    Texts of like length go together: a batch is padded to its longest.
+    Texts of similar length share a batch, because a batch is padded to its longest text.
     """
     ids = [await _ids(loaded, text, max_input_length) for text in texts]
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
@@ -144,7 +144,7 @@ def _vectors(loaded: Loaded, ids: list[list[int]], recipe: Recipe) -> list[list[
 
 
 def _pool(states: torch.Tensor, mask: torch.Tensor, mode: Mode) -> torch.Tensor:
-    """Return a vector for each row of [rows, tokens, width]; padding is on the right."""
+    """Return a vector for each row of `[rows, tokens, width]`. Padding is on the right."""
     import torch
 
     match mode:
@@ -169,7 +169,7 @@ def _labels(loaded: Loaded, ids: list[list[int]]) -> list[list[dict[str, Any]]]:
 
 
 def _scores(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """Return scores as the model was trained to give them: one label of several, any number of them, or a number."""
+    """Return scores as the model was trained to give them: for one label of several, for any number of labels, or a number."""
     if config.problem_type == "regression":
         return logits
     several = config.problem_type == "multi_label_classification" or logits.shape[-1] == 1
@@ -182,7 +182,7 @@ def _ranked(scores: Iterable[float], labels: dict[int, str]) -> list[dict[str, A
 
 
 def _padded(loaded: Loaded, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return tokens and mask, short rows padded on the right; what pads them is masked, whatever it is."""
+    """Return tokens and mask, with short rows padded on the right. The mask hides the padding, so any token will do."""
     import torch
 
     pad = next((id for id in (loaded.config.pad_token_id, loaded.tokenizer.pad_token_id) if id is not None), 0)

@@ -1,4 +1,4 @@
-"""A model of the hub, loaded by transformers: Asks in, text as it is generated out; or texts in, vectors or labels out."""
+"""A model that transformers has loaded: an Ask in, text as it is generated out; or texts in, vectors or labels out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.engine import Ask, Ended, Engine, Pooled
 from deployments.engines.grammar import Grammars
-from deployments.engines.huggingface import embedding as pooling
+from deployments.engines.huggingface import embedding
 from graphs.errors import AnabranchError, ComponentFailed
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from deployments.engines.settings import Space
 
 OPTIONS = ("max_batch_size", "max_cache_tokens")
-"""What a document may say under `options` to this engine; everything else there is for loading."""
+"""The keys of a document's `options` that are for this engine. The others are for loading."""
 
 MAX_BATCH_SIZE = 64
-"""Requests that are generated for at once; the others stand in line."""
+"""Requests that share a step; others wait in a queue."""
 
 T = TypeVar("T")
 
 
 class HuggingFace(Engine):
-    """Threads start with the first request and end with `aclose`."""
+    """Its threads start with the first request and end with `aclose`."""
 
     def __init__(
         self, loaded: Loaded, *, max_batch_size: int = MAX_BATCH_SIZE, max_cache_tokens: int | None = None
@@ -39,7 +39,7 @@ class HuggingFace(Engine):
         self._loaded = loaded
         self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"engine {loaded.name}")
         self._fault: AnabranchError | None = None
-        """Why no more vectors or labels can be had: a device that has failed stays so."""
+        """The error of a device that has failed, which stays failed: no more vectors or labels can be computed."""
         self._generates = loaded.kind in ("decoder", "encoder-decoder")
         if self._generates:
             self._prepare(max_batch_size, max_cache_tokens)
@@ -78,10 +78,10 @@ class HuggingFace(Engine):
             self._batcher.cancel(row)
 
     async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        return await pooling.embed(self._loaded, texts, batch_size, max_input_length, self._call)
+        return await embedding.embed(self._loaded, texts, batch_size, max_input_length, self._call)
 
     async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        return await pooling.classify(self._loaded, texts, batch_size, max_input_length, self._call)
+        return await embedding.classify(self._loaded, texts, batch_size, max_input_length, self._call)
 
     async def healthy(self) -> None:
         if self._generates and self._batcher.fault is not None:
@@ -95,9 +95,9 @@ class HuggingFace(Engine):
             await asyncio.to_thread(self._batcher.close)
 
     async def _row(self, ask: Ask) -> Row:
-        """Return the request as the loop takes it; whatever can be refused is refused here."""
+        """Return the request as a row for the loop. Requests that can't be served are refused here."""
         from deployments.engines.huggingface.rows import Row
-        from deployments.engines.huggingface.text_outlet import Outlet
+        from deployments.engines.huggingface.text_outlet import TextOutlet
         from deployments.engines.settings import settle
 
         loaded, network = self._loaded, self._network
@@ -118,7 +118,7 @@ class HuggingFace(Engine):
             prompt.ids,
             settings,
             detokenizer=self._detokenizers.make(ask.tags),
-            outlet=Outlet(asyncio.get_running_loop(), self._batcher.stir),
+            outlet=TextOutlet(asyncio.get_running_loop(), self._batcher.stir),
             shape=self._shaper.shape(settings, prompt.ids, constraint is not None),
             constraint=constraint,
             streaming=ask.streaming,
@@ -128,7 +128,7 @@ class HuggingFace(Engine):
         from deployments.engines.settings import Space
 
         if self._network.encodes:
-            # The decoder has positions of its own, and begins with its start token.
+            # The decoder has positions of its own and begins with its start token.
             positions = prompts.answer_length(self._loaded.config)
             return Space(1, positions and positions - 1)
         context = self._loaded.context
@@ -140,7 +140,7 @@ class HuggingFace(Engine):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, _inferring, work)
         except Exception as error:
-            told = failures.told(error, self._loaded.name)
+            told = failures.public_error(error, self._loaded.name)
             if failures.fatal(error):
                 self._fault = told
             raise told from error

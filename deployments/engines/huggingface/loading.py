@@ -1,4 +1,4 @@
-"""A hub id or a folder, and a task -> the model on its device with its tokenizer; or one line that says why not."""
+"""A hub id or a folder, and a task -> the model on its device with its tokenizer; or an error of one line."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Kind = Literal["decoder", "encoder-decoder", "embedding", "classification"]
 OPTIONS = (
     "revision", "trust_remote_code", "attn_implementation", "source_language", "target_language", "max_model_len",
 )  # fmt: skip
-"""What `options:` may say about loading; the engine has some of its own."""
+"""The keys of `options:` that are about loading. The engine has some of its own."""
 WEIGHTS = ("*.safetensors", "*.bin")
 """Files of weights, as transformers names them."""
 PACKAGES = ("torch", "transformers")
-"""What both drivers bring."""
+"""What both drivers need."""
 
-# The process's, not a component's: transformers builds models on a device that is set globally, and two loads at once
+# One lock for the whole process: transformers builds models on a device that is set globally, and two loads at once
 # leave weights that were never filled in.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready, and what an engine must know of it."""
+    """A model that is ready, and what an engine needs to know about it."""
 
     name: str
     task: str
@@ -54,7 +54,7 @@ class Loaded:
     device: str
     dtype: torch.dtype
     context: int | None
-    """Tokens it can see; None when it doesn't say."""
+    """Tokens it can see; None if its configuration doesn't say."""
     token_bytes: int = 0
     """Memory that a token takes in the cache of a model that generates; 0 where its cache doesn't grow."""
 
@@ -66,7 +66,7 @@ def load(
     precision: str = "auto",
     options: Mapping[str, Any] | None = None,
 ) -> Loaded:
-    """Return the model, loaded. Takes as long as that takes: call it in a thread."""
+    """Load the model. This takes long and blocks: call it in a thread."""
     options = options or {}
     check_options(options, OPTIONS)
     with _ONE_AT_A_TIME, _staying(name):
@@ -95,12 +95,12 @@ def read_config(name: str, options: Mapping[str, Any] | None = None) -> Any:
 
 
 def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse options that nobody reads, and what can't be told from a yes."""
+    """Refuse unknown options, and a trust_remote_code that is neither true nor false."""
     trusts_code(options)
     for option in options:
         if option not in known:
             near = closest(option, known)
-            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(known)}"
+            hint = f"did you mean '{near}'?" if near else f"known options: {', '.join(known)}"
             raise InvalidInput(f"options: there is no '{option}' for the driver huggingface; {hint}", field="options")
 
 
@@ -117,7 +117,7 @@ def _refuse_without_packages(name: str, driver: str) -> None:
 
 @contextmanager
 def _staying(name: str) -> Generator[None]:
-    """Make an error of `sys.exit` in code that a model brings: it would end the loop that all calls share."""
+    """Turn `sys.exit` in code that a model brings into an error: it would end the loop that all calls share."""
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as exit:
@@ -136,11 +136,11 @@ def _loaded(name: str, task: str, folder: Path, device: str, dtype: torch.dtype,
         model = _model(name, task, kind, folder, config, dtype, options).to(device)
     except AnabranchError:
         raise
-    except Exception as error:  # transformers raises whatever it happens on; the author needs one line
+    except Exception as error:  # transformers raises errors of all kinds
         raise Unavailable(f"model {name!r} could not be loaded: {_reason(error, device)}") from error
     _say_target(name, model, tokenizer, options)
     if kind == "classification" and model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.eos_token_id  # else a decoder can't tell where a text of a batch ends
+        model.config.pad_token_id = tokenizer.eos_token_id  # a decoder finds the end of each text by it
     context = context_length(model.config, tokenizer, options.get("max_model_len"))
     size = _checked(name, model, tokenizer, device) if kind in ("decoder", "encoder-decoder") else 0
     return Loaded(name, task, kind, folder, model, tokenizer, model.config, device, dtype, context, size)
@@ -199,7 +199,7 @@ def _kind(task: str, config: Any) -> Kind:
 
 
 def _refuse_unfit(name: str, task: str, kind: Kind, config: Any) -> None:
-    """Refuse a model that was made for something else: transformers would fill in random weights, and it would babble."""
+    """Refuse a model that was made for something else: transformers would fill in random weights."""
     from transformers.models.auto import modeling_auto as auto
 
     said = set(config.architectures or ())
@@ -238,12 +238,12 @@ def _tokenizer(name: str, folder: Path, trust: bool, options: Mapping[str, Any])
     except Exception as error:
         raise Unavailable(f"model {name!r}: its tokenizer could not be loaded: {first_line(error)}") from error
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        # Without its files, transformers makes one that knows nothing, and reads every text as nothing.
+        # Without files, transformers makes a tokenizer with an empty vocabulary, which reads every text as nothing.
         raise Unavailable(
-            f"model {name!r} has no tokenizer in its folder; copy tokenizer.json to it, and what goes with it"
+            f"model {name!r} has no tokenizer in its folder; copy tokenizer.json and the files that go with it there"
         )
     if isinstance(tokenizer, PreTrainedTokenizerFast):
-        # Requests use it from several threads; a setting that each of them had to undo first would be a race.
+        # Requests use it from several threads. Undoing these settings for each request would be a race.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
     return tokenizer
@@ -289,7 +289,7 @@ def _auto_class(kind: Kind, config: Any) -> Any:
 
 
 def _say_target(name: str, model: Any, tokenizer: Any, options: Mapping[str, Any]) -> None:
-    """Have a model of many languages (NLLB, mBART) begin with the token of the one that is wanted."""
+    """Have a model of many languages (NLLB, mBART) begin its answers with the token of the target language."""
     target = options.get("target_language")
     if target is None:
         return
@@ -298,7 +298,7 @@ def _say_target(name: str, model: Any, tokenizer: Any, options: Mapping[str, Any
     token = codes.get(target, tokenizer.convert_tokens_to_ids(target))
     if token in (None, tokenizer.unk_token_id):
         raise InvalidInput(
-            f"options: the model {name!r} has no language {target!r}; its model card lists those it has",
+            f"options: the model {name!r} has no language {target!r}; its model card lists its languages",
             field="options.target_language",
         )
     model.generation_config.forced_bos_token_id = token
@@ -306,7 +306,7 @@ def _say_target(name: str, model: Any, tokenizer: Any, options: Mapping[str, Any
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Keep bars and tables out of the log: ours are lines. What was wrong is told as an error."""
+    """Keep progress bars and tables out of the log. What is wrong is raised as an error."""
     from transformers.utils import logging as theirs
 
     before = theirs.get_verbosity()
@@ -323,8 +323,8 @@ def _reason(error: Exception, device: str) -> str:
 
     said = first_line(error)
     if out_of_memory(error):
-        where = "on the GPU" if device.startswith("cuda") else "in memory"
-        return f"there is no room for it {where}; take a smaller one, a lower `precision`, or more `resources`"
+        where = "on the GPU" if device.startswith("cuda") else "into memory"
+        return f"it doesn't fit {where}; take a smaller one, a lower `precision`, or more `resources`"
     if isinstance(error, ImportError):
         return f"it needs a Python package that isn't installed: {said}"
     return said

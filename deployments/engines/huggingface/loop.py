@@ -1,4 +1,4 @@
-"""The loop that generates for all requests of one model, in a thread of its own: rows in, text in their outlets."""
+"""The thread that generates for all requests of one model: rows in, text in their outlets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphs.errors import Unavailable
 logger = logging.getLogger("anabranch.engines")
 
 IDLE = 1.0
-"""Seconds after which an idle thread looks whether its process is about to end, and must not be kept by it."""
+"""Seconds after which an idle thread checks whether its process is ending, which it must not prevent."""
 
 
 class Batcher:
@@ -34,7 +34,7 @@ class Batcher:
         self._closing = False
 
     def submit(self, row: Row) -> None:
-        """Let a row stand in line."""
+        """Add a row to the queue."""
         with self._changed:
             if self._closing:
                 raise self.gone()
@@ -45,19 +45,19 @@ class Batcher:
             self._changed.notify()
 
     def cancel(self, row: Row) -> None:
-        """Take a row out before the next step."""
+        """Remove a row before the next step."""
         if not row.over:
             row.cancelled = True
             self.stir()
 
     def stir(self) -> None:
-        """Have the thread look again at who has left and who has read on."""
+        """Wake the thread: a client has left or has read on."""
         with self._changed:
             self._stirred = True
             self._changed.notify()
 
     def close(self) -> None:
-        """End the thread after the step it is in; every row that is left fails."""
+        """End the thread after its current step. Every row that isn't over fails."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -65,7 +65,7 @@ class Batcher:
             self._thread.join()
 
     def gone(self) -> Unavailable:
-        """Return what readers are told once the thread has ended."""
+        """Return the error that clients get once the thread has ended."""
         if self.fault is None:
             return Unavailable(f"the model {self._name} is being shut down")
         return Unavailable(f"the model {self._name} has stopped: {failures.words(self.fault)}")
@@ -75,7 +75,7 @@ class Batcher:
             with torch.inference_mode():
                 while self._awaited() and self.turns.run():
                     pass
-        # Whatever ends the thread, no reader may wait for it any longer.
+        # No reader may go on waiting, whatever ended the thread.
         except BaseException as error:
             logger.exception("the engine of %s has stopped", self._name)
             self.fault = error
@@ -83,7 +83,7 @@ class Batcher:
             self._dismiss()
 
     def _awaited(self) -> bool:
-        """Wait until there is something to do; return whether there will be."""
+        """Wait for something to do. Return False if the process ends first."""
         with self._changed:
             while not (self._closing or self._stirred or self._arrived or self.turns.busy()):
                 if not self._changed.wait(IDLE) and not threading.main_thread().is_alive():
@@ -99,13 +99,13 @@ class Batcher:
             return arrived
 
     def _dismiss(self) -> None:
-        """Tell every reader that nothing more comes."""
+        """Fail every row that isn't over."""
         with self._changed:
             self._closing = True
             left, self._arrived = [*self.turns.live, *self._arrived], []
         for row in left:
             if not row.over:
                 row.failed = True
-                self.turns.post.write(row.outlet, self.gone())
-        self.turns.post.deliver()
+                self.turns.deliveries.write(row.outlet, self.gone())
+        self.turns.deliveries.deliver()
         self.turns.clear()

@@ -1,4 +1,4 @@
-"""One answer on its way: the tokens it has, what bears on the next, the text they make, and when it ends."""
+"""One answer that is being generated: its tokens, the rules for the next one, their text, and when it ends."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from deployments.engines.detokenizing import Detokenizer, Stops
 from deployments.engines.engine import Ended, Finish, Usage
 from deployments.engines.huggingface.sampling import NOTHING, pick
 from deployments.engines.huggingface.shaping import Shape
-from deployments.engines.huggingface.text_outlet import Outlet
+from deployments.engines.huggingface.text_outlet import TextOutlet
 from deployments.engines.settings import Draw, Settings
 from graphs.errors import AnabranchError, ComponentFailed
 
 
 class Constraint(Protocol):
-    """What a text must be, for one answer."""
+    """The grammar that one answer must follow."""
 
     def mask(self, logits: Tensor) -> None:
-        """Put -inf, in place, where a token isn't allowed next."""
+        """Set the scores of tokens that aren't allowed next to -inf, in place."""
         ...
 
     def accept(self, token: int) -> bool:
-        """Take the chosen token; return whether the text is complete with it."""
+        """Take the chosen token, and return whether the text is complete with it."""
         ...
 
 
 class Row:
-    """One request's answer; everything but `cancelled` belongs to the inference thread once it is submitted."""
+    """One request's answer. Once it is submitted, only the inference thread uses it, except for `cancelled`."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Row:
         settings: Settings,
         *,
         detokenizer: Detokenizer,
-        outlet: Outlet,
+        outlet: TextOutlet,
         shape: Shape | None = None,
         constraint: Constraint | None = None,
         streaming: bool = True,
@@ -56,7 +56,7 @@ class Row:
         self.draw = Draw(1.0) if shape is not None and shape.narrows else settings.draw
         self._shape = shape
         self._constraint = constraint
-        # A generator of Python's is the same on every device, and costs nothing.
+        # Python's random generator gives the same numbers on every device.
         self._chance = random.Random(settings.seed)
         self._streaming = streaming
         self._unsent = ""
@@ -67,7 +67,7 @@ class Row:
         return self.ended is not None or self.failed or self.cancelled
 
     def shaped(self) -> bool:
-        """Return whether anything bears on the scores of the next token."""
+        """Return whether any rule changes the scores of the next token."""
         return self._shape is not None or self._constraint is not None or self._early()
 
     def shape(self, scores: Tensor) -> None:
@@ -76,7 +76,7 @@ class Row:
             if self._banned is None:
                 self._banned = torch.tensor(sorted(self.settings.ends), dtype=torch.long, device=scores.device)
             scores[self._banned] = -torch.inf
-        # Afterwards, for a rule may force the very end that was banned.
+        # Rules come after the ban, because one may force an end token.
         if self._shape is not None:
             self._shape.apply(scores)
         if self._constraint is not None:
@@ -86,7 +86,7 @@ class Row:
         return 0.0 if self.draw.greedy else self._chance.random()
 
     def take(self, token: int) -> str:
-        """Add a token; return the text that can go to the reader, and set `ended` when it was the last."""
+        """Add a token, and return the text that can be sent. Sets `ended` if it was the last."""
         self.tokens.append(token)
         if self._shape is not None:
             self._shape.add(token)
@@ -107,7 +107,7 @@ class Row:
         return ""
 
     def finish(self, tokens: Sequence[int]) -> str:
-        """Take a whole answer, as beam search finds it."""
+        """Take a whole answer, as beam search returns it, and return its text."""
         sent: list[str] = []
         for token in tokens:
             sent.append(self.take(token))
@@ -131,7 +131,7 @@ class Row:
 
 
 def choose(logits: Tensor, rows: Sequence[Row]) -> list[int | AnabranchError]:
-    """Return each row's next token, or why it has none; `logits` are the caller's to change."""
+    """Return each row's next token, or the error that it has none. May change `logits` in place."""
     scores = logits.float()
     failed: dict[int, AnabranchError] = {}
     for index, row in enumerate(rows):
@@ -141,7 +141,7 @@ def choose(logits: Tensor, rows: Sequence[Row]) -> list[int | AnabranchError]:
             row.shape(scores[index])
         except AnabranchError as error:
             failed[index] = error
-        except Exception as error:  # noqa: BLE001 -- rules of one answer must not end the others
+        except Exception as error:  # noqa: BLE001 -- the rules of one answer must not end the others
             failed[index] = ComponentFailed(f"choosing a token failed: {type(error).__name__}: {error}")
     tokens = pick(scores, [row.draw for row in rows], [row.chance() for row in rows])
     return [failed.get(index) or (_no_token() if token == NOTHING else token) for index, token in enumerate(tokens)]
@@ -149,6 +149,6 @@ def choose(logits: Tensor, rows: Sequence[Row]) -> list[int | AnabranchError]:
 
 def _no_token() -> ComponentFailed:
     return ComponentFailed(
-        "expected scores of the next token, got none that are numbers; "
-        "write `precision: float32`, or allow more than the parameters do"
+        "the model gave no usable scores for the next token: they are not numbers, or every token is banned; "
+        "write `precision: float32`, or loosen the parameters"
     )

@@ -1,4 +1,4 @@
-"""Scores of the next token, a row for each answer, in; a token for each row out."""
+"""Scores of the next token -> a token, for each row."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from deployments.engines.settings import Draw
 
 NOTHING = -1
-"""In place of a token: the scores of this row are no numbers, or ban every token."""
+"""In place of a token: this row's scores are not numbers, or ban every token."""
 
 NUCLEUS = 1024
-"""How many of the likeliest tokens are looked at first for top_p; sorting a whole vocabulary is slow."""
+"""How many of the likeliest tokens top_p looks at first. Sorting a whole vocabulary is slow."""
 
 
 def pick(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
-    """Return each row's token; a row's chance, in [0, 1), decides among its likely ones."""
+    """Return each row's token. A row's chance, a random number in [0, 1), decides among its likely tokens."""
     ways = ([], [], [])
     for row, draw in enumerate(draws):
         ways[0 if draw.greedy else 1 if draw.limited else 2].append(row)
@@ -39,7 +39,7 @@ def _likeliest(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) 
 
 
 def _among_likely(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
-    """Choose within top_k, and of these within top_p: likeliest first, up to the one that completes top_p."""
+    """Choose within top_k, and of these within top_p: from the likeliest up to the token that completes top_p."""
     vocabulary = scores.shape[-1]
     scores = scores / _column(scores, [draw.temperature for draw in draws])
     top_k = _column(scores, [draw.top_k or vocabulary for draw in draws])
@@ -64,7 +64,7 @@ def _among_likely(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float
 
 def _among_all(scores: Tensor, draws: Sequence[Draw], chances: Sequence[float]) -> list[int]:
     share = (scores / _column(scores, [draw.temperature for draw in draws])).softmax(-1)
-    # A vocabulary is too long a sum for single precision.
+    # A sum over a whole vocabulary needs more than single precision.
     mass = share.double().cumsum(-1)
     total = mass[:, -1:]
     place = torch.searchsorted(mass, _column(scores, chances).double() * total, right=True)
@@ -76,5 +76,5 @@ def _column(like: Tensor, values: Sequence[float]) -> Tensor:
 
 
 def _where(fine: Tensor, tokens: Tensor) -> list[int]:
-    """One transfer from the device for all rows."""
+    """Return tokens, or NOTHING. All rows come from the device in one transfer."""
     return torch.where(fine, tokens, NOTHING).tolist()

@@ -1,4 +1,4 @@
-"""One answer's way from the inference thread to its reader: written there, read in an event loop."""
+"""The text of one answer: written in the inference thread, read in an event loop."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import AsyncGenerator, Callable
 from deployments.engines.engine import Ended
 
 AHEAD = 512
-"""Pieces that a reader may be behind; beyond it, its row waits."""
+"""Pieces that may wait for a reader; beyond that, its row is parked."""
 
 Item = str | Ended | Exception
 
 
-class Outlet:
-    """A reader's end. `written` is changed by the thread alone and `taken` by the reader's loop alone."""
+class TextOutlet:
+    """The reading end of one answer. Only the thread changes `written`, only the event loop changes `taken`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, caught_up: Callable[[], None]) -> None:
         self.loop = loop
         self.written = 0
         self.taken = 0
         self.parked = False
-        """Set by the thread: its row waits for the reader."""
+        """The row waits until the reader has read on. Set by the thread."""
         self._caught_up = caught_up
         self._items: list[Item] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -35,13 +35,13 @@ class Outlet:
         return self.written - self.taken < AHEAD // 2
 
     def arrive(self, item: Item) -> None:
-        """Take in what the thread wrote; called in the loop."""
+        """Take in what the thread wrote. Called in the event loop."""
         self._items.append(item)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def read(self) -> AsyncGenerator[str | Ended, None]:
-        """Yield the text, all that is there at once, then how it ended; raise what made it fail."""
+        """Yield text, all of it that has arrived at once, and last how it ended; or raise the answer's error."""
         while True:
             if not self._items:
                 self._waiter = self.loop.create_future()
@@ -64,13 +64,13 @@ class Outlet:
             self._caught_up()
 
 
-class Post:
-    """What the thread has written since the last delivery: one call into an event loop for all rows."""
+class Deliveries:
+    """What the thread has written since the last delivery, which is one call into an event loop for all rows."""
 
     def __init__(self) -> None:
-        self._written: dict[asyncio.AbstractEventLoop, list[tuple[Outlet, Item]]] = {}
+        self._written: dict[asyncio.AbstractEventLoop, list[tuple[TextOutlet, Item]]] = {}
 
-    def write(self, outlet: Outlet, item: Item) -> None:
+    def write(self, outlet: TextOutlet, item: Item) -> None:
         outlet.written += isinstance(item, str)
         self._written.setdefault(outlet.loop, []).append((outlet, item))
 
@@ -80,10 +80,10 @@ class Post:
             try:
                 loop.call_soon_threadsafe(_arrive, items)
             except RuntimeError:
-                # The loop is closed, and its readers are gone with it.
+                # The event loop is closed, so its readers are gone.
                 continue
 
 
-def _arrive(items: list[tuple[Outlet, Item]]) -> None:
+def _arrive(items: list[tuple[TextOutlet, Item]]) -> None:
     for outlet, item in items:
         outlet.arrive(item)

@@ -7,7 +7,7 @@ import torch
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable, first_line
 
 
-def told(error: BaseException, name: str) -> AnabranchError:
+def public_error(error: BaseException, name: str) -> AnabranchError:
     """Return the error that the client gets."""
     if isinstance(error, AnabranchError):
         return error

@@ -1,7 +1,7 @@
-"""One turn of the loop: who may begin, who goes on, who is set aside, and who is at fault when the model fails.
+"""One turn of the loop: which rows begin, go on or are parked, and which row is to blame when the model fails.
 
-A turn reads some of the prompts that wait, then takes one step with every cohort. So a request never waits for another
-to end, and a long prompt holds the others up for a moment only.
+A turn reads some of the waiting prompts, then takes one step with every cohort. So no request waits for another one to
+end, and a long prompt delays the others only for a moment.
 """
 
 from __future__ import annotations
@@ -18,19 +18,34 @@ from deployments.engines.huggingface import beams
 from deployments.engines.huggingface import torch_failures as failures
 from deployments.engines.huggingface.cohorts import Cohort, cohort, together
 from deployments.engines.huggingface.network import Network
-from deployments.engines.huggingface.pace import Pace
 from deployments.engines.huggingface.rows import Row, choose
-from deployments.engines.huggingface.text_outlet import Post
+from deployments.engines.huggingface.text_outlet import Deliveries
 from graphs.errors import AnabranchError
 
 logger = logging.getLogger("anabranch.engines")
 
 PATIENCE = 1.0
-"""Seconds for which the few that go on may be held up by the many that begin."""
+"""Seconds by which many rows that begin may delay the few that are under way."""
+
+
+class Pace:
+    """How many tokens of waiting prompts are read between two steps: as many as the model reads in a moment."""
+
+    MOMENT = 0.2
+    """Seconds."""
+    LEAST, MOST = 64, 4096
+
+    def __init__(self) -> None:
+        self.budget = 256
+
+    def measure(self, tokens: int, seconds: float) -> None:
+        """Learn from a measured read. A few tokens cost as much as one, so they tell nothing."""
+        if tokens >= self.LEAST // 2 and seconds > 0:
+            self.budget = min(self.MOST, max(self.LEAST, int(tokens / seconds * self.MOMENT)))
 
 
 class Turns:
-    """All of it happens in the inference thread. `arrived` gives the rows that came since, or None: the end."""
+    """Used by the inference thread alone. `arrived` returns the rows submitted since the last call, or None at the end."""
 
     def __init__(
         self,
@@ -41,8 +56,8 @@ class Turns:
         arrived: Callable[[], list[Row] | None],
     ) -> None:
         self.live: list[Row] = []
-        """Every row that isn't over, wherever it is."""
-        self.post = Post()
+        """Every row that isn't over."""
+        self.deliveries = Deliveries()
         self._network = network
         self._name = name
         self._most_rows = max_batch_size
@@ -57,7 +72,7 @@ class Turns:
         self._parked: list[Cohort] = []
 
     def busy(self) -> bool:
-        """Return whether another turn would change anything by itself."""
+        """Return whether there is anything to do before something arrives."""
         return bool(self._cohorts or self._filling or self._searches or self._admissible())
 
     def placed(self) -> list[Row]:
@@ -66,7 +81,7 @@ class Turns:
         return [row for part in (*filling, *self._cohorts, *self._parked) for row in part.rows]
 
     def run(self) -> bool:
-        """Take a turn; return whether to go on."""
+        """Take a turn, and return whether to go on."""
         arrived = self._arrived()
         if arrived is None:
             return False
@@ -75,7 +90,7 @@ class Turns:
             rows = part.rows
             try:
                 self._tidy(part)
-            except Exception as error:  # noqa: BLE001 -- memory for the copies, say; the other cohorts go on
+            except Exception as error:  # noqa: BLE001 -- out of memory for the copies, for example; the other cohorts go on
                 failures.reraise_fatal(error)
                 self._remove(part)
                 self._fail([row for row in rows if not row.over], error)
@@ -91,7 +106,7 @@ class Turns:
         return True
 
     def clear(self) -> None:
-        """Let go of all rows."""
+        """Forget all rows."""
         for part in (self.live, self._waiting, self._searches, self._cohorts, self._parked):
             part.clear()
         self._filling = None
@@ -109,7 +124,7 @@ class Turns:
             self._filling = None
 
     def _tidy(self, part: Cohort) -> None:
-        """Let go of rows that are over; set those aside whose readers are behind, and fetch those back who caught up."""
+        """Remove rows that are over, park rows whose readers are behind, and resume those whose readers have caught up."""
         going = [index for index, row in enumerate(part.rows) if not row.over]
         if not going:
             self._remove(part)
@@ -122,7 +137,7 @@ class Turns:
             self._move(part, [index for index, row in enumerate(part.rows) if row.outlet.full])
 
     def _move(self, part: Cohort, indices: list[int]) -> None:
-        """Take these rows from those that go on to those set aside, or back."""
+        """Park these rows of a cohort, or resume them if they are parked."""
         if not indices:
             return
         parking = part not in self._parked
@@ -145,7 +160,7 @@ class Turns:
                 parts.remove(part)
 
     def _read_prompts(self) -> None:
-        """Read the next prompts in line, or the next piece of a long one."""
+        """Read the next prompts in the queue, or the next piece of a long one."""
         if self._filling is None:
             rows = self._admissible()
             if not rows:
@@ -157,7 +172,7 @@ class Turns:
         try:
             logits = part.fill(self._pace.budget)
             self._network.wait()
-        except Exception as error:  # noqa: BLE001 -- whoever is at fault fails alone
+        except Exception as error:  # noqa: BLE001 -- a row that makes the model fail fails alone
             self._filling = None
             failures.reraise_fatal(error)
             self._read_singly(part.rows, error)
@@ -184,12 +199,12 @@ class Turns:
                 self._go_on(part, logits)
 
     def _crowded(self) -> bool:
-        """Return whether more rows could begin now than there are to be held up by it."""
+        """Return whether more rows could begin now than are under way."""
         beginning = len(self._admissible()) + (len(self._filling.rows) if self._filling is not None else 0)
         return beginning > sum(len(part.rows) for part in self._cohorts)
 
     def _admissible(self) -> list[Row]:
-        """Return the first rows in line there is a place for now."""
+        """Return the first rows of the queue for which there is room now."""
         placed = self.placed()
         tokens = sum(_worth(row) for row in placed)
         rows: list[Row] = []
@@ -203,7 +218,7 @@ class Turns:
     def _step(self, part: Cohort) -> None:
         try:
             logits = part.step()
-        except Exception as error:  # noqa: BLE001 -- whoever is at fault fails alone
+        except Exception as error:  # noqa: BLE001 -- a row that makes the model fail fails alone
             failures.reraise_fatal(error)
             self._cohorts.remove(part)
             self._blame(part, error)
@@ -211,7 +226,7 @@ class Turns:
             self._take(part, logits)
 
     def _blame(self, part: Cohort, error: Exception) -> None:
-        """Find the rows a step fails for, by taking it with each alone; without memory, the newest has to go."""
+        """Find the rows for which a step fails by taking it with each alone. Without memory, the newest row fails."""
         if len(part.rows) == 1 or not part.sturdy:
             self._fail(part.rows, error)
         elif failures.out_of_memory(error):
@@ -230,7 +245,7 @@ class Turns:
                     self._go_on(single, logits)
 
     def _go_on(self, part: Cohort, logits: torch.Tensor) -> None:
-        """Give the rows of a new cohort their token, and those that go on a place among the others."""
+        """Give the rows of a new cohort their token, and join those that go on with the others."""
         self._take(part, logits)
         going = [index for index, row in enumerate(part.rows) if not row.over]
         if not going:
@@ -246,13 +261,13 @@ class Turns:
     def _settle(self, part: Cohort) -> None:
         try:
             joined = any(other.take_in(part) for other in self._cohorts)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError:  # joining copies
             joined = False
         if not joined:
             self._cohorts.append(part)
 
     def _take(self, part: Cohort, logits: torch.Tensor) -> None:
-        """Choose a token for each row, and send its text."""
+        """Choose a token for each row, and send the text."""
         try:
             chosen = choose(logits, part.rows)
         except Exception as error:  # noqa: BLE001 -- the other cohorts go on
@@ -265,48 +280,51 @@ class Turns:
                 continue
             try:
                 self._send(row, row.take(token))
-            except Exception as error:  # noqa: BLE001 -- a tokenizer's refusal is one row's
+            except Exception as error:  # noqa: BLE001 -- a tokenizer that fails, fails one row
                 self._fail([row], error)
-        self.post.deliver()
+        self.deliveries.deliver()
 
     def _send(self, row: Row, text: str) -> None:
         if text:
-            self.post.write(row.outlet, text)
+            self.deliveries.write(row.outlet, text)
         if row.ended is not None:
-            self.post.write(row.outlet, row.ended)
+            self.deliveries.write(row.outlet, row.ended)
 
     def _search(self, rows: list[Row]) -> None:
         self._searching = rows
         try:
             for row, text in zip(rows, beams.search(self._network, rows, self._between), strict=True):
                 self._send(row, text)
-        except Exception as error:  # noqa: BLE001 -- whoever is at fault fails alone
+        except Exception as error:  # noqa: BLE001 -- a row that makes the model fail fails alone
             failures.reraise_fatal(error)
             self._search_singly(rows, error)
         finally:
             self._searching = []
-        self.post.deliver()
+        self.deliveries.deliver()
 
     def _search_singly(self, rows: list[Row], error: Exception) -> None:
         left = [row for row in rows if not row.over]
         if len(rows) == 1:
             self._fail(left, error)
             return
+        logger.warning(
+            "a beam search for %d answers failed, each is searched for alone: %s", len(rows), failures.words(error)
+        )
         for row in left:
             self._search([row])
 
     def _between(self) -> bool:
-        """Let the others take a turn between two steps of a search; return whether it should end."""
+        """Take a turn for the other rows between two steps of a search. Return whether the search should end."""
         return not self.run() or all(row.over for row in self._searching)
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
-        told = failures.told(error, self._name)
+        told = failures.public_error(error, self._name)
         if told is not error:
             logger.error("an answer of %s failed", self._name, exc_info=error)
         for row in rows:
             row.failed = True
-            self.post.write(row.outlet, told)
-        self.post.deliver()
+            self.deliveries.write(row.outlet, told)
+        self.deliveries.deliver()
 
 
 def _worth(row: Row) -> int:
