@@ -185,7 +185,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path):
     folder = changed("gpt2", tmp_path / "m")
     for file in folder.glob("tokenizer*"):
         file.unlink()
-    assert "has no tokenizer in its folder; copy tokenizer.json to it" in refused(folder)
+    assert "has no tokenizer in its folder; copy tokenizer.json and the files" in refused(folder)
 
 
 def test_a_tokenizer_that_is_broken_is_refused(tmp_path: Path):

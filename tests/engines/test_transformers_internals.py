@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from types import SimpleNamespace
 from typing import Any
 
@@ -90,6 +92,22 @@ def test_a_model_that_keeps_a_state_of_its_own_kind_is_refused(tmp_path):
 def test_what_an_installed_version_lacks_is_named():
     with pytest.raises(Unavailable, match=rf"doesn't work with transformers {transformers.__version__}.*no New.update"):
         internals.refuse_without([(New, ("forward", "update"))])
+
+
+def test_a_class_that_an_installed_version_lacks_is_named_when_the_driver_is_imported(monkeypatch):
+    monkeypatch.delattr("transformers.cache_utils.DynamicLayer")
+    with pytest.raises(
+        Unavailable, match=rf"doesn't work with transformers {transformers.__version__}.*'DynamicLayer'"
+    ):
+        runpy.run_path(internals.__file__)
+
+
+def test_an_encoder_decoder_that_does_not_say_how_answers_begin_is_refused(tmp_path):
+    folder = tiny.fresh("t5", tmp_path / "model", decoder_start_token_id=None, bos_token_id=None)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_start_token_id": None, "bos_token_id": None}))
+    with pytest.raises(Unavailable, match="write decoder_start_token_id into the"):
+        load(str(folder), "summarization")
 
 
 def test_a_cache_that_is_shorter_than_what_was_read_is_not_used():

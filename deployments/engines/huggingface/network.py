@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deployments.engines.huggingface import transformers_internals as internals
+from graphs.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,11 @@ def network(model: Any, tokenizer: Any, device: Any) -> Network:
 
 def _start(own: Any) -> int:
     start = own.decoder_start_token_id if own.decoder_start_token_id is not None else own.bos_token_id
-    return start[0] if isinstance(start, list) else start or 0
+    if isinstance(start, list):
+        start = start[0]
+    if start is None:
+        raise Unavailable(
+            "the model doesn't say what its answers begin with; write decoder_start_token_id into the "
+            "generation_config.json in its folder"
+        )
+    return start

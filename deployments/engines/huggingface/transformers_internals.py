@@ -43,6 +43,7 @@ NEEDED: tuple[tuple[type, tuple[str, ...]], ...] = (
 
 def refuse_without(needed: Sequence[tuple[type, Sequence[str]]] = NEEDED) -> None:
     """Raise if a class lacks one of its needed members."""
+    # getattr: what is missing is collected, and raised below
     missing = [f"{owner.__name__}.{name}" for owner, names in needed for name in names if not hasattr(owner, name)]
     if missing:
         raise Unavailable(
@@ -88,6 +89,7 @@ def arguments(model: Any) -> set[str]:
 
     transformers wraps forward passes by `functools.wraps`, so the signature is that of the model's own function.
     """
+    # getattr: nothing is left out by it; `require` and `cache_argument` raise for what is needed and not listed
     parameters = inspect.signature(model.forward).parameters
     names = {name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD}
     return names | {"use_cache"} if len(names) < len(parameters) else names
