@@ -1,4 +1,4 @@
-"""Every component type that is here or plugged in, found by walking this package and one entry-point group."""
+"""Find every component type: those of this package, and those that plug-ins bring through an entry-point group."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from graphs.component import Component
 from graphs.errors import AnabranchError
 
 GROUP = "anabranch.components"
-"""The entry-point group of plug-ins. Each names a class, a module, or a package that is walked."""
+"""The entry-point group of plug-ins. An entry names a class, a module, or a package whose modules are searched."""
 
 ComponentType = type[Component[Any, Any]]
 
 
 def registry() -> dict[str, ComponentType]:
-    """Return the component types by the name that documents write; heavy imports wait for their `setup`."""
+    """Return the component types by the `type` that documents write. They import heavy modules in `setup`."""
     found: dict[str, ComponentType] = {}
     for cls in _all_types():
         if cls.type in found:
@@ -42,7 +42,7 @@ def _plugged_in(plug_in: EntryPoint) -> list[ComponentType]:
     try:
         target: object = plug_in.load()
         types = list(_types_under(target)) if inspect.ismodule(target) else [_component_type(target)]
-    except Exception as error:  # a plug-in is a stranger's code: it may raise anything, and is named whatever it was
+    except Exception as error:  # a plug-in may raise anything, and the error must name it
         raise AnabranchError(
             f"the plug-in {plug_in.name!r} ({_origin(plug_in)}) can't be loaded: {type(error).__name__}: {error}; "
             "repair or uninstall it"
@@ -56,11 +56,12 @@ def _plugged_in(plug_in: EntryPoint) -> list[ComponentType]:
 
 
 def _types_under(module: ModuleType) -> Iterator[ComponentType]:
-    """Yield the types a module defines itself, then those of the modules in it, if it is a package.
+    """Yield the types that a module defines itself, then those of its modules, if it is a package.
 
-    Of a package in it, only what its `__init__` defines: the modules behind that may import what is heavy.
+    Of a package inside it, only the types in its `__init__` count: its other modules may import heavy ones.
     """
     yield from _types_of(module)
+    # getattr: only packages have a __path__.
     if hasattr(module, "__path__"):
         for info in pkgutil.iter_modules(module.__path__, f"{module.__name__}."):
             yield from _types_of(import_module(info.name))

@@ -1,4 +1,4 @@
-"""Text comes in; its words come back, one chunk each, at the pace that was asked for."""
+"""Stream the words of a text back, one chunk each, at a given pace."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
 _WORD = re.compile(r"\s*\S+(?:\s+\Z)?|\s+\Z")
-"""A word with the space before it, the last one also with what follows: joined, they are the text again."""
+"""A word with the space before it; the last one also with the space after it. Joined, the words are the text again."""
 
 Count = Annotated[int, Field(ge=0)]
 
 
 class EchoInput(ActionInput):
-    text: Streamable[Any] = Field(description="What to say: text, a stream, or any other value.")
+    text: Streamable[Any] = Field(description="What to send back: text, a stream, or any other value.")
     interval: Duration = Field(default=0.0, description="The pause between two chunks; 20ms is 50 a second.")
     delay: Duration = Field(default=0.0, description="The pause before the first chunk.")
-    repeat: Count = Field(default=1, description="How often the text is said.")
-    streaming: Truth = Field(default=True, description="False: one whole answer.")
+    repeat: Count = Field(default=1, description="How often the text is repeated.")
+    streaming: Truth = Field(default=True, description="false: one whole answer.")
     fail_after: Count | None = Field(default=None, description="Fail once this many chunks have been sent.")
 
 
 class Echo(Component[ComponentConfig, EchoInput]):
-    """Streams back the words of its input: the hello world of the documents, the tool of tests and drills.
+    """Streams back the words of its input, for first documents and for tests.
 
-    Text is cut into words, their spaces kept. A stream is passed on chunk by chunk. Anything
-    else (a mapping, a number, bytes) comes back as it is, whole.
+    Text is split into words, which keep their spaces. A stream is passed on chunk by chunk. Any other value (a mapping, a
+    number, bytes) comes back whole.
     """
 
     type = "echo"
@@ -58,7 +58,7 @@ class Echo(Component[ComponentConfig, EchoInput]):
         self._clock: _Clock | None = None
 
     async def run(self, input: EchoInput) -> AsyncIterator[Chunk]:
-        # Imported late like anything heavy: reading documents needs the fields above, not the event loop.
+        # asyncio is heavy, and checking documents needs only the fields above.
         from asyncio import get_running_loop, sleep
 
         clock = self._clock = self._clock or _Clock(get_running_loop())
@@ -71,8 +71,8 @@ class Echo(Component[ComponentConfig, EchoInput]):
                 for chunk in batch:
                     if sent == fail_after:
                         raise _asked_to_fail(sent)
-                    # On the clock, not after the last chunk: the pace doesn't drift with the work between. Without a pace
-                    # the other calls still get their turn, as they do between two tokens of a model.
+                    # Timed from the start, so that the pace doesn't drift. Without a pace the other calls still get their
+                    # turn, as they do between two tokens of a model.
                     if interval and sent:
                         await clock.strikes(start + sent * interval)
                     else:
@@ -84,9 +84,9 @@ class Echo(Component[ComponentConfig, EchoInput]):
 
 
 class _Clock:
-    """Wakes calls when it is time: one timer for all that are due in the same millisecond.
+    """Wakes calls on time, by one timer for all calls that are due in the same millisecond.
 
-    A timer for each chunk would cost more than all else that is done with it.
+    A timer for each chunk would cost more than everything else done with the chunk.
     """
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -95,7 +95,7 @@ class _Clock:
         self.now = self._loop.time
 
     def strikes(self, time: float) -> Future[None]:
-        """Return what is awaited until then."""
+        """Return a future that is done at this time."""
         tick = int(time * 1000) + 1
         future = self._loop.create_future()
         waiting = self._due.get(tick)

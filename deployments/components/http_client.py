@@ -1,4 +1,4 @@
-"""A request as an action writes it goes to an HTTP API; its answer comes back whole, or chunk by chunk as it streams."""
+"""Call an HTTP API as an action says; the answer comes whole, or chunk by chunk as it streams."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
     from deployments.upstream.exchange import Exchange, Fetched
 
 _WITH_HOST = re.compile(r"https?://[^/?#\\]+[/?#]", re.IGNORECASE)
-"""The beginning of a URL in which its host is complete: nothing that follows can change it."""
+"""The beginning of a URL up to the end of its host, which nothing that follows can change."""
 
 
 class HttpClientConfig(CallerConfig):
     base_url: Url | None = Field(default=None, description="What the paths of the actions are put under.")
     upstreams: Upstreams | None = Field(
-        default=None, description="Several base URLs instead: where one fails as retries are for, the next is asked."
+        default=None,
+        description="Several base URLs instead: when one fails in a way that is retried, the next is called.",
     )
     rate_limit: RateLimit | None = Field(default=None, description="For each replica; retries and polls count too.")
     allow_hosts: list[HostPattern] | None = Field(
         default=None,
-        description="Where URLs from requests may lead: names, *.example.com, addresses, networks, * for all public "
-        "ones. Left out, all public ones.",
+        description="The hosts that URLs from requests may lead to: names, *.example.com, addresses, networks, * for all "
+        "public addresses. Unset: all public addresses.",
     )
 
 
@@ -66,7 +67,8 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
     | other `text/*` | the text, whole | events or lines, by what it begins with | text chunks |
     | anything else | raw bytes | events or lines, by what it begins with | text chunks |
 
-    `[DONE]` ends a stream. An error inside it (`event: error`, a lone `{"error": …}`) fails the call.
+    `[DONE]` ends a stream. An error inside it (`event: error`, a lone `{"error": …}`) fails the call, and so does the end
+    of a stream in OpenAI's or Anthropic's protocol without its end mark.
     """
 
     type = "http-client"
@@ -85,7 +87,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         elif path is None and endpoint is None:
             yield "path", "an http-client needs a path or an endpoint; write `path: /…`, or `endpoint: https://…`"
         elif path is not None and not has_base:
-            yield "path", "a path needs a base_url to stand under; write `base_url: https://…` on the component"
+            yield "path", "a path needs a base_url; write `base_url: https://…` on the component"
         if isinstance(endpoint, str):
             try:
                 web_url(endpoint)
@@ -95,7 +97,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         yield from completion_mistakes(action, has_base)
 
     async def setup(self) -> None:
-        # The one heavy import, aiohttp, waits for the replica.
+        # aiohttp is heavy, and only replicas need it.
         from deployments.upstream.exchange import Exchange, Policy
         from deployments.upstream.guard import Guard
         from deployments.upstream.hosts import Hosts
@@ -135,7 +137,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         return [Upstream(config.base_url, config.headers)] if config.base_url is not None else []
 
     async def _targets(self, input: HttpClientInput) -> Sequence[Target]:
-        """Return where a call can go: bindings may have left a path or an endpoint null."""
+        """Return the targets of a call. Bindings may have left its path or endpoint null."""
         if input.endpoint is not None and input.path is None:
             url = _checked(input.endpoint)
             (request,) = await requests_for([(url, self.config.headers)], input)
@@ -150,13 +152,13 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         raise InvalidInput("expected either a path under base_url or an endpoint, got both or neither", field="path")
 
     def _is_own(self, url: str, fixed: str) -> bool:
-        """Whether the document itself says where a URL leads; what only a request says is guarded."""
+        """Return whether the document itself writes the host of a URL, so that it is trusted."""
         if fixed == url or _WITH_HOST.match(fixed):
             return True
         return any(origin(upstream.base_url)[1:] == origin(url)[1:] for upstream in self._upstreams)
 
     async def _target_of_job(self, input: HttpClientInput, completion: Completion, started: Fetched) -> Target:
-        """Return how to ask for a job: of the upstream that took it, or at a URL that it gave."""
+        """Return the target that knows about a job: the upstream that took it, or a URL from its answer."""
         upstream, call = started.target.upstream, completion.call()
         if completion.endpoint is not None and completion.path is None:
             url = _checked(completion.endpoint)
@@ -164,7 +166,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             trusted = (
                 own or self._is_own(url, input.fixed("completion.endpoint", url)) or _same_host(url, started.target)
             )
-            # As with redirects: a host that only an upstream names is told no credentials.
+            # As with redirects: a host that only an upstream names gets no credentials.
             headers = (upstream.headers if upstream is not None and own else self.config.headers) if trusted else {}
             (request,) = await requests_for([(url, headers)], call)
             return Target(request, guarded=not trusted)
@@ -191,5 +193,5 @@ def _checked(endpoint: str) -> str:
 
 
 def _same_host(url: str, target: Target) -> bool:
-    """Whether a URL leads to where the document led already."""
+    """Return whether a URL leads to the host of a trusted target."""
     return not target.guarded and origin(url)[1:] == origin(target.request.url)[1:]

@@ -58,7 +58,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
             yield "path", "an http-server needs to know what to call; write `path: /…`"
         if not config.get("port") and not any(_fills(config.get(name)) for name in ("start", "env")):
             hint = "write ${port} where `start` names it, or `port:` with the one it takes"
-            yield "port" if "port" in config else "start", f"the server is not told which port to listen on; {hint}"
+            yield "port" if "port" in config else "start", f"the command does not get the port to listen on; {hint}"
         yield from check_call(config, action)
         yield from completion_mistakes(action, has_base=True)
 
@@ -140,7 +140,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
 
 
 def _fills(written: Any) -> bool:
-    """Tell whether a value holds a binding: there is none but `${port}`."""
+    """Return whether a value holds a binding; the only one allowed is `${port}`."""
     match written:
         case Unknown():
             return True

@@ -1,4 +1,4 @@
-"""A workflow used as a component: an input goes to it, its result comes back, inside the same run."""
+"""Use a workflow of the document as a component, inside the same run."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from graphs.errors import ComponentFailed
 
 
 class WorkflowConfig(ComponentConfig):
-    workflow: str | None = Field(default=None, description="The id of the workflow; the default one when left out.")
+    workflow: str | None = Field(default=None, description="The id of the workflow. Unset: the default one.")
 
 
 class WorkflowInput(ActionInput):
-    input: Streamable[Any] = Field(default=None, description="What the workflow gets as its input.")
+    input: Streamable[Any] = Field(default=None, description="The input of the workflow.")
 
 
 class Workflow(Component[WorkflowConfig, WorkflowInput]):
-    """Runs another workflow of the document. The runner does it itself, so it needs no deployment."""
+    """Runs another workflow of the document. The runner itself runs it, so it has no deployment."""
 
     type = "workflow"
     Config = WorkflowConfig
@@ -29,4 +29,4 @@ class Workflow(Component[WorkflowConfig, WorkflowInput]):
 
     def run(self, input: WorkflowInput) -> AsyncIterator[Chunk]:
         del input
-        raise ComponentFailed(f"component {self.id!r}: a workflow is run by the runner, inside the run that calls it")
+        raise ComponentFailed(f"component {self.id!r}: only the runner runs a workflow, inside the run that calls it")

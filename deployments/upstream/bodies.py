@@ -1,4 +1,4 @@
-"""A body and its Content-Type -> the bytes that are sent, and the type that they are sent as."""
+"""Encode a body as its Content-Type says; say what is wrong with a body for its type."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MULTIPART = "multipart/form-data"
 
 
 def needs_whole(content_type: str) -> bool:
-    """Whether a type can only be written once all that it holds is there."""
+    """Return whether a body of this type can be written only as a whole."""
     kind = kind_in(content_type)
     return is_json(kind) or kind in (FORM, MULTIPART)
 
 
 def encode_body(body: Value, content_type: str | None) -> tuple[bytes, str]:
-    """Encode a body as its Content-Type says, and return that type; without one it is JSON, and bytes are bytes."""
+    """Return the encoded body and its Content-Type. Without a type, bytes are sent as they are and anything else as JSON."""
     if content_type is None:
         return (body, "application/octet-stream") if isinstance(body, bytes) else (json_bytes(body), "application/json")
     if isinstance(body, bytes):
@@ -43,7 +43,7 @@ def encode_body(body: Value, content_type: str | None) -> tuple[bytes, str]:
 
 
 def body_mistake(body: Value, content_type: str) -> str | None:
-    """Say what is wrong with a body for its type; a value of no known kind (a binding, still) is left alone."""
+    """Return what is wrong with a body for its type; None if nothing is, or the value is still a binding."""
     kind = kind_in(content_type)
     if is_json(kind) or not isinstance(body, str | int | float | Mapping | list):
         return None

@@ -12,20 +12,20 @@ RETRIED = frozenset({408, 429})
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error to tell, and what could help against it."""
+    """An error, and what could help against it."""
 
     error: AnabranchError
     transient: bool
-    """Whether it may pass by itself, so that the same upstream is worth another try."""
+    """Whether another try at the same upstream could succeed."""
     retry_after: float | None = None
     elsewhere: bool = False
-    """Whether another upstream could help where this one can't: its TLS or its HTTP is broken."""
+    """Whether only another upstream could help: the TLS or the HTTP of this one is broken."""
     answered: bool = False
-    """Whether it is an answer with a status: who gives one is well."""
+    """Whether the upstream gave an answer, which shows that it is up."""
 
 
 class CallFailed(Exception):
-    """Raised where a call fails: by a transport, a redirect, or what is read of the answer."""
+    """Raised when a call fails: in the transport, at a redirect, or while its answer is read."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error.message)

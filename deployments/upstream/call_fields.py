@@ -1,4 +1,4 @@
-"""The fields of an HTTP call as documents write them, shared by the component types that make one."""
+"""The fields of HTTP calls as documents write them, shared by the component types that make such calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from graphs.units import Duration, Size
 
 
 def _written(value: Any) -> Any:
-    """Take a number or a boolean as the text it is written as."""
+    """Return the text that YAML took for a number or a boolean."""
     if isinstance(value, dict | list | bytes):
         raise ValueError("expected text, a number or a boolean here; put it in quotes")
     return spell(value) if isinstance(value, bool | int | float) else value
@@ -42,12 +42,12 @@ ChunkSize = Annotated[Size, Field(ge=1)]
 
 
 class CallerConfig(ComponentConfig):
-    """What every call of a component shares."""
+    """The fields that all calls of a component share."""
 
     headers: Headers = Field(default={}, description="Sent with every call; an action's own headers go over them.")
     timeout: Patience = Field(
         default=60.0,
-        description="The longest wait for a connection, and for every next byte; not for the whole answer.",
+        description="The longest wait for a connection, and for each next byte; not for the whole answer.",
     )
     max_retries: Retries = Field(
         default=0,
@@ -91,7 +91,7 @@ def _as_upstream(value: Any) -> Any:
 
 
 class UpstreamFields(BaseModel):
-    """One of several places for the same calls."""
+    """One of several upstreams for the same calls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -104,8 +104,8 @@ class RateLimit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    requests: Annotated[int, Field(ge=1, le=100_000)] = Field(description="At most so many calls begin…")
-    per: Patience = Field(default=1.0, description="…in any span of this length; later ones wait in line.")
+    requests: Annotated[int, Field(ge=1, le=100_000)] = Field(description="The most calls that begin…")
+    per: Patience = Field(default=1.0, description="…in any span of this length; later calls wait their turn.")
 
 
 Upstreams = Annotated[
@@ -115,17 +115,17 @@ Upstreams = Annotated[
 HostPattern = Annotated[str, AfterValidator(host_pattern)]
 
 
-async def requests_for(places: Sequence[tuple[str, Mapping[str, Scalar]]], input: CallInput) -> list[Request]:
-    """Return one call's request for each place (a URL and its headers) that may be asked for it.
+async def requests_for(targets: Sequence[tuple[str, Mapping[str, Scalar]]], input: CallInput) -> list[Request]:
+    """Return one call's request to each of its targets, given as a URL and its headers.
 
-    They share one body: a stream can be read once.
+    The requests share one body, because a stream can be read only once.
     """
-    headers = [merge_headers(of_place, input.headers) for _, of_place in places]
+    headers = [merge_headers(of_target, input.headers) for _, of_target in targets]
     body = await sendable(input.body, content_type_of(headers[0]))
     try:
         return [
             build_request(input.method, url, merged, input.params, body)
-            for (url, _), merged in zip(places, headers, strict=True)
+            for (url, _), merged in zip(targets, headers, strict=True)
         ]
     except BaseException:
         if isinstance(body, Upload):
@@ -134,7 +134,7 @@ async def requests_for(places: Sequence[tuple[str, Mapping[str, Scalar]]], input
 
 
 def check_call(config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (field, message) for what could never be sent."""
+    """Yield (field, message) for what can never be sent."""
     if message := path_mistake(action.get("path")):
         yield "path", message
     written = [each for each in (config.get("headers"), action.get("headers")) if isinstance(each, Mapping)]

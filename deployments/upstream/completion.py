@@ -1,4 +1,4 @@
-"""How to learn that a job, which a call only started, is done: the fields, as documents write them, and their mistakes."""
+"""The fields of `completion`, which tell how to learn that a job is done, and their mistakes."""
 
 from __future__ import annotations
 
@@ -22,44 +22,47 @@ States = Annotated[list[State], BeforeValidator(_states, json_schema_input_type=
 
 
 class Polling(BaseModel):
-    """How to learn that a job, which the call only started, is done."""
+    """How to learn that a job that the call has started is done."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    type: Literal["polling"] = Field(description="Ask again and again.")
+    type: Literal["polling"] = Field(description="Ask again and again until the job is done.")
     path: str | None = Field(
-        default=None, description="What to ask, under the base URL of the upstream that took the job."
+        default=None, description="The path to ask, under the base URL of the upstream that took the job."
     )
     method: Method = "GET"
     headers: Headers = Field(default={}, description="A null takes one of the component's headers away.")
     params: Parameters | None = Field(default=None, description="The query; null ones are left out.")
-    body: Any = Field(default=None, description="As an action's.")
+    body: Any = Field(default=None, description="As the body of an action.")
     status: str | None = Field(
         default=None,
-        description="Where the job's state stands in the answer: `status`, `data.state`. Left out, the HTTP status is it.",
+        description="Where the job's state is in the answer: `status`, `data.state`. Unset: the HTTP status is the state.",
     )
     success_when: States | None = Field(
-        default=None, description="States of a job that is done; else completed, succeeded, …, or any 2xx but 202."
+        default=None,
+        description="The states of a job that is done. Unset: completed, succeeded, …, or any 2xx but 202.",
     )
     fail_when: States | None = Field(
-        default=None, description="States of a job that failed; else failed, error, cancelled, …"
+        default=None, description="The states of a job that failed. Unset: failed, error, cancelled, …"
     )
-    interval: Patience = Field(default=2.0, description="The pause before each question; a longer Retry-After is kept.")
+    interval: Patience = Field(
+        default=2.0, description="The pause before each question; a longer Retry-After is waited for."
+    )
     timeout: Patience = Field(default=600.0, description="The longest wait for the job to be done.")
 
     def call(self) -> CallInput:
-        """Return what asks for the job once."""
+        """Return the call that asks for the job once."""
         return CallInput(method=self.method, headers=self.headers, params=self.params, body=self.body)
 
 
 class Completion(Polling):
-    """The same, where the job may be asked for somewhere else."""
+    """The same, for a component that may also ask at another URL."""
 
     endpoint: str | None = Field(default=None, description="A full URL, instead of path.")
 
 
 def completion_mistakes(action: Mapping[str, Any], has_base: bool) -> Iterator[tuple[str, str]]:
-    """Yield (field, message) for what can't be asked."""
+    """Yield (field, message) for what is wrong with the `completion` of an action."""
     completion = action.get("completion")
     if not isinstance(completion, Mapping):
         return
@@ -70,9 +73,9 @@ def completion_mistakes(action: Mapping[str, Any], has_base: bool) -> Iterator[t
     if path is not None and endpoint is not None:
         yield "completion.endpoint", "'path' and 'endpoint' exclude each other; keep one of them"
     elif path is None and endpoint is None:
-        yield "completion.path", "polling needs to know what to ask; write `path: /jobs/${response.id}`"
+        yield "completion.path", "polling needs a path to ask; write `path: /jobs/${response.id}`"
     elif path is not None and not has_base:
-        yield "completion.path", "a path needs a base_url to stand under; write `base_url: https://…` on the component"
+        yield "completion.path", "a path needs a base_url; write `base_url: https://…` on the component"
     if message := path_mistake(path):
         yield "completion.path", message
     headers = written.get("headers")
@@ -81,7 +84,7 @@ def completion_mistakes(action: Mapping[str, Any], has_base: bool) -> Iterator[t
     interval = _seconds(written.get("interval"))
     timeout = _seconds(written.get("timeout", Polling.model_fields["timeout"].default))
     if interval is not None and timeout is not None and interval > timeout:
-        late = f"the first question would come after {interval:g} s, when the timeout of {timeout:g} s is over"
+        late = f"the first question would come after {interval:g} s, when the timeout of {timeout:g} s has passed"
         yield "completion.interval", f"{late}; write a shorter interval or a longer timeout"
     done, failed = (texts(written.get(key)) for key in ("success_when", "fail_when"))
     for state in sorted(done & failed):
@@ -89,7 +92,7 @@ def completion_mistakes(action: Mapping[str, Any], has_base: bool) -> Iterator[t
 
 
 def _seconds(written: Any) -> float | None:
-    """Return a duration as it was written; none where it is a binding, missing, or wrong."""
+    """Return a duration in seconds; None if it is a binding, missing, or wrong."""
     try:
         amount = seconds(written)
     except ValueError:
@@ -98,6 +101,6 @@ def _seconds(written: Any) -> float | None:
 
 
 def texts(written: Any) -> set[str]:
-    """Return states as they are compared: text, in lower case."""
+    """Return states as they are compared: as text, in lower case."""
     each: Sequence[Any] = cast("list[Any]", written) if isinstance(written, list) else [written]
     return {spell(state).casefold() for state in each if isinstance(state, str | int)}

@@ -15,14 +15,14 @@ from deployments.upstream.guard import HostRefused
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 
 _TELLING = (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
-"""What is told of several addresses that can't be connected to: the first of these."""
+"""If several addresses of a host fail, the first of these errors is reported."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 def connection_failure(error: Exception, timeout: float, answered: bool) -> Failure:
-    """Say what went wrong with a connection. `answered`: the headers had already come.
+    """Return the Failure for an exception of a connection. `answered`: the headers had already come.
 
-    Only types and the system's own words are used: aiohttp's messages hold the whole URL, with its query.
+    aiohttp's messages hold the whole URL with its query, so only types and the system's own words are used.
     """
     match error:
         case HostRefused():
@@ -46,9 +46,9 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
 
 
 def refused(error: HostRefused) -> Failure:
-    """Say that a URL leads where requests may not lead."""
+    """Return the Failure for a URL that a client's request may not use."""
     why = "it is not listed" if error.listed else "its address is private"
-    words = f"{error.host!r} may not be called at a request's word: {why}; to allow it, list it in allow_hosts"
+    words = f"a request may not lead to {error.host!r}: {why}; to allow it, list it in allow_hosts"
     return Failure(InvalidInput(words, field="endpoint"), False)
 
 
@@ -83,7 +83,7 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> Failure:
 
 
 def _why(error: OSError) -> str:
-    """Say it in the system's words: asyncio's hold addresses, and those of several attempts are strung together."""
+    """Return the system's words: asyncio's own hold addresses, and join those of several attempts."""
     numbers = [error.errno] if error.errno else [int(number) for number in _ERRNO.findall(str(error))]
     number = next((each for each in _TELLING if each in numbers), numbers[0] if numbers else None)
     return "it failed" if number is None else os.strerror(number).lower()

@@ -24,7 +24,7 @@ JSON_LINES = frozenset(
 
 _BOM = b"\xef\xbb\xbf"
 _UNFIT = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
-"""Encodings of Python's that are no charsets: they raise whatever is asked of them, or read halves of characters."""
+"""Python codecs that are no charsets: they always raise, or decode half characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class AnswerFormat:
 
 
 class Decoder(Protocol):
-    """Takes packets, gives chunks. `done` once the stream has said itself that it ended (`[DONE]`)."""
+    """Turns packets into chunks. `done` is true once the stream has sent `[DONE]`."""
 
     @property
     def done(self) -> bool: ...
@@ -49,14 +49,14 @@ class Decoder(Protocol):
 
 
 def is_json(content_type: str) -> bool:
-    """Whether one JSON document is meant: application/json, or anything `+json` that is not one per line."""
+    """Return whether a Content-Type means one JSON document: application/json, or any `+json` that isn't one value a line."""
     if content_type in JSON_LINES:
         return False
     return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
 def comes_whole(stream_format: StreamFormat | None, content_type: str) -> bool:
-    """Whether an answer is one value rather than a stream: with no `stream_format`, JSON and plain text are."""
+    """Return whether an answer is one value, not a stream: without a `stream_format`, JSON and plain text are."""
     is_text = content_type.startswith("text/") and content_type != EVENT_STREAM
     return stream_format is None and (is_json(content_type) or is_text)
 
@@ -77,7 +77,7 @@ def decoder(format: AnswerFormat, content_type: str, charset: str) -> Decoder:
 
 
 class RawChunks:
-    """Bytes as they come, in chunks of at most `chunk_size`."""
+    """The bytes as they come, in chunks of at most `chunk_size`."""
 
     done = False
 
@@ -94,7 +94,7 @@ class RawChunks:
 
 
 class PlainText:
-    """Decoded text; a character that is split across packets arrives whole, with the second."""
+    """Decoded text. A character that is split across packets arrives whole, with the second one."""
 
     done = False
 
@@ -113,7 +113,7 @@ class PlainText:
         try:
             text = self._decoder.decode(packet, final)
         except UnicodeError:
-            # Those of UTF-16 and of ISO-2022 give up all the same: without a byte order mark, at endless escapes.
+            # The codecs of UTF-16 and ISO-2022 raise in spite of "replace": without a byte order mark, at endless escapes.
             raise UpstreamFailed(
                 f"expected text in {self._charset}, as its Content-Type says, got other bytes"
             ) from None
@@ -188,7 +188,7 @@ class JsonLines:
 
 
 class JsonDocument:
-    """An ordinary JSON body where a stream was asked for: a stream of that one value."""
+    """An ordinary JSON body where the action expects a stream: a stream of that one value."""
 
     done = False
 
@@ -207,9 +207,9 @@ class JsonDocument:
 
 
 class UnlabelledJson:
-    """A stream whose Content-Type doesn't say: its first letter tells events from lines of JSON.
+    """A stream whose Content-Type names no format: the first character decides between events and lines of JSON.
 
-    Every line of an event stream opens with `data`, `event`, `id`, `retry` or a colon, and no JSON value does.
+    Every line of an event stream begins with `data`, `event`, `id`, `retry` or a colon, and no JSON value does.
     """
 
     def __init__(self) -> None:
@@ -232,7 +232,7 @@ class UnlabelledJson:
 
 
 class Body:
-    """A whole body being gathered, never more than MAX_WHOLE."""
+    """Collects a whole body, up to MAX_WHOLE."""
 
     def __init__(self) -> None:
         self._packets: list[bytes] = []
@@ -251,7 +251,7 @@ class Body:
 
 
 def known_charset(name: str) -> str:
-    """Return the charset a Content-Type names, or UTF-8 where it is none that Python can read without failing."""
+    """Return the charset that a Content-Type names, or UTF-8 if Python has no working codec for it."""
     try:
         b" ".decode(name, "replace")
         codecs.getincrementaldecoder(name)
@@ -261,7 +261,7 @@ def known_charset(name: str) -> str:
 
 
 def add_text(chunks: Batch, data: str) -> None:
-    """Add the text of an event, unless it is the upstream's way to say that it failed."""
+    """Add the text of an event; raise StreamFailed if it is an error of the upstream, as JSON."""
     if '"error"' in data and data.lstrip().startswith("{"):
         _raise_failure(chunks, data)
     if data:
@@ -269,7 +269,7 @@ def add_text(chunks: Batch, data: str) -> None:
 
 
 def _raise_failure(chunks: Batch, data: str) -> None:
-    """Raise where text is the JSON that upstreams fail with; text that only looks like it is text."""
+    """Raise StreamFailed if the text is an error as JSON; text that only looks like one is text."""
     try:
         value = parse_json(data)
     except UpstreamFailed:
@@ -279,7 +279,7 @@ def _raise_failure(chunks: Batch, data: str) -> None:
 
 
 def add_json(chunks: Batch, data: str) -> None:
-    """Parse one value of a stream and add it, unless it is the upstream's way to say that it failed."""
+    """Parse one value of a stream and add it; raise StreamFailed if it is no JSON, or an error of the upstream."""
     if not data or data.isspace():
         return
     try:

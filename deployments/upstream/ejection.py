@@ -1,4 +1,4 @@
-"""How the calls to one upstream ended -> whether it is worth another: one that keeps failing is left alone for a while."""
+"""Watch how the calls to one upstream end; leave an upstream that keeps failing alone for a while."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from deployments.upstream.call_failures import CallFailed
 
 IN_A_ROW = 5
-"""So many failures one after the other, and it is left alone."""
+"""This many failures in a row eject an upstream."""
 WINDOW = 20
-"""Or more than half of so many."""
+"""More than half of this many recent calls failing ejects it too."""
 FIRST_REST = 30.0
-"""How long it is left alone at first, in seconds; each time its trial fails, twice as long."""
+"""How long it is left alone at first, in seconds; twice as long after each failed trial."""
 LONGEST_REST = 600.0
 
 
 class UpstreamHealth:
-    """What is known of one upstream."""
+    """The recent calls of one upstream, and whether it is ejected."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,12 +35,12 @@ class UpstreamHealth:
 
     @property
     def ready(self) -> bool:
-        """Whether it may be called: it is well, or its rest is over and no other call is trying it."""
+        """Whether it may be called: it isn't ejected, or its rest is over and no other call is trying it."""
         return self._back_at is None or (self._clock() >= self._back_at and not self._on_trial)
 
     @contextmanager
     def trying(self) -> Generator[None]:
-        """Surround a call; how it ends counts, but for one whose caller left."""
+        """Surround a call. Its failure counts, unless the call was cancelled."""
         trial = self.ejected and self.ready
         self._on_trial = self._on_trial or trial
         try:
@@ -50,7 +50,7 @@ class UpstreamHealth:
             if failure.transient or failure.elsewhere:
                 self._failed()
             elif failure.answered:
-                # A refusal that is the caller's own fault is an answer all the same.
+                # An error status that is the caller's fault is still an answer.
                 self.well()
             raise
         finally:
@@ -58,7 +58,7 @@ class UpstreamHealth:
                 self._on_trial = False
 
     def well(self) -> None:
-        """It has answered."""
+        """Record an answer."""
         self._recent.append(True)
         self._in_a_row = 0
         if self.ejected:

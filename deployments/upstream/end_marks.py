@@ -1,4 +1,4 @@
-"""The chunks of a JSON stream -> whether its protocol has said that it ended: without that, the stream was cut."""
+"""Watch the chunks of a JSON stream for the end mark of its protocol; a stream that ends without it was cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Request goes to an upstream, or to the next where one fails; its answer comes back in chunks, retried until the first."""
+"""Send a call to its upstreams, one after the other until one answers; retry failures until the first chunk has come."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from graphs.errors import AnabranchError, UpstreamFailed
 from graphs.stream import Batch, Value
 
 MAX_RETRY_WAIT = 60.0
-"""No wait between two tries is longer; a `Retry-After` beyond it is told to the caller instead."""
+"""The longest wait between two tries. A longer `Retry-After` is passed on to the client instead."""
 MAX_REDIRECTS = 10
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient an upstream's caller is."""
+    """The timeout and the retries of a component's calls."""
 
     timeout: float
     max_retries: int
@@ -46,7 +46,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A whole answer, and who gave it."""
+    """A whole answer, and the target that gave it."""
 
     target: Target
     status: int
@@ -55,7 +55,7 @@ class Fetched:
 
 
 class Exchange:
-    """All calls of one component replica to its upstreams: their connections are shared by every call."""
+    """The calls of one component replica to its upstreams. They share one pool of connections."""
 
     def __init__(
         self,
@@ -85,9 +85,8 @@ class Exchange:
     async def answer(self, targets: Sequence[Target], format: AnswerFormat) -> AsyncGenerator[Batch]:
         """Yield the answer: lists of chunks as they come, or one list of one Whole.
 
-        Until the first chunk has been given, a failure that may pass leads to the next target, and after the last
-        the round begins again, as often as the policy says. Closing the generator closes the connection, at whatever
-        point it stands.
+        Until the first chunk has come, a failure that may pass leads to the next target. After the last target a new
+        round begins, as often as the policy says. Closing the generator closes the connection at any point.
         """
         async with aclosing(_Tries(self._id, self._policy, targets)) as tries:
             while True:
@@ -133,7 +132,7 @@ class Exchange:
 
     @asynccontextmanager
     async def _opened(self, target: Target) -> AsyncGenerator[Response]:
-        """Send a request, follow its redirects, and close the connection unless the answer was read to its end."""
+        """Send a request and follow its redirects; close the connection unless the answer was read to its end."""
         response: Response | None = None
         with target.health.trying():
             try:
@@ -142,10 +141,10 @@ class Exchange:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise CallFailed(connection_failure(error, self._policy.timeout, response is not None)) from None
             except UpstreamFailed as error:
-                # It is about what was answered: where a redirect leads, what a body holds.
+                # About the answer itself: where a redirect leads, what a body holds.
                 raise CallFailed(Failure(error, transient=False, answered=True)) from None
             except InputFailed as failed:
-                # No fault of the upstream, which therefore isn't named.
+                # The upstream is not at fault, so the error doesn't name it.
                 raise failed.error from None
             finally:
                 if response is not None:
@@ -182,13 +181,13 @@ class Exchange:
         except ValueError:
             raise aiohttp.InvalidURL(request.url) from None
         if self._guarded is None:
-            # Connections of its own: none that was opened unguarded can be used for a guarded call.
+            # A pool of its own: a connection that was opened unguarded must not serve a guarded call.
             self._guarded = Http1(self._policy.timeout, self._guard.resolver())
         return await self._guarded.send(request)
 
 
 class _Tries:
-    """The tries of one call: what failed, and how long to wait before the next round."""
+    """The tries of one call: what has failed, and how long to wait before the next round."""
 
     def __init__(self, id: str, policy: Policy, targets: Sequence[Target]) -> None:
         self._id = id
@@ -199,21 +198,21 @@ class _Tries:
         self._failures: list[tuple[Target, Failure]] = []
 
     def round(self) -> Sequence[Target]:
-        """Begin a round, and return the targets worth a try."""
+        """Begin a round; return the targets that are worth a try."""
         self._rounds += 1
-        # What doesn't pass by itself is not tried again, and told at the end all the same.
+        # A failure that stays is not tried again, but is still reported at the end.
         self._failures = [each for each in self._failures if not each[1].transient]
         targets = in_turn(self._hopeful() if self._failures else self._targets)
         self._left = len(targets)
         return targets
 
     async def aclose(self) -> None:
-        """Stop the source of a body that was never sent; all targets share it."""
+        """Stop the source of a body that was never sent. All targets share one body."""
         for target in self._targets[:1]:
             await target.request.aclose()
 
     def failed(self, target: Target, failure: Failure, started: bool) -> None:
-        """Take a failure; raises it where no other try could help."""
+        """Record a failure; raise it if no other try could help."""
         self._left -= 1
         self._failures.append((target, failure))
         if started or not (failure.transient or failure.elsewhere) or not target.request.repeatable:
@@ -224,7 +223,7 @@ class _Tries:
             )
 
     def wait(self) -> float:
-        """Return how long to wait before another round; raises the last failure when there have been enough."""
+        """Return how long to wait before another round; raise the last failure if there have been enough."""
         passing = [each for each in self._failures if each[1].transient]
         asked = min((failure.retry_after or 0.0 for _, failure in passing), default=0.0)
         if self._rounds > self._policy.max_retries or asked > MAX_RETRY_WAIT or not self._hopeful():
@@ -239,12 +238,12 @@ class _Tries:
         return wait
 
     def _hopeful(self) -> Sequence[Target]:
-        """Return the targets that have not failed in a way that stays."""
+        """Return the targets without a failure that stays."""
         lost = [target for target, failure in self._failures if not failure.transient]
         return [target for target in self._targets if not any(target is each for each in lost)]
 
     def _error(self) -> AnabranchError:
-        """Return the last failure, told with those of the upstreams before it."""
+        """Return the last failure, with those of the upstreams before it in its message."""
         *before, (target, failure) = self._failures
         error = failure.error.at(f"component {self._id!r}: {target.request.where}")
         if not before:

@@ -1,4 +1,4 @@
-"""A URL that came with a request is called only where its host may be: judged where its address is about to be connected to."""
+"""Check the host of a URL that came with a client's request, at the moment its address is about to be connected to."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from deployments.upstream.hosts import Hosts, is_numeric, written_address
 
 
 class HostRefused(OSError):
-    """The host may not be called; an OSError, as a resolver's failures are."""
+    """Raised for a host that may not be called; an OSError, as a resolver's failures are."""
 
     def __init__(self, host: str, listed: bool) -> None:
         super().__init__(host)
         self.host = host
         self.listed = listed
-        """Whether there is a list, and it is not on it."""
+        """Whether there is a list of hosts, which this one is not on."""
 
 
 class Guard:
-    """Watches over the calls to URLs that came with requests."""
+    """Checks the calls to URLs that came with clients' requests."""
 
     def __init__(self, hosts: Hosts, resolver: Callable[[], AbstractResolver] = DefaultResolver) -> None:
         self._hosts = hosts
@@ -34,11 +34,11 @@ class Guard:
         self._proxied = frozenset(getproxies())
 
     def resolver(self) -> Resolver:
-        """Return a resolver for a connector: it gives only addresses that may be called."""
+        """Return a resolver for a connector, which returns only addresses that may be called."""
         return Resolver(self._hosts, self._resolver())
 
     async def check(self, url: str) -> None:
-        """Raise HostRefused for what no resolver will see: an address written as a number, and a call through a proxy."""
+        """Raise HostRefused for what no resolver sees: an address written as a number, and a call through a proxy."""
         parts = URL(url)
         host = parts.raw_host or ""
         if is_numeric(host):
@@ -49,7 +49,7 @@ class Guard:
             await self._check_proxied(host)
 
     async def _check_proxied(self, host: str) -> None:
-        # The proxy resolves the name itself: what can't be judged here is refused.
+        # The proxy resolves the name itself, so a name that can't be checked here is refused.
         resolver = self.resolver()
         try:
             await resolver.resolve(host)
@@ -60,7 +60,7 @@ class Guard:
 
 
 class Resolver(AbstractResolver):
-    """Resolves names as another does, without the addresses that may not be called."""
+    """Resolves names by another resolver, and leaves out the addresses that may not be called."""
 
     def __init__(self, hosts: Hosts, inner: AbstractResolver) -> None:
         self._hosts = hosts
@@ -69,7 +69,7 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of a name that may be called. Raises HostRefused where there are others only."""
+        """Return the addresses of a name that may be called. Raise HostRefused if it has no such address."""
         found = await self._inner.resolve(host, port, family)
         kept = found if self._hosts.name(host) else [each for each in found if self._allowed(each)]
         if not kept:

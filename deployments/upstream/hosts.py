@@ -1,4 +1,4 @@
-"""Which hosts may be called at a request's word: names, addresses and networks that are listed, or every public address."""
+"""The hosts that a client's request may lead to: listed names, addresses and networks, or every public address."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 PUBLIC = "*"
-"""Stands for every public address in a list of hosts."""
+"""In a list of hosts, every public address."""
 
 _NAT64 = ip_network("64:ff9b::/96")
 _UNICAST = ip_network("2000::/3")
-"""The only IPv6 addresses that are given out: the rest is local, retired, or not in use."""
+"""The only IPv6 addresses that are assigned; the rest is local, retired, or not in use."""
 _SPECIAL = (
     ip_network("192.0.0.0/24"),  # IETF protocols; clouds put their metadata there
     ip_network("192.88.99.0/24"),  # 6to4 relays, retired
     ip_network("168.63.129.16"),  # Azure's own: DNS, keys and state of its machines
     ip_network("3fff::/20"),  # examples in documents
 )
-"""Not public, though Python (some releases of it) takes them for it."""
+"""Not public, though some releases of Python take them for public."""
 
 
 class Hosts:
-    """A list of hosts; without one, every public address."""
+    """A list of hosts, or every public address."""
 
     def __init__(self, listed: Iterable[str] | None = None) -> None:
-        """Take names, `*.example.com`, addresses, networks, and `*` for every public address."""
+        """Take names, `*.example.com`, addresses, networks, and `*` for every public address; None means `*`."""
         entries = tuple(listed) if listed is not None else (PUBLIC,)
         self.is_list = listed is not None
         self._public = PUBLIC in entries
@@ -37,13 +37,13 @@ class Hosts:
         self._names = frozenset(_in_urls(name).lower().rstrip(".") for name in names)
 
     def name(self, host: str) -> bool:
-        """Whether a name is listed: then it may lead wherever it does."""
+        """Return whether a name is listed: a listed name may lead to any address."""
         host = host.lower().rstrip(".")
         parts = host.split(".")
         return host in self._names or any(f"*.{'.'.join(parts[at:])}" in self._names for at in range(1, len(parts)))
 
     def allow(self, address: Address) -> bool:
-        """Whether an address may be called."""
+        """Return whether an address may be called."""
         address = _embedded(address)
         if any(address in network for network in self._networks):
             return True
@@ -53,7 +53,7 @@ class Hosts:
 
 
 def host_pattern(text: str) -> str:
-    """Return what can stand in a list of hosts, or raise a ValueError that says what to write."""
+    """Return an entry of a list of hosts, or raise a ValueError that says what to write."""
     name = text.removeprefix("*.")
     odd = not name or any(char in "/:@*?#" or char.isspace() for char in name) or is_numeric(name)
     if text != PUBLIC and _network(text) is None and (odd or not _in_urls(name)):
@@ -62,12 +62,12 @@ def host_pattern(text: str) -> str:
 
 
 def is_numeric(host: str) -> bool:
-    """Whether a host is an address for those who connect, so that no resolver is asked."""
+    """Return whether a connector takes a host for an address, so that it asks no resolver."""
     return ":" in host or host.replace(".", "").isdigit()
 
 
 def written_address(host: str) -> Address | None:
-    """Return the address that a host is, in any spelling that systems take (`127.1`, `2130706433`)."""
+    """Return the address that a host is, in any spelling that systems accept (`127.1`, `2130706433`)."""
     try:
         return ip_address(host)
     except ValueError:
@@ -81,10 +81,10 @@ def written_address(host: str) -> Address | None:
 
 
 def _in_urls(name: str) -> str:
-    """Return a name as URLs are resolved, in ASCII (`xn--…`); nothing for one that has no such spelling."""
+    """Return a name in ASCII (`xn--…`), as it is resolved; empty if it can't be written so."""
     if name.isascii():
         return name
-    # As the client that calls them spells it; few documents need it, and it isn't light.
+    # yarl spells it as aiohttp will; it is heavy, and few documents need it.
     from yarl import URL
 
     try:

@@ -1,4 +1,4 @@
-"""HTTP/1.1, by aiohttp: a Transport whose connections are pooled, and go through the proxies that the environment names."""
+"""A Transport over HTTP/1.1, by aiohttp: connections are pooled, and use the proxies that the environment names."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from yarl import URL
 from deployments.upstream.aiohttp_internals import buffered
 from deployments.upstream.call_failures import CallFailed, Failure
 from deployments.upstream.request import Request
-from deployments.upstream.unpacking import ASKED_FOR, unpacked, unpacker
+from deployments.upstream.unpacking import ASKED_FOR, unpacker
 from deployments.upstream.uploads import InputFailed, Upload
 from graphs.errors import UpstreamFailed
 
 WITH_HEADERS = 32 * 1024
-"""A body of so many bytes is written in one with the headers: asyncio takes both without waiting."""
+"""The largest body, in bytes, that is written together with the headers: asyncio takes both without waiting."""
 PIECE = 64 * 1024
-"""A larger one goes in pieces, each of which the server must take in time."""
+"""A larger body goes in pieces of this size; the server must take each within the timeout."""
 
 
 class Http1:
-    """One session, its connections shared by every call."""
+    """One aiohttp session; all calls share its connections."""
 
     def __init__(self, timeout: float, resolver: AbstractResolver | None = None) -> None:
         self._proxies = {scheme: _proxy(text) for scheme, text in getproxies().items() if scheme in ("http", "https")}
         self._timeout = timeout
         self._session = aiohttp.ClientSession(
-            # How many calls run at once is the replica's max_concurrent_count; a second limit would only hide it.
+            # The replica's max_concurrent_count limits how many calls run at once; a second limit would only hide it.
             connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=_tls_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "anabranch", "Accept-Encoding": ASKED_FOR},
-            # It would fail where it knows no encoding, and forget the status.
+            # Unpacked here: see unpacking.py.
             auto_decompress=False,
             skip_auto_headers=["Content-Type"],
             timeout=aiohttp.ClientTimeout(total=None, connect=timeout, sock_connect=timeout, sock_read=timeout),
@@ -48,12 +48,12 @@ class Http1:
         )
 
     async def send(self, request: Request) -> Answered:
-        """Send a request, and return when the headers of its answer have come."""
+        """Send a request; return when the headers of its answer have come."""
         url, body, sent = _parsed(request.url), request.body, None
         if body is not None and (isinstance(body, Upload) or len(body) > WITH_HEADERS):
             body = sent = _Sent(body, self._timeout)
         try:
-            # The session's own `trust_env` would look into ~/.netrc and into the environment on a thread, for every call.
+            # The session's own `trust_env` would read ~/.netrc and the environment in a thread, for every call.
             response = await self._session.request(
                 request.method,
                 url,
@@ -75,7 +75,7 @@ class Http1:
         await self._session.close()
 
     def proxy(self, url: URL) -> URL | None:
-        """Return the proxy that the environment names for a URL; none leads back to this machine."""
+        """Return the proxy that the environment names for a URL; this machine's own addresses have none."""
         if url.scheme not in self._proxies or _is_loopback(url.host or "") or proxy_bypass(f"{url.host}:{url.port}"):
             return None
         proxy = self._proxies[url.scheme]
@@ -87,14 +87,14 @@ class Http1:
 
 
 class Answered:
-    """A Response of aiohttp's."""
+    """A Response over an answer of aiohttp."""
 
     __slots__ = ("_response", "_sent", "_unpacker")
 
     def __init__(self, response: aiohttp.ClientResponse, sent: _Sent | None) -> None:
         self._response = response
         self._sent = sent
-        self._unpacker = unpacker(response.headers.get("Content-Encoding", ""))
+        self._unpacker = unpacker(response.headers.get("Content-Encoding", ""), self._read)
 
     @property
     def status(self) -> int:
@@ -113,13 +113,11 @@ class Answered:
         return self._response.headers
 
     async def read(self) -> bytes:
-        """Return the next bytes of the body, unpacked; none at its end."""
-        if self._unpacker is None:
-            return await self._read()
-        return await unpacked(self._unpacker, self._read)
+        """Return the next bytes of the body, unpacked; empty at its end."""
+        return await (self._read() if self._unpacker is None else self._unpacker.read())
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         if self._sent is not None and self._response.connection is not None:
             self._sent.cut()
         self._response.close()
@@ -187,7 +185,7 @@ async def _pieces(body: bytes) -> AsyncGenerator[memoryview]:
 
 
 def _parsed(url: str) -> URL:
-    """Return the URL, encoded as it is sent; a host with an empty label, or one too long, can't be."""
+    """Return the URL, encoded as it is sent; raise InvalidURL for a host that no resolver takes."""
     try:
         found = URL(url)
         _resolvable(found.raw_host or "")
@@ -198,12 +196,12 @@ def _parsed(url: str) -> URL:
 
 @lru_cache(maxsize=256)
 def _resolvable(host: str) -> None:
-    """Raise what any resolver would."""
+    """Raise ValueError for a label that is empty or too long, as every resolver does."""
     host.encode("idna")
 
 
 def _proxy(text: str) -> URL | None:
-    """Return the URL of a proxy, as curl takes it also without a scheme; None where it is none."""
+    """Return the URL of a proxy, which may lack its scheme, as curl allows; None if it is no URL."""
     try:
         url = _parsed(text if "://" in text else f"http://{text}")
     except aiohttp.InvalidURL:
@@ -219,7 +217,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _raise_failed_input(upload: Upload | None) -> None:
-    """Raise what the source of an upload failed with, if that is why the exchange broke."""
+    """Raise the error of an upload's source, if that is why the call broke."""
     if upload is not None and upload.failure is not None:
         raise InputFailed(upload.failure) from None
 

@@ -1,4 +1,7 @@
-"""The fields of a form and its files -> the bytes of a multipart/form-data body, as the HTML standard writes them."""
+"""Encode the fields and files of a form as a multipart/form-data body, as the HTML standard writes it.
+
+aiohttp's writer is no substitute: it writes names that aren't ASCII as `name*=`, which browsers never do and few APIs read.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class _Part:
 
 
 def encode_parts(fields: Mapping[str, Value]) -> tuple[bytes, str]:
-    """Return a body and its Content-Type; lists repeat their name, null ones are left out."""
+    """Return a body and its Content-Type. Lists repeat their name, nulls are left out."""
     boundary = f"anabranch-{secrets.token_hex(16)}"
     lines: list[bytes] = []
     for name, value in fields.items():
@@ -54,7 +57,7 @@ def _part(name: str, value: Value) -> _Part:
         case str() | int() | float() | bool():
             return _Part(spell(value).encode())
         case bytes():
-            # A part without a filename is text to servers.
+            # Servers take a part without a filename for text.
             return _Part(value, name, _sniffed(value))
         case Mapping():
             return _file(name, cast("Mapping[str, Any]", value))
@@ -78,7 +81,7 @@ def _file(name: str, file: Mapping[str, Any]) -> _Part:
 
 
 def _content(field: str, source: str, value: Value) -> tuple[bytes, str | None]:
-    """Return what a file holds, and the type that this implies."""
+    """Return the content of a file, and the type that follows from how it was given."""
     match source, value:
         case "content", bytes():
             return value, None
@@ -98,7 +101,7 @@ def _content(field: str, source: str, value: Value) -> tuple[bytes, str | None]:
 def _from_base64(field: str, text: str | bytes) -> bytes:
     raw = text.encode("ascii", "replace") if isinstance(text, str) else text
     try:
-        # Line breaks are usual in it; anything else that is no base64 is a mistake, not noise.
+        # Base64 often has line breaks; any other foreign character is a mistake.
         return binascii.a2b_base64(b"".join(raw.split()), strict_mode=True)
     except binascii.Error:
         raise InvalidInput("expected base64; raw bytes and text go under content", field=field) from None
@@ -123,7 +126,7 @@ def _text(name: str, file: Mapping[str, Any], key: str) -> str | None:
 
 
 def _sniffed(content: bytes) -> str:
-    """Return the type of an image by how it begins; APIs that take images refuse octet-stream."""
+    """Return the type of an image by its first bytes; APIs that take images refuse octet-stream."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
     return next((type for magic, type in _IMAGES if content.startswith(magic)), "application/octet-stream")
@@ -140,5 +143,5 @@ def _headers(name: str, part: _Part) -> list[bytes]:
 
 
 def _quoted(text: str) -> str:
-    """Escape as browsers do: nothing else may stand for a line's or a name's end."""
+    """Escape as browsers do, so that no character ends the name or the line."""
     return text.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22").replace("\0", "%00")

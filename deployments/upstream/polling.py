@@ -1,4 +1,4 @@
-"""A call that starts a job, and how to ask for it -> the answer that the job has when it is done."""
+"""Start a job with a call, then ask for it until it is done; return the last answer."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ FAILED = (
     "timed_out",
 )
 ACCEPTED = 202
-"""The HTTP status that says: not yet."""
+"""The HTTP status of a job that isn't done yet."""
 
 LAST_WORD = 1.0
-"""How long a question that is asked when the time is nearly up may take, in seconds."""
+"""The least time, in seconds, that the last question gets for its answer."""
 
 
 P = TypeVar("P", bound=Polling)
@@ -42,7 +42,7 @@ P = TypeVar("P", bound=Polling)
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What was told about a job."""
+    """An answer about a job."""
 
     status: int
     value: Value
@@ -56,7 +56,7 @@ async def result_of_job(
     target_of: Callable[[P, Fetched], Awaitable[Target]],
     component: str,
 ) -> Value:
-    """Start a job, and return its result when it is done; `target_of` tells how to ask for what was started."""
+    """Start a job, and return its result when it is done. `target_of` returns how to ask for the started job."""
     started = await exchange.fetch(targets)
     completion = await written.given(started.value) if isinstance(written, Waiting) else written
     if completion is None:
@@ -64,8 +64,8 @@ async def result_of_job(
     target = await target_of(completion, started)
 
     async def ask() -> JobStatus:
-        told = await exchange.fetch([target])
-        return JobStatus(told.status, told.value, told.retry_after)
+        answer = await exchange.fetch([target])
+        return JobStatus(answer.status, answer.value, answer.retry_after)
 
     where = f"component {component!r}: {target.request.where}"
     return await until_done(completion, ask, where, first_wait=started.retry_after)
@@ -79,7 +79,7 @@ async def until_done(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     first_wait: float | None = None,
 ) -> Value:
-    """Ask until the job is done, and return that answer; a job that failed, or takes too long, is an error `where`.
+    """Ask until the job is done, and return that answer; raise an error that begins with `where` if it fails or takes too long.
 
     However long the pauses are, the last question comes when the time is up.
     """
@@ -101,12 +101,12 @@ async def until_done(
                 raise _failed(answer, state).at(where)
             case "running":
                 wait = max(completion.interval, answer.retry_after or 0)
-    said = "no question about it was answered" if state is None else f"its state was {state!r}"
-    raise TimedOut(f"the job was not done within {completion.timeout:g} s (completion.timeout); {said}").at(where)
+    last_state = "no question about it was answered" if state is None else f"its last state was {state!r}"
+    raise TimedOut(f"the job was not done within {completion.timeout:g} s (completion.timeout); {last_state}").at(where)
 
 
 async def _in_time(ask: Callable[[], Awaitable[JobStatus]], seconds: float) -> JobStatus | None:
-    """Return what is told within so many seconds, or nothing."""
+    """Return the answer if it comes within so many seconds, else None."""
     scope = asyncio.timeout(seconds)
     try:
         async with scope:
@@ -151,8 +151,10 @@ def _is_among(state: str, written: Sequence[State] | None, known: Sequence[str])
 
 def _failed(answer: JobStatus, state: str) -> UpstreamFailed:
     reason = reason_in(answer.value)
-    said = f": {reason}" if reason and reason.casefold() != state.casefold() else ""
-    return UpstreamFailed(f"the job ended as {state!r}{said}", upstream={"status": answer.status, "body": answer.value})
+    cause = f": {reason}" if reason and reason.casefold() != state.casefold() else ""
+    return UpstreamFailed(
+        f"the job ended as {state!r}{cause}", upstream={"status": answer.status, "body": answer.value}
+    )
 
 
 def _stateless(completion: Polling, answer: JobStatus) -> UpstreamFailed:

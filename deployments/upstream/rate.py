@@ -1,4 +1,4 @@
-"""At most so many calls in any span of time: each waits for its turn, in the order in which they came."""
+"""Limit how many calls begin in any span of time; calls wait for their turn in the order in which they came."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Rate:
-    """A window that slides: APIs count what came within the last minute, and a bucket would let twice as many through."""
+    """A sliding window. APIs count the calls of the last minute, of which a token bucket would let twice as many through."""
 
     def __init__(
         self,
@@ -25,8 +25,8 @@ class Rate:
         self._line = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Return when the next call may begin; a call that leaves while it waits takes no one's turn."""
-        # asyncio's lock is fair: whoever asked first gets it first.
+        """Return when the next call may begin. A call that is cancelled while it waits takes no turn."""
+        # asyncio's lock is fair: calls get it in the order in which they came.
         async with self._line:
             while (wait := self._wait()) > 0:
                 await self._sleep(wait)

@@ -1,4 +1,4 @@
-"""A Response is read as its format and headers say: batches of chunks, one Whole, or the Failure that a refusal is."""
+"""Read a Response as its format and headers say: batches of chunks, one Whole, or the Failure of an error status."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from graphs.errors import UpstreamFailed
 from graphs.stream import Batch, Value
 
 MAX_ERROR_BODY = 64 * 1024
-"""How much of a refusal's body is read and carried to the caller."""
+"""How much of an error's body is read and passed on, in bytes."""
 LINGER = 0.05
-"""How long after `[DONE]` the end of the body is awaited, so that its connection can be used again."""
+"""How long the end of the body is awaited after `[DONE]`, in seconds, so that its connection can be used again."""
 
 
 async def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Batch]:
@@ -70,7 +70,7 @@ async def whole(response: Response) -> Value:
 
 
 async def refusal(response: Response, timeout: float) -> Failure:
-    """Read an answer whose status is an error, as much of its body as is worth carrying, for no longer than `timeout`."""
+    """Return the Failure of an error status. Its body is read for no longer than `timeout`, and up to MAX_ERROR_BODY."""
     after = retry_after(response.headers.get("Retry-After"))
     error = status_failure(response.status, await _error_body(response, timeout), after)
     return Failure(error, is_transient(response.status), after, answered=True)
@@ -89,7 +89,7 @@ def retry_after(value: str | None) -> float | None:
 
 
 async def _linger(response: Response) -> None:
-    """Read what follows the end of a stream, briefly: a body read to its end leaves a connection to use again."""
+    """Read what follows `[DONE]` for a moment: a body that is read to its end frees its connection for other calls."""
     try:
         async with asyncio.timeout(LINGER):
             while await response.read():
@@ -105,7 +105,7 @@ async def _error_body(response: Response, timeout: float) -> Value:
             while len(content) < MAX_ERROR_BODY and (packet := await response.read()):
                 content += packet
     except (aiohttp.ClientError, TimeoutError, OSError, UpstreamFailed):
-        # The status is known and says more than a body that broke off, or that can't be unpacked.
+        # The status says more than a body that broke off, or that can't be unpacked.
         pass
     text = content[:MAX_ERROR_BODY].decode(errors="replace")
     if len(content) >= MAX_ERROR_BODY:
@@ -117,7 +117,7 @@ async def _error_body(response: Response, timeout: float) -> Value:
 
 
 def _with_status(error: UpstreamFailed, response: Response) -> UpstreamFailed:
-    """Add the status to a failure inside an answer that began well."""
+    """Add the status to an error inside a stream."""
     upstream = error.details.get("upstream")
     if not isinstance(upstream, dict):
         return error

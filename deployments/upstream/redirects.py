@@ -1,4 +1,4 @@
-"""A request, and where its answer leads -> the request to send there."""
+"""Build the request that a redirect asks for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from graphs.errors import UpstreamFailed
 STATUSES = frozenset({301, 302, 303, 307, 308})
 
 _HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent"})
-"""Headers that may follow a redirect to another origin; any other could be a credential."""
+"""The headers that may follow a redirect to another origin; any other could be a credential."""
 _OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language", "content-location"})
 
 
 def redirected(request: Request, status: int, location: str) -> Request:
-    """Return the request that a redirect asks for; another origin gets no credentials."""
+    """Return the request that a redirect asks for. Another origin gets no credentials."""
     url = _destination(request.url, location)
     same_origin = origin(url) == origin(request.url)
     headers = {name: value for name, value in request.headers.items() if same_origin or name.lower() in _HARMLESS}
@@ -35,7 +35,7 @@ def redirected(request: Request, status: int, location: str) -> Request:
 
 
 def _destination(url: str, location: str) -> str:
-    """Resolve a Location, credentials in it ignored: they'd be of the upstream's choosing."""
+    """Resolve a Location. Credentials in it are ignored, because the upstream would choose them."""
     try:
         old = URL(url)
         new = old.join(URL(location))

@@ -1,4 +1,4 @@
-"""A URL, headers, parameters and a body as an action gives them become a Request: checked, encoded, safe to send."""
+"""Build a Request from the URL, headers, parameters and body of an action: checked, encoded, safe to send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f#]")
-"""What a parser of URLs would drop from a path: line breaks, tabs, and all that follows a `#`."""
+"""What a URL parser would drop from a path: line breaks, tabs, and all that follows a `#`."""
 _DOT = r"(?:\.|%(?:25)*2e)"
 _BREAK = r"(?:[/\\;]|%(?:25)*(?:2f|5c|3b|00))"
 _DROPPED = r"(?:%(?:25)*0[9ad])*"
@@ -27,7 +27,7 @@ _CLIMBS = re.compile(rf"(?:^|{_BREAK}){_DROPPED}(?:{_DOT}{_DROPPED}){{2}}(?:$|{_
 """`..` as any server might read it: one decodes before it splits, another splits at `\\`, or drops line breaks and tabs,
 or what follows a `;`."""
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "expect"})
-"""Written by the HTTP client itself; another's would let a caller smuggle a second request."""
+"""Written by the HTTP client itself. Others could smuggle a second request, or wait for a `100 Continue` that never comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Request:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be sent again: not once an upload has begun."""
+        """Whether it can be sent again: an upload that has begun can't."""
         return not (isinstance(self.body, Upload) and self.body.begun)
 
     async def aclose(self) -> None:
@@ -54,7 +54,7 @@ class Request:
 def build_request(
     method: str, url: str, headers: Mapping[str, str], params: Mapping[str, Value] | None, body: Value | Upload
 ) -> Request:
-    """Return the request to send; `headers` have been through `merge_headers`, and no stream is left in the body."""
+    """Return the request to send. `headers` come from `merge_headers`, and the body holds no stream any more."""
     try:
         content, headers = _content(body, headers)
         return Request(method, with_params(url, params), headers, content, describe(method, url))
@@ -75,20 +75,20 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def join_url(base: str, path: str) -> str:
-    """Put a path under a base URL: always on its host, both queries kept, a `#` as part of the path."""
+    """Put a path under a base URL: it stays on that host, both queries are kept, and a `#` is part of the path."""
     root = urlsplit(base)
     above = f"{root.path.rstrip('/')}/"
     below, _, query = _UNWRITABLE.sub(_escaped, path).partition("?")
     queries = "&".join(part for part in (root.query, query) if part)
     url = urlunsplit((root.scheme, root.netloc, above + below.lstrip("/"), queries, ""))
-    # Judged as it was joined, not as it was written.
+    # Checked as it is joined, not as it was written.
     if _CLIMBS.search(urlsplit(url).path[len(above) :]):
         raise InvalidInput("expected a path that stays under base_url, got one with '..' in it", field="path")
     return url
 
 
 def path_mistake(path: Any) -> str | None:
-    """Say what is wrong with a path that can't stand under any base URL; what isn't text yet is left alone."""
+    """Return what is wrong with a path under any base URL; None if nothing is, or it isn't text yet."""
     try:
         if isinstance(path, str):
             join_url("http://host", path)
@@ -112,7 +112,7 @@ def web_url(text: str) -> str:
 
 
 def merge_headers(*layers: Mapping[str, Scalar]) -> dict[str, str]:
-    """Lay headers over each other, whatever their case; a later null takes a header away."""
+    """Merge headers, whatever their case: later ones win, and a later null removes a header."""
     merged: dict[str, tuple[str, Scalar]] = {}
     for layer in layers:
         for name, value in layer.items():
@@ -121,14 +121,14 @@ def merge_headers(*layers: Mapping[str, Scalar]) -> dict[str, str]:
 
 
 def header_mistakes(headers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (name, message) for headers that can't be sent; values that aren't text yet are left alone."""
+    """Yield (name, message) for headers that can't be sent; values that aren't text yet are not checked."""
     for name, value in headers.items():
         if message := _header_mistake(name, value if isinstance(value, str) else ""):
             yield name, message
 
 
 def with_params(url: str, params: Mapping[str, Value] | None) -> str:
-    """Add query parameters: lists repeat their name, null ones are left out. A fragment, which nobody sends, is cut."""
+    """Add query parameters: lists repeat their name, nulls are left out. The fragment, which is never sent, is cut."""
     url = urldefrag(url).url
     query = urlencode(list(pairs(params or {}, "params")), quote_via=quote)
     if not query:
@@ -141,7 +141,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _content(body: Value | Upload, headers: Mapping[str, str]) -> tuple[bytes | Upload | None, Mapping[str, str]]:
-    """Return what is sent, and the headers with its type."""
+    """Return the encoded body, and the headers with its Content-Type."""
     if body is None:
         return None, headers
     given = content_type_of(headers)

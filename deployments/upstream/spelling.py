@@ -1,4 +1,4 @@
-"""Values -> the text and the bytes in which requests write them."""
+"""Write values as the text and the bytes of requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphs.errors import InvalidInput
 from graphs.stream import Value, kind_of
 
 Scalar = str | int | float | bool | None
-"""What a header or a form field may hold; null leaves it out."""
+"""The value of a header or of a form field; null leaves it out."""
 
 
 def spell(value: Scalar) -> str:
@@ -20,7 +20,7 @@ def spell(value: Scalar) -> str:
 
 
 def pairs(fields: Mapping[str, Value], field: str) -> Iterator[tuple[str, str]]:
-    """Yield the (name, text) pairs of a form or a query: lists repeat their name, null ones are left out."""
+    """Yield the (name, text) pairs of a form or a query: lists repeat their name, nulls are left out."""
     for name, value in fields.items():
         for item in items(value):
             if not isinstance(item, str | int | float | bool):
@@ -30,27 +30,27 @@ def pairs(fields: Mapping[str, Value], field: str) -> Iterator[tuple[str, str]]:
 
 
 def items(value: Value) -> Iterator[Value]:
-    """Yield what stands under one name, null left out."""
+    """Yield the values of one name, without nulls."""
     for item in cast("Sequence[Value]", value) if isinstance(value, list | tuple) else [value]:
         if item is not None:
             yield item
 
 
 def json_bytes(value: Value) -> bytes:
-    """Write a value as JSON on one line, its characters kept."""
+    """Write a value as JSON on one line, without escapes."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         raise
     except TypeError as error:
-        hint = "bytes go in `as base64`"
+        hint = "write bytes `as base64`"
         raise InvalidInput(f"the body can't be written as JSON: {error}; {hint}", field="body") from None
     except ValueError as error:
         raise InvalidInput(f"the body can't be written as JSON: {error}", field="body") from None
 
 
 def encode_text(text: str, charset: str) -> bytes:
-    """Encode text that is a body, or a piece of one."""
+    """Encode a body of text, or a piece of one."""
     try:
         return text.encode(charset)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Bytes of a text/event-stream, in any pieces, become events, as the WHATWG HTML standard parses them."""
+"""Parse the bytes of a text/event-stream, in any pieces, into events, as the WHATWG HTML standard says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from graphs.errors import UpstreamFailed
 
 MAX_EVENT = 16 * 1024 * 1024
-"""The most one event (or one line) may hold, in bytes: the one thing a parser must keep whole."""
+"""The most that one event or line may hold, in bytes."""
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_ENDS = (b"\n", b"\r")
@@ -22,10 +22,9 @@ class ServerEvent(NamedTuple):
 
 
 class EventParser:
-    """Feed it packets; each gives the events it completes.
+    """Turns packets into the events that they complete.
 
-    One kindness beyond the standard: an event whose blank line is missing at the very end
-    is given by `end`, since some upstreams never send it.
+    Beyond the standard, `end` returns an event whose blank line is missing at the very end: some upstreams never send it.
     """
 
     def __init__(self) -> None:
@@ -39,9 +38,9 @@ class EventParser:
         self._id = ""
 
     def feed(self, packet: bytes) -> list[ServerEvent]:
-        """Return the events that this packet completes; an empty list when it completes none."""
+        """Return the events that this packet completes."""
         if self._after_cr and packet:
-            # The LF of a CRLF that was cut between its two bytes: its line has already been given.
+            # The LF of a CRLF that was split between two packets: its line has already been returned.
             self._after_cr = False
             packet = packet.removeprefix(b"\n")
         if b"\n" not in packet and b"\r" not in packet:
@@ -54,12 +53,12 @@ class EventParser:
         return self._events(lines)
 
     def end(self) -> list[ServerEvent]:
-        """Return the event left unfinished by a body without a final blank line, if it has data."""
+        """Return the event of a body that ends without a blank line, if it has data."""
         self._after_cr = False
         return self.feed(b"\n\n")
 
     def _lines(self, packet: bytes) -> list[bytes]:
-        """Split off the lines this packet completes, at CR, LF and CRLF only (as bytes do), and hold the rest."""
+        """Return the lines that this packet completes, split at CR, LF and CRLF only, and hold the rest."""
         text = b"".join((*self._pieces, packet)) if self._pieces else packet
         self._pieces.clear()
         self._line_size = 0
@@ -98,7 +97,7 @@ class EventParser:
         return events
 
     def _field(self, line: bytes) -> None:
-        """Take any line but `data: …` and the blank one; comments and unknown fields change nothing."""
+        """Read a line that is neither `data: …` nor blank. Comments and unknown fields change nothing."""
         name, _, raw = line.partition(b":")
         value = raw.removeprefix(b" ").decode("utf-8", "replace")
         match name:

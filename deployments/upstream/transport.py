@@ -14,43 +14,43 @@ _KIND = re.compile(r"[^\s/;]+/[^\s/;]+")
 
 
 class Response(Protocol):
-    """An answer whose headers have come, and whose body is on its way."""
+    """An answer whose headers have come; its body may still be on the way."""
 
     @property
     def status(self) -> int: ...
 
     @property
     def method(self) -> str:
-        """The method that was answered: to a HEAD there is no body."""
+        """The method of the request: the answer to a HEAD has no body."""
         ...
 
     @property
     def url(self) -> str:
-        """What was called, without credentials."""
+        """The URL that was called, without credentials."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Names in any case find their header."""
+        """The headers; names are found in any case."""
         ...
 
     async def read(self) -> bytes:
-        """Return the next bytes of the body, unpacked; none at its end."""
+        """Return the next bytes of the body, unpacked; empty at its end."""
         ...
 
     def close(self) -> None:
-        """Let go: of a body read to its end the connection is kept for other calls, else it is cut."""
+        """Release the connection: keep it for other calls if the body was read to its end, else close it."""
         ...
 
 
 class Transport(Protocol):
-    """Sends requests over connections of its own; redirects are answers like any other.
+    """Sends requests over connections of its own. A redirect is an answer like any other.
 
-    It raises what aiohttp raises, TimeoutError and OSError among it.
+    It raises aiohttp's exceptions, TimeoutError and OSError.
     """
 
     async def send(self, request: Request) -> Response:
-        """Return the response; cancelled, it closes the connection."""
+        """Return the response once its headers have come. When cancelled, close the connection."""
         ...
 
     async def close(self) -> None:
@@ -59,7 +59,7 @@ class Transport(Protocol):
 
 
 def content_type(response: Response) -> tuple[str, str]:
-    """Return the type and the charset that a Content-Type names; no type where it is missing or none."""
+    """Return the type and the charset that a Content-Type names; an empty type if there is none."""
     header = response.headers.get("Content-Type")
     return ("", "utf-8") if header is None else _content_type(header)
 

@@ -1,53 +1,58 @@
-"""Packets of a compressed body -> the bytes in it, a bounded piece at a time."""
+"""Unpack a compressed body, a bounded piece at a time.
+
+aiohttp could do it, but takes a gzip body that breaks off for a whole one, and loses the status of an answer whose encoding it
+doesn't know.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import aiohttp
 
 from graphs.errors import UpstreamFailed
 
 ASKED_FOR = "gzip"
-"""The Accept-Encoding of every request that has none of its own."""
+"""The Accept-Encoding of every request that sets none itself."""
 MAX_PIECE = 256 * 1024
 """The most that is unpacked at once: a small packet may hold a thousand times its size."""
 
-_PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
+_ZLIB = frozenset({"gzip", "x-gzip", "deflate"})
+_OTHER = frozenset({"br", "zstd", "compress", "x-compress"})
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _MEMBER = b"\x1f"
 
 
-class Unpacker(Protocol):
-    """Feed it packets; `next` gives what is in them, piece by piece, and nothing when it wants the next packet."""
+class Unpacker:
+    """Unpacks one body. Its encoding may be unknown: only reading the body fails then, and the status is still known."""
 
-    def feed(self, packet: bytes) -> None: ...
-
-    def next(self) -> bytes: ...
-
-    def end(self) -> None:
-        """Raise if the body broke off."""
-        ...
-
-
-class Zlib:
-    """Unpacks gzip, and what HTTP calls deflate."""
-
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]], unknown: str = "") -> None:
+        self._read = read
+        self._unknown = unknown
         self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._packed = b""
         self._begun = False
 
-    def feed(self, packet: bytes) -> None:
-        self._packed += packet
-        self._begun = True
+    async def read(self) -> bytes:
+        """Return the next unpacked bytes; empty at the end of the body."""
+        while not (piece := self._next_piece()):
+            packet = await self._read()
+            if not packet:
+                if self._begun and not self._unpacker.eof:
+                    raise aiohttp.ClientPayloadError
+                return b""
+            if self._unknown:
+                raise UpstreamFailed(f"answered in the encoding {self._unknown[:40]!r}, which was not asked for")
+            self._packed += packet
+            self._begun = True
+        return piece
 
-    def next(self) -> bytes:
+    def _next_piece(self) -> bytes:
+        """Return the next piece of what has come; empty if it needs another packet."""
         while self._packed:
             if self._unpacker.eof:
-                # A body may be several gzip members, one after the other; what else follows is padding.
+                # A body may be several gzip members, one after the other; anything else that follows is padding.
                 if not self._packed.startswith(_MEMBER):
                     self._packed = b""
                     break
@@ -61,46 +66,13 @@ class Zlib:
                 return piece
         return b""
 
-    def end(self) -> None:
-        if self._begun and not self._unpacker.eof:
-            raise aiohttp.ClientPayloadError
 
-
-class UnknownEncoding:
-    """Stands where nothing can be unpacked: the status is known all the same, and only who reads the body fails."""
-
-    def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
-
-    def feed(self, packet: bytes) -> None:  # noqa: ARG002
-        raise UpstreamFailed(f"answered in the encoding {self._encoding[:40]!r}, which was not asked for")
-
-    def next(self) -> bytes:
-        return b""
-
-    def end(self) -> None:
-        """A body without a byte is in no encoding."""
-
-
-def unpacker(encoding: str) -> Unpacker | None:
-    """Return what unpacks a Content-Encoding, or None where nothing is packed, whatever else is written there."""
-    if not encoding:
-        return None
-    match [name for each in encoding.split(",") if (name := each.strip().lower()) in _PACKINGS]:
+def unpacker(encoding: str, read: Callable[[], Awaitable[bytes]]) -> Unpacker | None:
+    """Return what unpacks a body in this Content-Encoding; None if it isn't packed."""
+    match [name for each in encoding.split(",") if (name := each.strip().lower()) in _ZLIB | _OTHER]:
         case []:
             return None
-        case ["gzip" | "x-gzip" | "deflate"]:
-            return Zlib()
+        case [name] if name in _ZLIB:
+            return Unpacker(read)
         case _:
-            return UnknownEncoding(encoding)
-
-
-async def unpacked(unpacker: Unpacker, read: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Return the next bytes in what `read` gives; none at its end."""
-    while not (data := unpacker.next()):
-        packed = await read()
-        if not packed:
-            unpacker.end()
-            return b""
-        unpacker.feed(packed)
-    return data
+            return Unpacker(read, unknown=encoding)

@@ -1,4 +1,4 @@
-"""A stream handed to a request -> an Upload, sent as it comes; or its whole, where its type needs that."""
+"""Turn a body that is a stream into an Upload, which is sent as it comes, or join it where its type needs the whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graphs.stream import Batch, Chunk, Value, is_empty, kind_of
 
 
 class InputFailed(Exception):
-    """The stream that was being sent failed at its source: `error` is its own, no fault of the upstream."""
+    """Raised when the source of an upload failed: `error` is the source's own, not the upstream's."""
 
     def __init__(self, error: AnabranchError) -> None:
         super().__init__(error.message)
@@ -22,20 +22,20 @@ class InputFailed(Exception):
 
 
 class Upload:
-    """A body that can be sent once, as it comes. Its source is read no faster than the connection takes it."""
+    """A body that is sent once, as it comes. Its source is read no faster than the connection takes it."""
 
     def __init__(self, stream: Stream, content_type: str) -> None:
         self.content_type = content_type
         self.begun = False
-        """Whether some of it may have been sent: then it can't be sent again."""
+        """Whether some of it may have been sent, so that it can't be sent again."""
         self.failure: AnabranchError | None = None
-        """What its source failed with, if it did; who sends it sees only that the sending ended."""
+        """The error of its source, if that failed; the sender sees only that the sending ended."""
         self._stream = stream
         self._by_line = kind_in(content_type) in JSON_LINES
         self._charset = charset_in(content_type)
 
     async def packets(self) -> AsyncGenerator[bytes]:
-        """Yield the bytes to send; chunks that were ready together go together."""
+        """Yield the bytes to send; chunks that were ready together are sent together."""
         self.begun = True
         try:
             async with aclosing(self._stream.batches()) as batches:
@@ -51,7 +51,7 @@ class Upload:
             raise self.failure from None
 
     async def aclose(self) -> None:
-        """Stop the source of an upload that nobody sent; who sends it closes it on the way out."""
+        """Stop the source of an upload that was never sent; one that is sent stops it itself."""
         if not self.begun:
             await self._stream.aclose()
 
@@ -70,9 +70,9 @@ class Upload:
 
 
 async def sendable(body: Value, content_type: str | None) -> Value | Upload:
-    """Return a body as it can be sent: no stream any more, but an Upload where it may flow.
+    """Return a body as it can be sent: a stream becomes an Upload, or is joined.
 
-    Without a Content-Type the first chunk decides: text and bytes flow, anything else is gathered into JSON.
+    Without a Content-Type the first chunk decides: text and bytes are sent as they come, anything else is joined into JSON.
     """
     if not isinstance(body, Stream):
         return body
@@ -102,7 +102,7 @@ async def sendable(body: Value, content_type: str | None) -> Value | Upload:
 
 
 async def _first(batches: AsyncIterator[Batch]) -> Batch:
-    """Return the first batch that says something, or an empty one."""
+    """Return the first batch with a chunk that isn't empty, or an empty batch."""
     async for batch in batches:
         if not is_empty(_leading(batch)):
             return batch
@@ -110,8 +110,8 @@ async def _first(batches: AsyncIterator[Batch]) -> Batch:
 
 
 def _leading(batch: Batch) -> Chunk:
-    said = (chunk for chunk in batch if not isinstance(chunk, Note) and not is_empty(chunk))
-    return next(said, None)
+    chunks = (chunk for chunk in batch if not isinstance(chunk, Note) and not is_empty(chunk))
+    return next(chunks, None)
 
 
 async def _resumed(first: Batch, rest: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:

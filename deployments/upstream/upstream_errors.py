@@ -1,4 +1,4 @@
-"""What an upstream writes when it fails, in a body or inside a stream, becomes an UpstreamFailed."""
+"""Turn the errors that upstreams write, in a body or inside a stream, into an UpstreamFailed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENVELOPE = frozenset({"type", "request_id"})
 
 
 class StreamFailed(Exception):
-    """Raised by a decoder at a failure inside a stream, with the chunks of the same packet that came before it."""
+    """Raised by a decoder at an error inside a stream; `before` holds the chunks that came before it in the same packet."""
 
     def __init__(self, before: Batch, error: UpstreamFailed) -> None:
         super().__init__(error.message)
@@ -25,7 +25,7 @@ class StreamFailed(Exception):
 
 
 def parse_json(text: str) -> Value:
-    """Parse one JSON value; what isn't JSON is an error that shows it."""
+    """Parse one JSON value; raise an error that shows the text if it is no JSON."""
     try:
         return _JSON.decode(text)
     except (ValueError, RecursionError):
@@ -33,12 +33,12 @@ def parse_json(text: str) -> Value:
 
 
 def shown(text: str) -> str:
-    """Quote a piece of an answer for a message, shortened."""
+    """Quote a piece of an answer for a message, and shorten it."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}… ({len(text)} characters)"
 
 
 def is_failure(value: Value) -> bool:
-    """Whether a value of a stream says that the stream failed.
+    """Return whether a value of a stream says that the stream failed.
 
     `{"error": …}` alone, Anthropic's `{"type": "error", "error": …}`, and an `error` on an
     OpenAI chunk, on which both of OpenAI's own clients raise. An `error` beside other fields is data.
@@ -62,7 +62,7 @@ def error_event(data: str) -> UpstreamFailed:
 
 
 def stream_failure(body: Value) -> UpstreamFailed:
-    """Return the failure of a stream that said so itself."""
+    """Return the failure of a stream that reported an error."""
     reason = reason_in(body)
     return UpstreamFailed(
         f"the stream ended with an error: {reason}" if reason else "the stream ended with an error",
@@ -71,7 +71,7 @@ def stream_failure(body: Value) -> UpstreamFailed:
 
 
 def status_failure(status: int, body: Value, retry_after: float | None) -> UpstreamFailed:
-    """Return the failure of an answer whose status is an error."""
+    """Return the failure of an answer with an error status."""
     reason = reason_in(body)
     details = {} if retry_after is None else {"retry_after": retry_after}
     return UpstreamFailed(
@@ -82,7 +82,7 @@ def status_failure(status: int, body: Value, retry_after: float | None) -> Upstr
 
 
 def reason_in(body: Value) -> str:
-    """Find the words in an error body, in the places where APIs put them."""
+    """Return the message in an error body, from the places where APIs put it."""
     if isinstance(body, str):
         return " ".join(body[:_SHOWN].split()) + ("…" if len(body) > _SHOWN else "")
     if isinstance(body, Mapping):

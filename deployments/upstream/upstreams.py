@@ -1,4 +1,4 @@
-"""The places that can answer the same calls, in the order in which they are asked."""
+"""The upstreams that can answer the same calls, and the targets that a call tries in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deployments.upstream.spelling import Scalar
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One upstream: where it is, and the headers that go to it alone."""
+    """One API server: its base URL, and the headers that are sent to it."""
 
     base_url: str
     headers: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
@@ -21,17 +21,17 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One way that a call can take."""
+    """A request to one of the upstreams that can answer a call."""
 
     request: Request
     health: UpstreamHealth = field(default_factory=UpstreamHealth)
     upstream: Upstream | None = None
     guarded: bool = False
-    """Whether its URL came with a request, so that private addresses are refused."""
+    """Whether the URL came with a client's request, so that private addresses are refused."""
 
 
 def in_turn(targets: Sequence[Target]) -> Sequence[Target]:
-    """Return those worth a try, in their order; where none is, the first is tried all the same."""
+    """Return the targets whose upstreams are ready, in order; the first alone if none is."""
     if len(targets) == 1:
         return targets
     return [target for target in targets if target.health.ready] or targets[:1]

@@ -198,7 +198,7 @@ async def ask_until_done(
 async def test_a_job_that_is_never_done_is_given_up_in_time():
     clock = Clock()
     completion = Completion(type="polling", path="/", status="status", interval=2, timeout=7)
-    with pytest.raises(TimedOut, match=r"here: the job was not done within 7 s .* its state was 'running'"):
+    with pytest.raises(TimedOut, match=r"here: the job was not done within 7 s .* its last state was 'running'"):
         await ask_until_done(completion, clock, JobStatus(200, {"status": "running"}))
     assert clock.slept == [2, 2, 2, 1]
 
@@ -258,7 +258,7 @@ def test_a_state_means_one_thing():
 
 def test_a_pause_is_no_longer_than_all_the_time_there_is():
     late = mistakes({"type": "polling", "path": "/a", "interval": "5s", "timeout": 2})["completion.interval"]
-    assert late.startswith("the first question would come after 5 s, when the timeout of 2 s is over; write a shorter")
+    assert late.startswith("the first question would come after 5 s, when the timeout of 2 s has passed; write a shorter")
     assert "completion.interval" in mistakes({"type": "polling", "path": "/a", "interval": "1h"})
     for fits in ({"interval": 5, "timeout": "5s"}, {"timeout": 1}, {"interval": "soon", "timeout": 1}):
         assert not mistakes({"type": "polling", "path": "/a", **fits})
