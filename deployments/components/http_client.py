@@ -19,6 +19,7 @@ from deployments.upstream.call_fields import (
     Url,
     check_call,
     requests_for,
+    where_mistake,
 )
 from deployments.upstream.completion import Completion, completion_mistakes
 from deployments.upstream.request import header_mistakes, join_url, merge_headers, origin, web_url
@@ -77,18 +78,14 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     @classmethod
     def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        path, endpoint = action.get("path"), action.get("endpoint")
         has_base = config.get("base_url") is not None or config.get("upstreams") is not None
         if config.get("base_url") is not None and config.get("upstreams") is not None:
             yield "upstreams", "'base_url' and 'upstreams' exclude each other; make the base_url one of the upstreams"
         yield from _upstreams_mistakes(config.get("upstreams"))
-        if path is not None and endpoint is not None:
-            yield "endpoint", "'path' and 'endpoint' exclude each other; keep one of them"
-        elif path is None and endpoint is None:
-            yield "path", "an http-client needs a path or an endpoint; write `path: /…`, or `endpoint: https://…`"
-        elif path is not None and not has_base:
-            yield "path", "a path needs a base_url; write `base_url: https://…` on the component"
-        if isinstance(endpoint, str):
+        neither = "an http-client needs a path or an endpoint; write `path: /…`, or `endpoint: https://…`"
+        if found := where_mistake(action, has_base, neither):
+            yield found
+        if isinstance(endpoint := action.get("endpoint"), str):
             try:
                 web_url(endpoint)
             except ValueError as error:

@@ -133,6 +133,18 @@ async def requests_for(targets: Sequence[tuple[str, Mapping[str, Scalar]]], inpu
         raise
 
 
+def where_mistake(written: Mapping[str, Any], has_base: bool, neither: str) -> tuple[str, str] | None:
+    """Return (field, message) for a wrong `path` or `endpoint`; `neither` is the message if both are missing."""
+    path, endpoint = written.get("path"), written.get("endpoint")
+    if path is not None and endpoint is not None:
+        return "endpoint", "'path' and 'endpoint' exclude each other; keep one of them"
+    if path is None and endpoint is None:
+        return "path", neither
+    if path is not None and not has_base:
+        return "path", "a path needs a base_url; write `base_url: https://…` on the component"
+    return None
+
+
 def check_call(config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (field, message) for what can never be sent."""
     if message := path_mistake(action.get("path")):

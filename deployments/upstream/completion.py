@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from deployments.upstream.call_fields import CallInput, Headers, Method, Parameters, Patience
+from deployments.upstream.call_fields import CallInput, Headers, Method, Parameters, Patience, where_mistake
 from deployments.upstream.request import header_mistakes, path_mistake
 from deployments.upstream.spelling import spell
 from graphs.units import seconds
@@ -69,14 +69,9 @@ def completion_mistakes(action: Mapping[str, Any], has_base: bool) -> Iterator[t
     written = cast("Mapping[str, Any]", completion)
     if action.get("stream_format") is not None:
         yield "stream_format", "the answer of a job comes whole; leave stream_format out"
-    path, endpoint = written.get("path"), written.get("endpoint")
-    if path is not None and endpoint is not None:
-        yield "completion.endpoint", "'path' and 'endpoint' exclude each other; keep one of them"
-    elif path is None and endpoint is None:
-        yield "completion.path", "polling needs a path to ask; write `path: /jobs/${response.id}`"
-    elif path is not None and not has_base:
-        yield "completion.path", "a path needs a base_url; write `base_url: https://…` on the component"
-    if message := path_mistake(path):
+    if found := where_mistake(written, has_base, "polling needs a path to ask; write `path: /jobs/${response.id}`"):
+        yield f"completion.{found[0]}", found[1]
+    if message := path_mistake(written.get("path")):
         yield "completion.path", message
     headers = written.get("headers")
     for name, message in header_mistakes(cast("Mapping[str, Any]", headers) if isinstance(headers, Mapping) else {}):
