@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
-from deployments.answering.component_input import render_input
+from deployments.answering.component_input import ComponentInput
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.streams.codec import decode, encode
 from deployments.streams.ends import Left, Lost
@@ -16,7 +16,7 @@ from deployments.streams.inside_values import joined
 from deployments.telemetry.redaction import Redactor
 from graphs.component import ANSWER, Component, Whole
 from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable, first_line
-from graphs.language import Scope, references, render
+from graphs.language import Scope, compiled, render
 from graphs.plan import ActionPlan, ComponentPlan
 from graphs.stream import Batch, Chunk, Stream, Value, is_empty
 
@@ -71,6 +71,7 @@ class Answerer:
         self._plan = plan
         self._component = component
         self._redactor = redactor
+        self._inputs = {id: ComponentInput(each, component.Input, plan.id) for id, each in plan.actions.items()}
         self._stubborn: set[asyncio.Task[Reply]] = set()
 
     async def answer(self, question: Question, open: Callable[[], Sink]) -> Reply:
@@ -133,7 +134,7 @@ class Answerer:
     async def _run(self, question: Question, lazy: LazySink) -> Reply:
         action = self._action(question.action)
         names: dict[str, Value] = {"input": question.input, **question.context.names()}
-        input = await render_input(action, self._component.Input, names, self._plan.id)
+        input = await self._inputs[action.id].render(names)
         async with _closing(self._component.run(input)) as chunks:
             first = await anext(chunks, None)
             if isinstance(first, Whole):
@@ -273,7 +274,7 @@ async def _mapped_stream(action: ActionPlan, names: dict[str, Value], stream: St
     """Return the mapped stream, or the value that the template makes of it, maybe with streams in it."""
     if action.output is None:
         return stream
-    if not any(reference.name in ANSWER for reference in references(action.output)):
+    if compiled(action.output).names.isdisjoint(ANSWER):
         async for _ in stream:  # the answer isn't looked at, and yet what the component does must be done
             pass
     return await render(action.output, Scope({**names, **dict.fromkeys(ANSWER, stream)}))

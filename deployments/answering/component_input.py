@@ -1,9 +1,8 @@
-"""An action and what a job sends it -> the component's Input, or the InvalidInput that names the field."""
+"""An action and the input of a call -> the component's Input, or the InvalidInput that names the field."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from types import NoneType
 from typing import Any, cast, get_args
 
@@ -22,30 +21,56 @@ from graphs.suggest import closest
 from graphs.validation import dotted, expectation
 
 
-async def render_input(action: ActionPlan, model: type[ActionInput], names: Mapping[str, Value], component: str) -> Any:
-    """Return the component's Input: bindings evaluated, streams joined where the field can't take one, validated."""
-    template, later = _split(action.input, waiting_fields(model))
-    values = await render(template, Scope(names))
-    if isinstance(values, Stream):
-        values = await values.join()
-    if not isinstance(values, Mapping):
-        raise InvalidInput(
-            f"component '{component}': expected the input of action '{action.id}' to be a mapping, "
-            f"got {kind_of(values)}; send its fields: {', '.join(model.model_fields)}"
-        )
-    fields = _by_written_name(model)
-    given = {name: await _fitting(value, fields.get(name)) for name, value in values.items()}
-    given |= {name: _waiting(each, fields[name], name, names, component) for name, each in later.items()}
-    try:
-        input = model.model_validate(
-            {name: value for name, value in given.items() if not _left_out(value, fields.get(name))}
-        )
-    except ValidationError as invalid:
-        errors = invalid.errors(include_url=False)
-        raise _invalid(errors, action.input, names.get("input"), given, component) from None
-    if isinstance(input, Traced):
-        input.trace(dict(_fixed(action.input)))
-    return input
+class ComponentInput:
+    """The Input of one action of a component, for every call of it."""
+
+    def __init__(self, action: ActionPlan, model: type[ActionInput], component: str) -> None:
+        self._action, self._model, self._component = action, model, component
+        self._fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        self._now, self._later = _split(action.input, waiting_fields(model))
+        self._adapters: dict[str, TypeAdapter[Value]] = {
+            name: TypeAdapter(cast("Any", self._fields[name].annotation)) for name in self._later
+        }
+        self._fixed = dict(_fixed(action.input)) if issubclass(model, Traced) else {}
+
+    async def render(self, names: Mapping[str, Value]) -> Any:
+        """Return the Input: bindings evaluated with `names`, streams joined where the field can't take one, validated."""
+        given = await self._given(names)
+        kept = {name: value for name, value in given.items() if not _left_out(value, self._fields.get(name))}
+        try:
+            input = self._model.model_validate(kept)
+        except ValidationError as invalid:
+            errors = invalid.errors(include_url=False)
+            raise _invalid(errors, self._action.input, names.get("input"), given, self._component) from None
+        if isinstance(input, Traced):
+            input.trace(self._fixed)
+        return input
+
+    async def _given(self, names: Mapping[str, Value]) -> dict[str, Value]:
+        values = await render(self._now, Scope(names))
+        if isinstance(values, Stream):
+            values = await values.join()
+        if not isinstance(values, Mapping):
+            raise InvalidInput(
+                f"component '{self._component}': expected the input of action '{self._action.id}' to be a mapping, "
+                f"got {kind_of(values)}; send its fields: {', '.join(self._model.model_fields)}"
+            )
+        given = {name: await _fitting(value, self._fields.get(name)) for name, value in values.items()}
+        return given | {name: self._waiting(name, each, names) for name, each in self._later.items()}
+
+    def _waiting(self, name: str, template: Template, names: Mapping[str, Value]) -> Waiting[Value]:
+        async def give(more: Mapping[str, Value]) -> Value:
+            value = (await joined(await render(template, Scope({**names, **more}))))[0]
+            try:
+                return self._adapters[name].validate_python(value)
+            except ValidationError as invalid:
+                # Told as the whole Input's errors are, where the field is one of several.
+                errors = [{**error, "loc": (name, *error["loc"])} for error in invalid.errors(include_url=False)]
+                around = MappingTemplate(((name, template),))
+                told = cast("list[ErrorDetails]", errors)
+                raise _invalid(told, around, None, {name: value}, self._component) from None
+
+        return Waiting(give)
 
 
 def _split(template: Template, later: frozenset[str]) -> tuple[Template, dict[str, Template]]:
@@ -54,24 +79,6 @@ def _split(template: Template, later: frozenset[str]) -> tuple[Template, dict[st
         return template, {}
     waiting = {name: item for name, item in template.items if name in later and any(references(item))}
     return MappingTemplate(tuple(each for each in template.items if each[0] not in waiting)), waiting
-
-
-def _waiting(
-    template: Template, field: FieldInfo, name: str, names: Mapping[str, Value], component: str
-) -> Waiting[Value]:
-    adapter: TypeAdapter[Value] = TypeAdapter(cast("Any", field.annotation))
-
-    async def give(more: Mapping[str, Value]) -> Value:
-        value = (await joined(await render(template, Scope({**names, **more}))))[0]
-        try:
-            return adapter.validate_python(value)
-        except ValidationError as invalid:
-            # Told as the whole Input's errors are, where the field is one of several.
-            errors = [{**error, "loc": (name, *error["loc"])} for error in invalid.errors(include_url=False)]
-            around = MappingTemplate(((name, template),))
-            raise _invalid(cast("list[ErrorDetails]", errors), around, None, {name: value}, component) from None
-
-    return Waiting(give)
 
 
 def _fixed(template: Template, path: str = "") -> Iterator[tuple[str, str]]:
@@ -109,11 +116,6 @@ def _left_out(value: Value, field: FieldInfo | None) -> bool:
     )
 
 
-@cache
-def _by_written_name(model: type[ActionInput]) -> dict[str, FieldInfo]:
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
 def _invalid(
     errors: list[ErrorDetails], template: Template, sent: Value, given: Mapping[str, Value], component: str
 ) -> InvalidInput:
@@ -125,7 +127,7 @@ def _invalid(
 def _said(
     error: ErrorDetails, template: Template, sent: Value, given: Mapping[str, Value], component: str
 ) -> tuple[str, str]:
-    """Return what is wrong with one field, and the name under which the caller knows it."""
+    """Return what is wrong with one field, and the name by which the client knows it."""
     field = dotted(error["loc"])
     source = _source(template, error["loc"])
     name = f"input.{dotted(source)}" if source else f"field '{field}'"
@@ -143,7 +145,7 @@ def _said(
 
 
 def _source(template: Template, loc: tuple[int | str, ...]) -> tuple[str | int, ...]:
-    """Return what the caller must send for a field whose template is a plain `${input.…}`, else nothing."""
+    """Return the path in the client's input that a field is read from, if its template is a plain `${input.…}`."""
     if not isinstance(template, MappingTemplate) or not loc:
         return ()
     item = dict(template.items).get(str(loc[0]))
@@ -157,7 +159,7 @@ def _hint(source: tuple[str | int, ...], sent: Value) -> str:
     if not source or not isinstance(sent, Mapping) or source[0] in sent:
         return ""
     near = closest(str(source[0]), [str(key) for key in sent])
-    return f"; did you mean it by '{near}'?" if near else ""
+    return f"; did you send it as '{near}'?" if near else ""
 
 
 def _expected(error: ErrorDetails) -> str | None:

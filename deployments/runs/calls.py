@@ -8,7 +8,7 @@ from deployments.runs.events import Invocation
 from deployments.runs.site import Names, Site
 from deployments.streams.inside_values import Opened, apart, drain, joined, streams_in
 from graphs.component import Whole
-from graphs.language import Scope, references, render
+from graphs.language import Scope, compiled, render
 from graphs.language.nodes import Template
 from graphs.plan import Call, ComponentCall, WorkflowCall
 from graphs.stream import Note, Stream, Value
@@ -34,7 +34,7 @@ async def mapped(template: Template | None, names: Names, result: tuple[str, ...
     """Return `value` as the output template maps it; the template reads it under each name of `result`."""
     if template is None:
         return value
-    if not any(reference.name in result for reference in references(template)):
+    if compiled(template).names.isdisjoint(result):
         await drain(value)
     return await render(template, Scope({**names, **dict.fromkeys(result, value)}))
 

@@ -1,7 +1,7 @@
 """The `${…}` language: text -> templates, templates and a scope -> values. It knows nothing of documents or workflows."""
 
 from graphs.language.environment import Lookup, Resolved, Unset, resolve_env
-from graphs.language.evaluator import Scope, evaluate
+from graphs.language.evaluator import Scope, compiled, evaluate
 from graphs.language.mistakes import LanguageError
 from graphs.language.operators import NeedsWhole, truth
 from graphs.language.parser import parse
@@ -12,7 +12,7 @@ from graphs.language.references import (
     is_stream_reference,
     references,
 )
-from graphs.language.rendering import map_chunks, render
+from graphs.language.rendering import render
 from graphs.language.scalars import typed
 from graphs.stream import kind_of
 
@@ -25,10 +25,10 @@ __all__ = [
     "Unset",
     "bindings",
     "chunked_names",
+    "compiled",
     "evaluate",
     "is_stream_reference",
     "kind_of",
-    "map_chunks",
     "parse",
     "print_binding",
     "print_reference",

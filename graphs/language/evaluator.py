@@ -1,4 +1,4 @@
-"""A template and a scope -> its value; templates are compiled into closures, for they may run for every chunk."""
+"""A template and a scope -> its value. Each template is compiled once, into closures: it may run for every chunk."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ from graphs.language.nodes import (
     Type,
 )  # fmt: skip
 from graphs.language.operators import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
+from graphs.language.references import references
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
 from graphs.stream import Stream, Value
 
-__all__ = ["Evaluate", "NeedsWhole", "Scope", "compile_template", "evaluate"]
+__all__ = ["Compiled", "Evaluate", "NeedsWhole", "Scope", "compiled", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,39 @@ DIGITS = re.compile(r"[0-9]{1,15}")
 """A step that is an index into a list, written as a name: `choices.0`."""
 
 
+class Compiled:
+    """What a template is compiled into."""
+
+    __slots__ = ("chunk", "chunked", "names", "value")
+
+    def __init__(self, template: Template) -> None:
+        read = tuple(references(template))
+        self.names = frozenset(reference.name for reference in read)
+        """The names that it reads."""
+        self.chunked = frozenset(reference.name for reference in read if reference.chunked)
+        """The names X that it reads as `X[]`."""
+        self.value = _compile(template, flow=True)
+        """Gives the value; a reference that is the whole of it may give a Stream as it is."""
+        self.chunk = _compile(template, flow=False) if self.chunked else self.value
+        """Gives what is made of one chunk of a stream."""
+
+
+def compiled(template: Template) -> Compiled:
+    """Return what the template is compiled into: by the first call, which leaves it on the template."""
+    try:
+        return template.compiled
+    except AttributeError:
+        made = Compiled(template)
+        object.__setattr__(template, "compiled", made)
+        return made
+
+
 def evaluate(template: Template, scope: Scope) -> Value:
     """Return the template's value. Raise BindingFailed, or NeedsWhole for a stream that must be joined first."""
-    return compile_template(template)(scope)
+    return compiled(template).value(scope)
 
 
-def compile_template(template: Template, flow: bool = True) -> Evaluate:
-    """Return the function that evaluates `template`; with `flow`, a whole-value reference may give a Stream as it is."""
+def _compile(template: Template, flow: bool) -> Evaluate:
     match template:
         case Constant(value=value):
             return lambda _: value
@@ -64,10 +91,10 @@ def compile_template(template: Template, flow: bool = True) -> Evaluate:
             pieces = [_piece(part) for part in parts]
             return lambda scope: "".join([piece(scope) for piece in pieces])
         case MappingTemplate(items=items):
-            entries = [(key, compile_template(item, flow)) for key, item in items]
+            entries = [(key, _compile(item, flow)) for key, item in items]
             return lambda scope: {key: entry(scope) for key, entry in entries}
         case ListTemplate(items=items):
-            members = [compile_template(item, flow) for item in items]
+            members = [_compile(item, flow) for item in items]
             return lambda scope: [member(scope) for member in members]
         case _:
             assert_never(template)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from graphs.stream import Value
 
@@ -11,8 +11,18 @@ Offsets = tuple[int, int]
 """Start and end (exclusive) of a node in the text it was parsed from, counted in characters."""
 
 
+class Compilable:
+    """A template: it keeps what it is compiled into (graphs.language.evaluator), so that this is done once for each.
+
+    That is no field: it is not compared, not printed, and not pickled with the plan.
+    """
+
+    __slots__ = ("compiled",)
+    compiled: Any
+
+
 @dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Compilable):
     """A value with no binding in it."""
 
     value: Value
@@ -20,7 +30,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Compilable):
     """`${expr as cast | default as final_cast @(annotation)}`, the whole of a value: it keeps its type."""
 
     expr: Expr
@@ -36,7 +46,7 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Text(Compilable):
     """Text with bindings spliced into it."""
 
     parts: tuple[str | Binding, ...]
@@ -44,13 +54,13 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class MappingTemplate:
+class MappingTemplate(Compilable):
     items: tuple[tuple[str, Template], ...]
     kind: Literal["mapping"] = "mapping"
 
 
 @dataclass(frozen=True, slots=True)
-class ListTemplate:
+class ListTemplate(Compilable):
     items: tuple[Template, ...]
     kind: Literal["list"] = "list"
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from graphs.errors import AnabranchError, BindingFailed
-from graphs.language.evaluator import Evaluate, Scope, compile_template
+from graphs.language.evaluator import Evaluate, Scope, compiled
 from graphs.language.nodes import (
     Binding,
     ListTemplate,
@@ -17,7 +17,7 @@ from graphs.language.nodes import (
     Text,
 )
 from graphs.language.operators import NeedsWhole
-from graphs.language.references import bindings, chunked_names
+from graphs.language.references import bindings
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS
 from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
@@ -25,18 +25,30 @@ from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
 
 async def render(template: Template, scope: Scope) -> Value:
     """Return the template's value, joining the streams it needs whole; a stream read as `X[]` gives a mapped Stream."""
-    mapped = _mapped(template, scope)
-    if mapped is not None:
-        return mapped
-    evaluate = compile_template(template)
+    made = compiled(template)
+    if made.chunked:
+        mapped = _mapped(template, made.chunked, scope)
+        if mapped is not None:
+            return mapped
     while True:
         try:
-            return evaluate(scope)
+            return made.value(scope)
         except NeedsWhole as needed:
             await needed.stream.join()
 
 
-def map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream: Stream) -> Stream:
+def _mapped(template: Template, chunked: frozenset[str], scope: Scope) -> Stream | None:
+    """Return the mapped stream if exactly one stream is read chunk by chunk, maybe under several names."""
+    read = {name: scope.names.get(name) for name in chunked if name not in scope.chunks}
+    streams = {id(value): value for value in read.values() if isinstance(value, Stream)}
+    if len(streams) != 1:
+        return None
+    (stream,) = streams.values()
+    names = tuple(name for name, value in read.items() if value is stream)
+    return _map_chunks(template, scope, names, stream)
+
+
+def _map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream: Stream) -> Stream:
     """Return the stream of what `template` gives for each chunk, `X[]` being the chunk for every X of `names`.
 
     Notes pass; what comes out null or empty is left out.
@@ -44,7 +56,7 @@ def map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream:
     reads_text = _reads_text(template, names)
 
     async def batches(source: Stream) -> AsyncGenerator[Batch, None]:
-        change = _change(compile_template(template, flow=False), scope, names)
+        change = _change(compiled(template).chunk, scope, names)
         async with aclosing((decoded(source) if reads_text else source).batches()) as given:
             async for batch in given:
                 out: Batch = []
@@ -69,17 +81,6 @@ def map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream:
                     raise failed
 
     return stream.made(batches)
-
-
-def _mapped(template: Template, scope: Scope) -> Stream | None:
-    """Return the mapped stream if exactly one stream is read chunk by chunk, maybe under several names."""
-    read = {name: scope.names.get(name) for name in chunked_names(template) if name not in scope.chunks}
-    streams = {id(value): value for value in read.values() if isinstance(value, Stream)}
-    if len(streams) != 1:
-        return None
-    (stream,) = streams.values()
-    names = tuple(name for name, value in read.items() if value is stream)
-    return map_chunks(template, scope, names, stream)
 
 
 def _change(evaluate: Evaluate, scope: Scope, names: tuple[str, ...]) -> Callable[[Chunk], Value]:

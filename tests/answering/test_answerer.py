@@ -55,11 +55,14 @@ def yielding(*chunks: Chunk) -> Run:
     return run
 
 
-def answerer(does: Run, output: Template | None = None, secrets: tuple[str, ...] = ()) -> Answerer:
+def answerer(
+    does: Run, output: Template | None = None, secrets: tuple[str, ...] = (), model: type[ActionInput] = Given
+) -> Answerer:
     action = ActionPlan("go", MappingTemplate((("text", parse("${input.text}")),)), output)
     plan = ComponentPlan("it", "told", {}, {"go": action}, "go", Options(), "t.yaml:1:1")
     component = Told(ComponentConfig(), Setup("it"))
     component.does = does
+    component.Input = model
     return Answerer(plan, component, Redactor(secrets))
 
 
@@ -326,9 +329,7 @@ async def test_wrong_input_is_an_error_before_the_component_runs():
     class Strict(ActionInput):
         text: int
 
-    it = answerer(yielding("never"))
-    it._component.Input = Strict
-    reply = await it.answer(question({"text": "x"}), Basket)
+    reply = await answerer(yielding("never"), model=Strict).answer(question({"text": "x"}), Basket)
     assert isinstance(reply, Erred)
     assert reply.error.details["field"] == "text"
 

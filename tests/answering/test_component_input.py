@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from deployments.answering.component_input import render_input
+from deployments.answering.component_input import ComponentInput
 from graphs.component import ActionInput, Stream, Streamable
 from graphs.errors import InvalidInput, UpstreamFailed
 from graphs.language import parse
@@ -31,7 +31,7 @@ async def given(sent: Any, **templates: Template | str) -> Chat:
     fields = {"text": Constant("t"), **templates}
     items = tuple((name, parse(field) if isinstance(field, str) else field) for name, field in fields.items())
     names = {"input": sent, "run": {"id": "r"}, "session": {"id": None}}
-    return await render_input(ActionPlan("go", MappingTemplate(items), None), Chat, names, "chat")
+    return await ComponentInput(ActionPlan("go", MappingTemplate(items), None), Chat, "chat").render(names)
 
 
 def stream(*chunks: Any) -> Stream:
@@ -85,7 +85,7 @@ async def test_a_null_is_kept_where_the_field_takes_one():
 async def test_what_is_missing_is_named_as_the_caller_must_send_it():
     error = await refused({"promt": "hi"}, text="${input.prompt as text}")
     assert error.message == (
-        "input.prompt is missing; component 'chat' needs it as 'text' (expected text); did you mean it by 'promt'?"
+        "input.prompt is missing; component 'chat' needs it as 'text' (expected text); did you send it as 'promt'?"
     )
     assert error.details["field"] == "prompt"
 
@@ -122,4 +122,4 @@ async def test_every_wrong_field_is_told():
 async def test_an_input_that_is_no_mapping_says_which_fields_there_are():
     action = ActionPlan("go", parse("${input}"), None)
     with pytest.raises(InvalidInput, match="to be a mapping, got text; send its fields: text, prompt, turns"):
-        await render_input(action, Chat, {"input": "hi"}, "chat")
+        await ComponentInput(action, Chat, "chat").render({"input": "hi"})

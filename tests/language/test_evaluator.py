@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from graphs.errors import BindingFailed
-from graphs.language import Scope, evaluate, parse, truth
+from graphs.language import Scope, compiled, evaluate, parse, truth
 from graphs.language.nodes import Constant, ListTemplate, MappingTemplate
 
 NAMES: dict[str, Any] = {
@@ -253,3 +254,15 @@ def test_a_failure_never_shows_a_long_value() -> None:
 
 def test_a_failed_conversion_does_not_take_the_default() -> None:
     assert fails("${input.text as integer | 5}").type == "binding_failed"
+
+
+@pytest.mark.parametrize("written", ["plain", "${input.n}", "n: ${input.n}", "${x[].a}"])
+def test_a_template_is_compiled_once_and_that_is_no_part_of_it(written: str) -> None:
+    template, other = parse(written), parse(written)
+    made = compiled(template)
+    assert compiled(template) is made
+    assert template == other
+    assert repr(template) == repr(other)
+    travelled = pickle.loads(pickle.dumps(template))
+    assert travelled == template
+    assert compiled(travelled) is not made

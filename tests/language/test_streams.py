@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graphs.errors import BindingFailed, ComponentFailed
-from graphs.language import NeedsWhole, Scope, evaluate, map_chunks, parse, render
+from graphs.language import NeedsWhole, Scope, evaluate, parse, render
 from graphs.language.nodes import MappingTemplate
 from graphs.stream import Batch, Note, Stream
 
@@ -288,11 +288,11 @@ async def test_chunks_before_one_that_fails_come_even_if_all_came_together() -> 
 
 async def test_mapping_is_lazy_and_closing_it_closes_the_source() -> None:
     source = Source(["a"], ["b"])
-    result = map_chunks(parse("${x[]}"), Scope({}), ("x",), source.stream)
+    result = await rendered("${x[]}", x=source.stream)
     await result.aclose()
     assert source.closed == 1
 
 
 async def test_chunks_ready_together_stay_together() -> None:
-    result = map_chunks(parse("${x[]}"), Scope({}), ("x",), Source(["a", "b"], ["c"]).stream)
+    result = await rendered("${x[]}", x=Source(["a", "b"], ["c"]).stream)
     assert await batches(result) == [["a", "b"], ["c"]]
