@@ -8,6 +8,7 @@
     ├── NotFound                          404  not_found             unknown workflow, task, model
     ├── Conflict                          409  conflict
     ├── TooLarge                          413  too_large             a body or a joined stream over its limit
+    ├── UnsupportedMediaType              415  unsupported_media_type  a compressed body
     ├── InvalidInput                      422  invalid_input         names the field
     │   ├── BindingFailed                 422  binding_failed        a conversion that can't be made
     │   └── NoResult                      422  no_result             every job that could give the output was skipped
@@ -29,6 +30,9 @@ from collections.abc import Iterator, Mapping
 from typing import TypedDict
 
 ErrorData = dict[str, object]
+
+RETRY_AFTER = 1
+"""Seconds after which a client may try again where a queue was full."""
 
 
 class WireError(TypedDict):
@@ -101,6 +105,11 @@ class Conflict(AnabranchError):
 class TooLarge(AnabranchError):
     type = "too_large"
     status = 413
+
+
+class UnsupportedMediaType(AnabranchError):
+    type = "unsupported_media_type"
+    status = 415
 
 
 class InvalidInput(AnabranchError):

@@ -1,4 +1,4 @@
-"""The far end of one HTTP exchange: told the answer as it comes, kept awake in silence, and watched for leaving."""
+"""Write an answer to a client piece by piece: with a heartbeat in silence, and cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from starlette.types import Receive, Scope, Send
 from deployments.asgi.compression import accepts_gzip
 
 BURST = 64
-"""Pieces written without a pause, after which everything else on the loop gets its turn: chunks that are all there
-already, and a client that takes them at once, would keep it for themselves."""
+"""Pieces that are written before other tasks get their turn: without a pause, chunks that are all there already, and a client
+that takes them at once, would occupy the event loop."""
 
 STRAIGHT = "anabranch.send"
-"""Where the scope keeps the server's own `send`. The layers of the application mark and change what starts an answer; the
-pieces of a stream go past them, for each layer would be paid for every chunk."""
+"""The key of the server's own `send` in the scope. The layers of the application see the start of an answer; the pieces of a
+stream go past them, because every layer would cost something for each chunk."""
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class Cut(Exception):
-    """Ends an answer before its end, so that the client can't take it for whole: the server closes the connection."""
+    """Cuts an answer: the server closes the connection, so that the client can't take the answer for complete."""
 
 
 class Client:
-    """Whoever sent a request whose body has been read."""
+    """The client of a request whose body has been read."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
@@ -36,7 +36,7 @@ class Client:
         self._send = send
         self._body: Send = scope.get(STRAIGHT, send)
         self._clock = asyncio.get_running_loop().time
-        # The heartbeat is written beside the answer: what is squeezed first must be sent first.
+        # The heartbeat is written beside the answer: what is compressed first must be sent first.
         self._writing = asyncio.Lock()
         self._heartbeat: bytes | None = None
         self._zip: _Zip | None = None
@@ -49,7 +49,7 @@ class Client:
     async def start(
         self, status: int, headers: RawHeaders, *, heartbeat: bytes | None = None, compressed: bool = False
     ) -> None:
-        """Send the status and the headers; from now on silence is broken by `heartbeat`."""
+        """Send the status and the headers; from now on, send `heartbeat` in silence."""
         out = list(headers)
         if compressed and accepts_gzip(self._scope["headers"]):
             self._zip = _Zip()
@@ -61,7 +61,7 @@ class Client:
         await self._send({"type": "http.response.start", "status": status, "headers": out})
 
     async def write(self, body: bytes) -> None:
-        """Send a piece of the body at once; returns when the client's connection takes more."""
+        """Send a piece of the body at once; return when the connection takes more."""
         zip = self._zip
         if zip is not None:
             await self._writing.acquire()
@@ -92,7 +92,7 @@ class Client:
         await response(self._scope, self._receive, self._send)
 
     async def attend(self, work: Coroutine[Any, Any, None], heartbeat_every: float) -> None:
-        """Do the work that writes the answer; cancel it, and wait for it, as soon as the client leaves."""
+        """Run `work`, which writes the answer; cancel it, and wait for its end, when the client disconnects."""
         writing = asyncio.create_task(work)
         leaving = asyncio.create_task(self._left())
         silence = heartbeat_every
@@ -113,8 +113,8 @@ class Client:
     async def _break_silence(self, every: float) -> float:
         """Write the heartbeat if it is due; return the seconds until it may be again.
 
-        There is one timer for all of a stream's chunks: it looks when the last one went, instead of being set by each.
-        A write under way means that the client doesn't read: more would not reach it.
+        One timer serves a whole stream: it looks when the last chunk was sent, instead of being set by each. A write that is
+        under way means that the client doesn't read: a heartbeat wouldn't reach it.
         """
         due = self._spoke + every - self._clock()
         if due > 0 or self._heartbeat is None or self._under_way:
@@ -124,7 +124,7 @@ class Client:
 
 
 class _Zip:
-    """Gzip whose every piece can be read as soon as it arrives, with a window small enough for thousands of streams."""
+    """Gzip of which each piece can be read when it arrives; its window is small, for there may be thousands of streams."""
 
     def __init__(self) -> None:
         self._deflate = zlib.compressobj(6, zlib.DEFLATED, 16 + 12, 5)

@@ -1,67 +1,37 @@
-"""Whole answers of an application in, the same gzip-compressed out for clients that accept it; streams pass untouched."""
+"""Compress whole answers with gzip for clients that accept it. A stream decides for itself (see `Client.start`)."""
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 SMALLEST = 1024
-"""Below, the gain isn't worth the work."""
+"""Bytes below which the gain isn't worth the work."""
 LARGE = 64 * 1024
-"""From here on the work is done beside the event loop, where the streams run."""
-COMPRESSIBLE = ("text/", "application/json", "application/javascript")
+"""Bytes from which on a thread does the work: streams run on the event loop."""
+STREAMED = ("text/event-stream", "application/octet-stream")
+"""The types of streams, whose pieces go past the layers of the application."""
 
 
 class Compression:
-    """Compresses answers that come with their length; one that streams decides for itself (see Client.start)."""
+    """Starlette's GZipMiddleware, told exactly whether the client accepts gzip: it ignores weights and `*`."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        untouched = (*DEFAULT_EXCLUDED_CONTENT_TYPES, *STREAMED)
+        self._app = GZipMiddleware(app, SMALLEST, 6, LARGE, exclude_content_types=untouched)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        answer = _Answer(send, accepts_gzip(scope["headers"]))
-        await self._app(scope, receive, answer.send)
-
-
-class _Answer:
-    def __init__(self, send: Send, gzipped: bool) -> None:
-        self._send = send
-        self._gzipped = gzipped
-        self._held: Message | None = None
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _worth_it(Headers(raw=message["headers"])):
-            self._held = message
-            return
-        held, self._held = self._held, None
-        if held is not None:
-            message = await self._finished(held, message)
-            await self._send(held)
-        await self._send(message)
-
-    async def _finished(self, start: Message, message: Message) -> Message:
-        """Return the body to send, the headers that go before it changed accordingly."""
-        headers = MutableHeaders(raw=start["headers"])
-        headers.add_vary_header("Accept-Encoding")
-        start["headers"] = headers.raw
-        if not self._gzipped or message.get("more_body"):
-            return message
-        body: bytes = message["body"]
-        squeezed = _squeeze(body) if len(body) < LARGE else await asyncio.to_thread(_squeeze, body)
-        headers["Content-Encoding"] = "gzip"
-        headers["Content-Length"] = str(len(squeezed))
-        return {**message, "body": squeezed}
+        if scope["type"] == "http":
+            accepted = b"gzip" if accepts_gzip(scope["headers"]) else b"identity"
+            others = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
+            scope = {**scope, "headers": [*others, (b"accept-encoding", accepted)]}
+        await self._app(scope, receive, send)
 
 
 def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether the request's headers accept gzip."""
+    """Return whether the request's headers accept gzip."""
     accepted: dict[str, bool] = {}
     for name, value in headers:
         if name == b"accept-encoding":
@@ -69,15 +39,3 @@ def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
                 coding, _, weight = part.partition(";")
                 accepted[coding.strip()] = weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return accepted.get("gzip", accepted.get("*", False))
-
-
-def _worth_it(headers: Headers) -> bool:
-    return (
-        int(headers.get("content-length", "0")) >= SMALLEST
-        and "content-encoding" not in headers
-        and headers.get("content-type", "").startswith(COMPRESSIBLE)
-    )
-
-
-def _squeeze(body: bytes) -> bytes:
-    return gzip.compress(body, 6, mtime=0)

@@ -1,4 +1,4 @@
-"""The origins a document allows in, what their browsers must be told out: preflights answered, answers marked, others refused."""
+"""CORS: answer preflights, mark answers for the pages of allowed origins, and refuse requests of other pages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.asgi.errors import RUN_ID, error_response
+from deployments.asgi.json_values import shortened
 from graphs.errors import Forbidden
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 ALLOWED = ("Accept", "Authorization", "Content-Type", "Last-Event-ID")
-"""Request headers that are always allowed; a preflight is granted whatever else it asks for, as SDKs bring their own."""
+"""Request headers that are always allowed; so is every other that a preflight asks for, because SDKs add their own."""
 EXPOSED = (
     f"{RUN_ID}, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, "
     "X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, X-RateLimit-Reset-Requests, "
@@ -22,14 +23,15 @@ EXPOSED = (
 )
 MAX_AGE = "600"
 SAFE = ("GET", "HEAD", "OPTIONS")
-"""Methods that start nothing: any page may use them, and can't read the answer."""
+"""Methods that start nothing: any page may use them, but can't read the answer."""
 
 _USUAL_PORT = re.compile(r":(?:80|443)$")
 
 
 class Cors:
-    """Lets pages of the given origins ask and read the answers, errors included, and turns those of others away: a browser
-    only keeps answers from them, and sends plain POSTs and opens WebSockets for any page. It stands outside of all else."""
+    """Lets pages of the given origins send requests and read the answers, errors included, and refuses requests of other
+    pages: a browser keeps the answers from them, but sends their plain POSTs and opens WebSockets for them. The outermost
+    layer."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self._app = app
@@ -53,7 +55,7 @@ class Cors:
         await self._app(scope, receive, send_marked)
 
     def _marks(self, origin: str | None) -> dict[str, str]:
-        """Return the headers for this origin. Cookies are for named origins alone: `*` would hand them to every page."""
+        """Return the headers for this origin. Only a named origin may send cookies: with `*` every page could."""
         if not self._origins:
             return {}
         if "*" in self._origins:
@@ -64,7 +66,7 @@ class Cors:
 
 
 def _instead(scope: Scope, origin: str, marks: dict[str, str]) -> Response | None:
-    """Return what a page's request is answered without the application: a preflight, or one that the page may not send."""
+    """Return the answer to a request that the application doesn't see: a preflight, or one that the page may not send."""
     allowed = "Access-Control-Allow-Origin" in marks
     if scope["type"] == "http" and scope["method"] in SAFE:
         asked = _header(scope, b"access-control-request-method") if scope["method"] == "OPTIONS" else None
@@ -75,21 +77,20 @@ def _instead(scope: Scope, origin: str, marks: dict[str, str]) -> Response | Non
 
 
 def _is_own(scope: Scope, origin: str) -> bool:
-    """Whether the origin is the server's own. Its scheme says nothing: a proxy may speak TLS before the server. A page can
-    set neither header: Host is the browser's, and for the other it would ask beforehand, and be refused."""
-    place = _place(origin.partition("://")[2])
+    """Return whether the origin is the server's own. The scheme is ignored, for a proxy may speak TLS in front of the server.
+    A page can set neither header: Host is the browser's, and the other needs a preflight, which is refused."""
+    host = _host(origin.partition("://")[2])
     forwarded = (_header(scope, b"x-forwarded-host") or "").partition(",")[0]
-    return place != "" and place in (_place(_header(scope, b"host") or ""), _place(forwarded))
+    return host != "" and host in (_host(_header(scope, b"host") or ""), _host(forwarded))
 
 
-def _place(host: str) -> str:
-    """Return host and port, a usual port left out as browsers do."""
+def _host(host: str) -> str:
+    """Return host and port, without a default port, as browsers write it."""
     return _USUAL_PORT.sub("", host.strip().lower())
 
 
 def _refusal(origin: str, marks: dict[str, str]) -> Response:
-    shown = origin if len(origin) <= 80 else f"{origin[:79]}…"
-    refusal = error_response(Forbidden(f"the origin {shown!r} isn't allowed; add it to controller.origins"))
+    refusal = error_response(Forbidden(f"the origin {shortened(origin)!r} isn't allowed; add it to controller.origins"))
     refusal.headers.update(marks)
     return refusal
 

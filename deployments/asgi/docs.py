@@ -1,4 +1,4 @@
-"""The reference of the API as a page. Swagger UI comes along: a machine without a network shows it too."""
+"""Serve the reference of the API as a page, with Swagger UI itself: machines without a network show it too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SWAGGER = str(files("fastapi_offline").joinpath("static"))
 
 
 def add_docs(app: FastAPI, prefix: str) -> None:
-    """Serve the page, what it loads and the schema that it shows under a prefix."""
+    """Serve the page, its files and the schema that it shows under a prefix."""
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(app.openapi())

@@ -1,10 +1,10 @@
-"""An error in, the JSON answer every client gets for it out: `{"error": {"type", "message", "run_id"?, …}}`."""
+"""Answer every error as JSON: `{"error": {"type", "message", "run_id"?, …}}`."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,32 +14,32 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from deployments.asgi.values import finite
-from graphs.errors import AnabranchError
+from deployments.asgi.json_values import finite, shortened
+from graphs.errors import AnabranchError, InvalidInput
 from graphs.suggest import closest
 
 RUN_ID = "X-Run-Id"
 
 
 class Problem(BaseModel):
-    """What went wrong, for programs (`type`) and for people (`message`)."""
+    """An error, for programs (`type`) and for people (`message`)."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(examples=["invalid_input"])
     message: str
-    run_id: str | None = Field(default=None, description="set once a run has begun; its log is found under it")
+    run_id: str | None = Field(default=None, description="the run's id, once it has begun; search the log for it")
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer that is no success."""
+    """The body of every answer that is an error."""
 
     error: Problem
 
 
 def described(errors: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Return the errors of a route, by status, as its description has them; those that any route may have are added."""
-    every = {**errors, 500: "a fault of the server's; it is in its log", "default": "any other error"}
+    """Return the errors of a route, by status, for its description; those that any route may have are added."""
+    every = {**errors, 500: "an internal error; see the server's log", "default": "any other error"}
     return {status: {"model": ErrorAnswer, "description": description} for status, description in every.items()}
 
 
@@ -50,7 +50,7 @@ def error_data(error: AnabranchError, run_id: str | None = None) -> dict[str, An
 
 
 def error_json(error: AnabranchError, run_id: str | None = None) -> bytes:
-    """Return the error as JSON on one line; what a detail holds that is no JSON is shown as text."""
+    """Return the error as JSON on one line; a detail that isn't JSON is written as text."""
     text = json.dumps(finite(error_data(error, run_id)), ensure_ascii=False, default=_shown)
     return text.encode("utf-8", "backslashreplace")
 
@@ -70,13 +70,25 @@ def retry_after(error: AnabranchError) -> int | None:
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Have every error of the app's routes answered as JSON."""
+    """Have every error of the application's routes answered as JSON."""
     app.add_exception_handler(AnabranchError, _answer_error)
-    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
 
 
-Handler = Callable[[Request, Exception], Awaitable[Response]]
+async def answer_http(request: Request, error: Exception) -> Response:
+    """Answer an HTTPException: the framework's own (an unknown path or method), or one that a route raises."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    status, message = error.status_code, str(error.detail)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allow = _allow(headers.get("Allow", ""))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        message = f"{shortened(request.method)} isn't allowed on {shortened(request.url.path)}; use {allow}"
+    elif status == HTTPStatus.NOT_FOUND and message == HTTPStatus.NOT_FOUND.phrase:
+        message = _nothing_at(request)
+    return _answer(status, _type_of(status), message, headers)
 
 
 async def _answer_error(_: Request, error: Exception) -> Response:
@@ -84,53 +96,41 @@ async def _answer_error(_: Request, error: Exception) -> Response:
     return error_response(error)
 
 
-async def _answer_http(request: Request, error: Exception) -> Response:
-    """Answer what the framework refused: an unknown path, a method that isn't there."""
-    assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = allow = _allow(headers.get("Allow", ""))
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers=headers)
-        message = f"{request.method} isn't allowed on {_path(request)}; use {allow}"
-        return _http_response(405, "method_not_allowed", message, headers)
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        return _http_response(404, "not_found", _not_found(request), headers)
-    type = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return _http_response(error.status_code, type, str(error.detail), headers)
-
-
 async def _answer_invalid(_: Request, error: Exception) -> Response:
     """Answer what a route's own parameters refused."""
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    field = ".".join(str(part) for part in found[0]["loc"][1:]) if found else ""
-    said = "; ".join(f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in found)
-    body = {"error": {"type": "invalid_input", "message": said, "field": field}}
-    return Response(json.dumps(body, ensure_ascii=False), 422, media_type="application/json")
+    found = [(".".join(str(part) for part in each["loc"][1:]), each["msg"]) for each in error.errors()]
+    message = "; ".join(f"{field}: {wrong}" for field, wrong in found)
+    return error_response(InvalidInput(message, field=found[0][0] if found else ""))
 
 
-def _http_response(status: int, type: str, message: str, headers: dict[str, str]) -> Response:
+def _answer(status: int, type: str, message: str, headers: Mapping[str, str]) -> Response:
     body = json.dumps({"error": {"type": type, "message": message}}, ensure_ascii=False)
     return Response(body.encode("utf-8", "backslashreplace"), status, headers, "application/json")
 
 
+def _type_of(status: int) -> str:
+    """Return what an error of this status is called: as our own errors are, or else as HTTP calls it."""
+    for error in AnabranchError.__subclasses__():
+        if error.status == status:
+            return error.type
+    try:
+        return HTTPStatus(status).phrase.lower().replace(" ", "_")
+    except ValueError:
+        return "error"
+
+
 def _allow(given: str) -> str:
-    """Return the methods; GET brings HEAD, and OPTIONS is answered everywhere."""
+    """Return the methods of a path; where there is GET there is HEAD, and OPTIONS is answered everywhere."""
     methods = {method.strip() for method in given.split(",")} - {""} | {"OPTIONS"}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
-def _not_found(request: Request) -> str:
+def _nothing_at(request: Request) -> str:
     app: FastAPI = request.app
-    path = _path(request)
+    path = shortened(request.url.path)
     near = closest(path.removeprefix("/api"), app.openapi()["paths"])
     return f"there is nothing at {path}; " + (f"did you mean {near}?" if near else "see /docs for what there is")
-
-
-def _path(request: Request) -> str:
-    path = request.url.path
-    return path if len(path) <= 80 else f"{path[:79]}…"
 
 
 def _shown(value: object) -> str:

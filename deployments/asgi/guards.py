@@ -1,4 +1,4 @@
-"""Requests in, and out what no route should have to think of: bodies too large, HEAD, and faults nobody foresaw."""
+"""Middleware for every route: refuse bodies that are too large or compressed, answer HEAD, and answer unexpected errors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.asgi.client import Cut
 from deployments.asgi.errors import error_response
-from graphs.errors import AnabranchError, BadRequest, TooLarge
+from deployments.asgi.json_values import shortened
+from graphs.errors import AnabranchError, BadRequest, TooLarge, UnsupportedMediaType
 
 logger = logging.getLogger("anabranch.http")
 
 
 class CatchFaults:
-    """Answers 500 where a route raised what nobody foresaw; the traceback is in the log alone."""
+    """Answers 500 for an exception that a route did not expect; only the log has the traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,13 +38,13 @@ class CatchFaults:
         except Exception:
             if scope["type"] != "http" or started:
                 raise
-            # The outermost place of a request: whatever it was, the client is told in the API's own way.
+            # The outermost layer of a request: the client gets every error as JSON.
             logger.exception("%s %s: internal error", scope["method"], scope["path"])
             await error_response(AnabranchError("internal error; see the server's log"))(scope, receive, send)
 
 
 class AnswerHead:
-    """Lets every GET route answer HEAD: the server leaves the body out."""
+    """Lets every GET route answer HEAD: the server omits the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,8 +55,8 @@ class AnswerHead:
         await self._app(scope, receive, send)
 
 
-class LimitBody:
-    """Refuses bodies larger than allowed: by the length they announce, else while they are read."""
+class CheckBody:
+    """Refuses bodies that are compressed, or too large: by their Content-Length, else while they are read."""
 
     def __init__(self, app: ASGIApp, largest: int) -> None:
         self._app = app
@@ -65,14 +66,23 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length")
-        if announced is not None and not announced.isdecimal():
-            refusal = BadRequest("expected a number of bytes as Content-Length")
-            await error_response(refusal)(scope, receive, send)
-        elif announced is not None and int(announced) > self._largest:
-            await error_response(self._refusal())(scope, receive, send)
-        else:
+        refusal = self._refusal(Headers(scope=scope))
+        if refusal is None:
             await self._app(scope, self._counted(receive), send)
+        else:
+            await error_response(refusal)(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> AnabranchError | None:
+        coding = headers.get("content-encoding", "").strip().lower()
+        if coding not in ("", "identity"):
+            return UnsupportedMediaType(
+                f"the body is encoded as {shortened(coding)!r}, and only plain bodies are read; send it uncompressed, without "
+                "the header Content-Encoding"
+            )
+        length = headers.get("content-length", "0")
+        if not length.isdecimal():
+            return BadRequest("expected a number of bytes as Content-Length")
+        return self._too_large() if int(length) > self._largest else None
 
     def _counted(self, receive: Receive) -> Receive:
         read = 0
@@ -82,12 +92,12 @@ class LimitBody:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._largest:
-                raise self._refusal()
+                raise self._too_large()
             return message
 
         return counted
 
-    def _refusal(self) -> TooLarge:
+    def _too_large(self) -> TooLarge:
         return TooLarge(
             f"the body is larger than {self._largest} bytes; send less, or raise controller.max_request_size",
             max_request_size=self._largest,

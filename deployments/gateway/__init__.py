@@ -1,1 +1,1 @@
-"""The one door of all transports: a run is started, followed and stopped here, and admitted first."""
+"""The one way from every transport to the runs: admit, start, follow and stop them."""

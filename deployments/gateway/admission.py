@@ -1,4 +1,4 @@
-"""Runs that want to begin in; a place for each in the order they came, or Overloaded."""
+"""Admit runs: a limited number at a time, and a limited queue of those that wait."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from graphs.errors import Overloaded
-
-RETRY_AFTER = 1
+from graphs.errors import RETRY_AFTER, Overloaded
 
 
 class Admission:
-    """So many runs at a time; so many more wait in line; the rest are sent away at once.
+    """Lets `places` runs be active, and `queue` more wait in the order they came; further ones are refused at once.
 
-    Kept here and not left to Ray Serve's own queue, so that the refusal is the API's JSON, and health, readiness and
-    the list of workflows never stand in line behind runs.
+    This isn't left to Ray Serve's own queue, so that the refusal is JSON like every error, and health, readiness and
+    the list of workflows never wait behind runs.
     """
 
-    def __init__(self, places: int, line: int) -> None:
+    def __init__(self, places: int, queue: int) -> None:
         self._places = places
-        self._line = line
+        self._queue = queue
         self._free = asyncio.Semaphore(places)
         self._waiting = 0
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
-        """Wait for a place and hold it; raise Overloaded when the line is full."""
-        if self._free.locked() and self._waiting >= self._line:
+        """Wait for a place and hold it; raise Overloaded when the queue is full."""
+        if self._free.locked() and self._waiting >= self._queue:
             raise Overloaded(
-                f"{self._places} runs are under way and {self._waiting} wait, which is the limit; "
-                f"try again in {RETRY_AFTER} s",
+                f"the server is full: {self._places} runs active, {self._waiting} queued; try again in {RETRY_AFTER} s",
                 retry_after=RETRY_AFTER,
             )
         self._waiting += 1

@@ -1,4 +1,4 @@
-"""A plan and a way to invoke components in, runs out: the one door all transports use."""
+"""Start, follow and stop the runs of a plan: the one way from every transport to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from graphs.stream import Value
 from graphs.suggest import closest
 
 Ready = Callable[[], Awaitable[Mapping[str, str | None]]]
-"""Asks every component, by its id, whether it can be called: None for yes, else what is amiss."""
+"""Asks every component, by its id, whether it can be called: None if so, else its state."""
 
 LONGEST_SHOWN = 80
 
@@ -30,7 +30,7 @@ async def _always() -> dict[str, str | None]:
 
 
 class Gateway:
-    """Starts runs of a plan's workflows, so many at a time."""
+    """Starts runs of a plan's workflows, a limited number at a time."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Gateway:
         if not known:
             raise NotFound("this document has no workflow; give it one, or a component")
         raise BadRequest(
-            f"expected the id of a workflow, for there are several and none is the default; write one of {_listed(list(known))}",
+            f"expected the id of a workflow: there are several, and none is the default; write one of {_listed(list(known))}",
             workflows=list(known),
         )
 
@@ -82,7 +82,7 @@ class Gateway:
 
 
 class Running:
-    """A run under way: read its events to their end, or close it, which cancels what still runs."""
+    """An active run: read its events to their end, or close it, which cancels its jobs."""
 
     def __init__(self, run: Run, workflow: WorkflowPlan, told: AsyncGenerator[Event, None]) -> None:
         self.run = run
@@ -93,7 +93,7 @@ class Running:
         return self._events
 
     async def finish(self) -> Finished:
-        """Read to the end and return it, a streamed output joined; raise what the run failed with."""
+        """Read to the end and return it, with a streamed output joined; raise the run's error if it failed."""
         joining = Joining(self.workflow.output_kind.names, self._keys())
         async for event in self._events:
             if isinstance(event, Delta):
@@ -109,12 +109,12 @@ class Running:
         return tuple(name for name, _ in output.items) if isinstance(output, MappingTemplate) else ()
 
     async def aclose(self) -> None:
-        """Cancel what still runs, and wait until it has ended. For whoever reads the events."""
+        """Cancel the run's jobs, and wait until they have ended."""
         await self._events.aclose()
 
 
 def new_run_id(now: float) -> str:
-    """Return a unique id; ids sort by the time they were made at."""
+    """Return a unique id; ids sort by the time of their making."""
     return f"run_{int(now * 1000):012x}{secrets.token_hex(10)}"
 
 

@@ -13,12 +13,9 @@ from ray.serve.exceptions import (
     RequestCancelledError,
 )
 
-from graphs.errors import AnabranchError, ComponentFailed, Overloaded, Unavailable
+from graphs.errors import RETRY_AFTER, AnabranchError, ComponentFailed, Overloaded, Unavailable
 
 logger = logging.getLogger("anabranch.handles")
-
-RETRY_AFTER = 1
-"""Seconds a client is asked to wait when a queue is full."""
 
 
 def call_failure(error: BaseException, component: str, run_id: str) -> AnabranchError:

@@ -1,38 +1,35 @@
-"""A gateway in, the ASGI application of the whole HTTP API out; it knows nothing of Ray."""
+"""Build the ASGI application of the whole HTTP API over a gateway; it knows nothing of Ray."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from inspect import signature
 
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi.client import STRAIGHT
 from deployments.asgi.compression import Compression
 from deployments.asgi.cors import Cors
 from deployments.asgi.docs import add_docs
-from deployments.asgi.errors import error_response, install_handlers
-from deployments.asgi.guards import AnswerHead, CatchFaults, LimitBody
+from deployments.asgi.errors import install_handlers
+from deployments.asgi.guards import AnswerHead, CatchFaults, CheckBody
+from deployments.asgi.straight import straight_routes
 from deployments.gateway.gateway import Gateway
 from deployments.transports import routers
-from graphs.errors import AnabranchError
 from graphs.plan import Controller
 
 _DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
 
 
 class Api(FastAPI):
-    """The application. What is asked for most goes past FastAPI: the routes of `straight` are called without a search through
-    all routes, and the pieces of streams, by the server's own `send`, past every layer."""
+    """The application. The most frequent requests go past FastAPI: straight routes are called without a search through all
+    routes, and the pieces of a stream go to the server's own `send`, past every layer."""
 
     straight: Mapping[str, ASGIApp]
-    """What answers a POST to a path."""
+    """The application that answers a POST to a path."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -40,6 +37,7 @@ class Api(FastAPI):
         if scope["type"] == "http" and scope["method"] == "POST":
             straight = self.straight.get(scope["path"].removeprefix(scope.get("root_path", "")))
             if straight is not None:
+                scope["app"] = self
                 await straight(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
@@ -68,33 +66,12 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
     for router in routers(gateway):
         app.include_router(router)
         app.include_router(router, prefix="/api", include_in_schema=False)
-        for path, answer in _fixed_posts(router):
+        for path, answer in straight_routes(router, app.router.dependencies):
             straight[path] = straight[f"/api{path}"] = _under(layers, answer)
     app.straight = straight
     for prefix in ("", "/api"):
         add_docs(app, prefix)
     return app
-
-
-def _fixed_posts(router: APIRouter) -> Iterator[tuple[str, ASGIApp]]:
-    """Yield the routes that can be called by their path alone: for POST, with nothing variable in the path, and a function
-    that takes the request as it is."""
-    for route in router.routes:
-        if not isinstance(route, APIRoute) or route.methods != {"POST"} or "{" in route.path:
-            continue
-        if list(signature(route.endpoint).parameters) == ["request"]:
-            yield route.path, _answering(route.endpoint)
-
-
-def _answering(endpoint: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await endpoint(Request(scope, receive, send))
-        except AnabranchError as error:
-            response = error_response(error)
-        await response(scope, receive, send)
-
-    return answer
 
 
 def _under(layers: list[Middleware], app: ASGIApp) -> ASGIApp:
@@ -105,11 +82,11 @@ def _under(layers: list[Middleware], app: ASGIApp) -> ASGIApp:
 
 
 def _middleware(controller: Controller) -> list[Middleware]:
-    """Return the layers, the outermost first: refusals of the inner ones are marked for browsers and compressed too."""
+    """Return the layers, the outermost first: the errors of inner layers get CORS headers too."""
     return [
         Middleware(Cors, controller.origins),
         Middleware(CatchFaults),
         Middleware(AnswerHead),
         Middleware(Compression),
-        Middleware(LimitBody, controller.max_request_size),
+        Middleware(CheckBody, controller.max_request_size),
     ]

@@ -1,4 +1,4 @@
-"""Liveness and readiness: GET /health and /ready."""
+"""GET /health and /ready: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from deployments.asgi.errors import described
-from deployments.asgi.values import json_bytes
+from deployments.asgi.json_values import json_bytes
 from deployments.gateway.gateway import Gateway
 
 
-class Health(BaseModel):
-    """A sign of life."""
+class Liveness(BaseModel):
+    """The server is alive."""
 
     status: Literal["ok"]
 
 
 class Readiness(BaseModel):
-    """Which components can be called."""
+    """Whether each component can be called."""
 
     status: Literal["ready", "starting"]
-    components: dict[str, str] = Field(description="by id: `ready`, or what the component does instead")
+    components: dict[str, str] = Field(description="by id: `ready`, or the state that the component is in")
 
 
 def routes(gateway: Gateway) -> APIRouter:
-    """Return the routes of both."""
+    """Return both routes."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", summary="Whether the server lives", response_model=Health, responses=described({}))
+    @router.get("/health", summary="Whether the server is alive", response_model=Liveness, responses=described({}))
     async def health() -> Response:
         return Response(json_bytes({"status": "ok"}), media_type="application/json")
 
@@ -40,12 +40,12 @@ def routes(gateway: Gateway) -> APIRouter:
         response_model=Readiness,
         responses=described({}) | {503: {"model": Readiness, "description": "a component isn't ready"}},
     )
-    async def ready() -> Response:
+    async def readiness() -> Response:
         states = await gateway.ready()
-        amiss = [id for id, state in states.items() if state is not None]
+        ready = all(state is None for state in states.values())
         components = {id: "ready" if state is None else state for id, state in states.items()}
-        body = json_bytes({"status": "starting" if amiss else "ready", "components": components})
-        return Response(body, 503 if amiss else 200, media_type="application/json")
+        body = json_bytes({"status": "ready" if ready else "starting", "components": components})
+        return Response(body, 200 if ready else 503, media_type="application/json")
 
-    del health, ready
+    del health, readiness
     return router

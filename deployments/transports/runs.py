@@ -1,4 +1,4 @@
-"""`POST /workflows/runs`: a workflow's id and input in; its output, its task, or its stream as server-sent events out."""
+"""`POST /workflows/runs`: run a workflow, and answer its output, its task, or its stream as server-sent events."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.client import Client, Cut
 from deployments.asgi.errors import RUN_ID, described, error_json, error_response
-from deployments.asgi.fields import validated
-from deployments.asgi.values import json_bytes, parse_object
+from deployments.asgi.json_values import json_bytes, parse_object
+from deployments.asgi.request_fields import validated
+from deployments.asgi.straight import StraightRoute
 from deployments.gateway.gateway import Gateway, Running
 from deployments.runs.events import Delta, Finished, raise_failure
 from deployments.transports import sse
 from graphs.errors import AnabranchError, InvalidInput
 
 HEARTBEAT_EVERY = 15.0
-"""Seconds of silence after which a stream shows that it lives."""
+"""Seconds of silence after which a stream sends a heartbeat."""
 
 
 class RunRequest(BaseModel):
@@ -29,11 +30,11 @@ class RunRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    workflow_id: str | None = Field(default=None, description="the workflow; left out, the default or only one")
+    workflow_id: str | None = Field(default=None, description="the workflow; without it, the default or only one")
     input: Any = Field(default_factory=dict, description="what the workflow sees as `input`")
-    wait_for_completion: bool = Field(default=True, description="answer when the run has ended, or as it streams")
+    wait_for_completion: bool = Field(default=True, description="answer when the run has ended, or while it streams")
     output_only: bool = Field(
-        default=False, description="answer the output alone, as a stream where it streams; else the task around it"
+        default=False, description="answer the output alone, as a stream if it streams; else the task that contains it"
     )
     resumable: bool = Field(default=False, description="keep the stream, so that it can be read again")
     session_id: str | None = Field(default=None, max_length=256, description="what the workflow sees as `session.id`")
@@ -45,14 +46,14 @@ class Task(BaseModel):
     task_id: str
     workflow_id: str
     status: str = Field(examples=["completed"])
-    output: Any = Field(description="of a stream, the chunks joined; of several, a mapping of them")
+    output: Any = Field(description="the chunks of a stream are joined; several streams are a mapping")
     session_id: str | None = None
     created_at: str = Field(examples=["2030-01-01T12:00:00.000Z"])
     completed_at: str
 
 
 def decode(body: bytes) -> RunRequest:
-    """Return what a request's body asks for."""
+    """Return the request in a body."""
     request = validated(RunRequest, parse_object(body))
     if not request.wait_for_completion:
         raise InvalidInput(
@@ -80,13 +81,13 @@ def encode_task(running: Running, output: Any, completed_at: datetime) -> bytes:
 
 
 _DESCRIPTION = """
-With `output_only: true` a result that streams is answered as it comes, as server-sent events: `data:` events with the
+With `output_only: true` a result that streams is answered while it comes, as server-sent events: `data:` events with the
 chunks, then `event: end`; or after the first chunk `event: error` with the error as JSON. A stream with neither was cut.
-A stream of bytes for which the workflow names no format is answered as it is. A plain result is answered as bare JSON.
+A stream of bytes is answered as it is, if the workflow names no format. A plain result is answered as bare JSON.
 
-With `output_only: false` the run is waited for, and answered as a task with its output, a stream's chunks joined.
+With `output_only: false` the answer comes when the run has ended: a task with its output, a stream's chunks joined.
 
-Leaving cancels the run.
+Disconnecting cancels the run.
 """
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -104,14 +105,15 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **described(
         {
-            400: "the body is no JSON, or names no workflow where there are several",
-            403: "a web page asks whose origin isn't allowed",
+            400: "the body is not JSON, or names no workflow although there are several",
+            403: "the request comes from a web page whose origin isn't allowed",
             404: "there is no such workflow",
-            413: "the body is too large, or a stream that was needed whole",
-            422: "a field of the request, or of the workflow's input, doesn't fit",
-            502: "a component failed, or an API that it asked",
-            503: "a component isn't there, or the queue is full: try again after Retry-After",
-            504: "a job, the run or an API took longer than its timeout, or a polled job not done within completion.timeout",
+            413: "the body is too large, or a stream that had to be joined",
+            415: "the body is compressed",
+            422: "a field of the request, or of the workflow's input, is wrong",
+            502: "a component failed, or an API that it called",
+            503: "a component isn't available, or the queue is full: try again after Retry-After",
+            504: "a job, the run or an API took longer than its timeout, or a polled job longer than completion.timeout",
         }
     ),
 }
@@ -136,12 +138,13 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
         response_class=Response,
         responses=_RESPONSES,
         openapi_extra={"requestBody": _BODY},
+        route_class_override=StraightRoute,
     )
     return router
 
 
 class RunAnswer(Response):
-    """The answer of one run, written as its events come; when the client leaves, the run is cancelled."""
+    """The answer of one run, written while its events come; when the client disconnects, the run is cancelled."""
 
     def __init__(self, running: Running, output_only: bool, compression: bool, heartbeat_every: float) -> None:
         self.status_code = 200
@@ -169,7 +172,7 @@ class RunAnswer(Response):
 
 
 class _Writer:
-    """Writes what a run says to the client."""
+    """Writes the events of a run to the client."""
 
     def __init__(self, client: Client, running: Running, compression: bool) -> None:
         self._client = client
@@ -183,7 +186,7 @@ class _Writer:
         await self._write_json(encode_task(self._running, finished.output, datetime.now(UTC)))
 
     async def write_output(self) -> None:
-        """Write the output as it comes. The first thing to say decides how: nothing goes out before it."""
+        """Write the output while it comes. Nothing is sent before the first event that has content: it decides the format."""
         kind = self._running.workflow.output_kind
         async for event in self._running:
             if isinstance(event, Delta):
@@ -200,7 +203,7 @@ class _Writer:
                 await self._finish(event)
 
     async def write_failure(self, error: AnabranchError) -> None:
-        """Write the error: as the answer, or once that has begun, as its last event."""
+        """Write the error: as the answer, or as the last event of an answer that has begun."""
         run_id = self._running.run.id
         if not self._client.told:
             await self._client.answer(error_response(error, run_id))

@@ -1,4 +1,4 @@
-"""Deltas of a run in, server-sent events out, as bytes.
+"""Encode the Deltas of a run as server-sent events.
 
 One space after the colon; lines end in LF; a line of a chunk ends at CR, LF and CRLF, and nowhere else.
 """
@@ -9,7 +9,7 @@ import codecs
 import re
 from typing import Protocol
 
-from deployments.asgi.values import base64_text, json_text, utf8
+from deployments.asgi.json_values import base64_text, json_text, utf8
 from deployments.runs.events import Delta
 from graphs.plan import OutputKind
 from graphs.stream import Chunk, Note, is_empty
@@ -21,7 +21,8 @@ HEADERS = (
 )
 RAW_HEADERS = ((b"content-type", b"application/octet-stream"), *HEADERS[1:])
 END = b"event: end\ndata:\n\n"
-"""Only after success. No space after this colon: line-by-line readers look for `data: `, and would take it for a chunk."""
+"""Only after success. There is no space after this colon: readers that go by lines look for `data: `, and would take it for a
+chunk."""
 HEARTBEAT = b":\n\n"
 
 _NEWLINE = re.compile("\r\n|\r|\n")

@@ -1,4 +1,4 @@
-"""`GET /workflows` and `/workflows/{id}/schema`: what can be run, the fields it reads and the kind of output it gives."""
+"""`GET /workflows` and `/workflows/{id}/schema`: the workflows, the fields they read and the kind of their output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WorkflowSummary(BaseModel):
     workflow_id: str
     title: str | None
     description: str | None
-    default: bool = Field(description="whether it is run when a request names none")
+    default: bool = Field(description="whether it runs when a request names no workflow")
 
 
 class InputSchema(BaseModel):
@@ -34,20 +34,20 @@ class InputSchema(BaseModel):
     format: str | None
     default: Any
     required: bool
-    options: list[str] = Field(description="of a `select`, what may be chosen")
+    options: list[str] = Field(description="the values of a `select`")
     description: str | None
 
 
 class OutputSchema(BaseModel):
-    """What the workflow gives."""
+    """The output of a workflow."""
 
     type: str | None
-    format: str | None = Field(description="`sse-text` or `sse-json` where the workflow asks for it")
-    streams: list[str] = Field(description="of several streams side by side, their names")
+    format: str | None = Field(description="`sse-text` or `sse-json`, if the workflow asks for it")
+    streams: list[str] = Field(description="the names of several streams side by side")
 
 
 class WorkflowSchema(BaseModel):
-    """What a workflow takes and gives."""
+    """The input and the output of a workflow."""
 
     workflow_id: str
     title: str | None
@@ -65,7 +65,7 @@ class WorkflowList(BaseModel):
 
 
 def routes(gateway: Gateway) -> APIRouter:
-    """Return the routes that tell what can be run."""
+    """Return the routes that describe the workflows."""
     router = APIRouter(tags=["workflows"])
 
     async def list_workflows() -> WorkflowList:
@@ -78,24 +78,24 @@ def routes(gateway: Gateway) -> APIRouter:
     router.add_api_route(
         "/workflows/{workflow_id}/schema",
         show_schema,
-        summary="Tell what a workflow takes and gives",
+        summary="Show the input and the output of a workflow",
         responses=described({404: "there is no such workflow"}),
     )
     return router
 
 
 def summary(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSummary:
-    """Return what a workflow is."""
+    """Return the summary of a workflow."""
     return WorkflowSummary(
         workflow_id=workflow.id,
-        title=_told(workflow.title, gateway.redactor),
-        description=_told(workflow.description, gateway.redactor),
+        title=_redacted(workflow.title, gateway.redactor),
+        description=_redacted(workflow.description, gateway.redactor),
         default=workflow.id == gateway.plan.default_workflow or len(gateway.workflows()) == 1,
     )
 
 
 def schema(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSchema:
-    """Return what a workflow takes and gives; what it has from the environment stays hidden."""
+    """Return the input and the output of a workflow; values from the environment stay hidden."""
     public = replace(workflow, inputs=tuple(_public(field, gateway.redactor) for field in workflow.inputs))
     return WorkflowSchema(
         **summary(workflow, gateway).model_dump(),
@@ -108,9 +108,9 @@ def schema(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSchema:
 def _public(field: InputField, redactor: Redactor) -> InputField:
     """Return the field without secrets: a default or an option that holds one is left out, for `***` is neither."""
     options = tuple(option for option in field.options if _is_public(option, redactor))
-    subtype = ",".join(options) or None if field.type == "select" else _told(field.subtype, redactor)
+    subtype = ",".join(options) or None if field.type == "select" else _redacted(field.subtype, redactor)
     default = field.default if _is_public(field.default, redactor) else None
-    description = _told(field.description, redactor)
+    description = _redacted(field.description, redactor)
     return replace(field, subtype=subtype, default=default, options=options, description=description)
 
 
@@ -118,7 +118,7 @@ def _is_public(value: Value, redactor: Redactor) -> bool:
     return redactor.value(value) == value
 
 
-def _told(text: str | None, redactor: Redactor) -> str | None:
+def _redacted(text: str | None, redactor: Redactor) -> str | None:
     return None if text is None else redactor.text(text)
 
 

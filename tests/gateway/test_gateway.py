@@ -68,7 +68,7 @@ async def test_closing_a_run_nobody_read_is_no_error() -> None:
 
 
 async def test_places_are_given_in_order_and_given_back() -> None:
-    admission = Admission(places=1, line=2)
+    admission = Admission(places=1, queue=2)
     order: list[str] = []
 
     async def take(name: str) -> None:
@@ -88,7 +88,7 @@ async def test_places_are_given_in_order_and_given_back() -> None:
 
 
 async def test_who_leaves_the_line_leaves_a_place_in_it() -> None:
-    admission = Admission(places=1, line=1)
+    admission = Admission(places=1, queue=1)
 
     async def take() -> None:
         async with admission.place():

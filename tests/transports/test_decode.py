@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.asgi.values import json_bytes
+from deployments.asgi.json_values import json_bytes
 from deployments.transports.runs import decode
 from graphs.errors import AnabranchError, BadRequest, ComponentFailed, InvalidInput
 
@@ -38,7 +38,7 @@ def test_an_input_may_be_any_json() -> None:
         (b"null", "expected a JSON object, got null; write {…}"),
         (b'"{}"', "expected a JSON object, got text; write {…}"),
         (b'{"a": "\xff"}', "the body is not UTF-8 (byte 7 is 0xff); send JSON in UTF-8"),
-        (b'{"input": NaN}', "the body is not JSON: NaN is no JSON; write null"),
+        (b'{"input": NaN}', "the body is not JSON: JSON has no NaN; write null"),
         (
             b'{"input": %b}' % (b"9" * 5000),
             "an integer in the body has more than 4300 digits; send fewer, or the number as text",
@@ -122,12 +122,26 @@ def test_a_value_is_this_json(value: Any, body: bytes) -> None:
 
 @pytest.mark.parametrize("value", [{"a": {1, 2}}, [object()], {(1, 2): 3}])
 def test_what_is_no_json_says_what_to_do(value: Any) -> None:
-    with pytest.raises(ComponentFailed, match=r"the output is no JSON .*; map it to one in `output`"):
+    with pytest.raises(ComponentFailed, match=r"the output can't be written as JSON: .*; convert it in `output`"):
         json_bytes(value)
 
 
 def test_a_value_that_holds_itself_is_told_plainly() -> None:
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(ComponentFailed, match="holds itself"):
+    with pytest.raises(ComponentFailed, match="contains itself"):
         json_bytes(value)
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"input": {}, "input": {"a": 1}}', "input"),
+        (b'{"input": [{"deep": {"a": 1, "b": 2, "\\u0061": 3}}]}', "a"),
+    ],
+)
+def test_a_repeated_key_is_refused_at_any_depth(body: bytes, key: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        decode(body)
+    assert refused.value.message == f"the key '{key}' is repeated in an object of the body; write it once"
+    assert refused.value.details == {"key": key}

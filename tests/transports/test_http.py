@@ -104,6 +104,15 @@ async def test_what_nobody_foresaw_is_a_500_whose_traceback_is_in_the_log_alone(
     assert "the inside" in caplog.text
 
 
+@pytest.mark.parametrize("method", ["PROPFIND", "TRACE", "CONNECT"])
+async def test_a_method_that_no_route_has_is_a_405_with_those_there_are(method: str) -> None:
+    async with serving(app(answering(1))) as address, connected(address) as wire:
+        await wire.ask({}, path="/workflows/runs", method=method)
+        status, headers = await wire.head()
+        assert (status, headers["allow"], headers["content-type"]) == (405, "OPTIONS, POST", "application/json")
+        assert json.loads(await wire.until(b"}}"))["error"]["type"] == "method_not_allowed"
+
+
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
@@ -129,6 +138,23 @@ async def test_a_chunked_body_within_the_limit_is_read() -> None:
         await wire.send(b"POST /workflows/runs HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
         assert (await wire.head())[0] == 200
         assert await wire.reader.readexactly(2) == b"12"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, identity", "made-up"])
+async def test_a_body_that_is_encoded_is_refused(coding: str) -> None:
+    response, body = await asked("POST", "/workflows/runs", headers={"Content-Encoding": coding}, data=b"{}")
+    assert response.status == 415
+    assert json.loads(body)["error"] == {
+        "type": "unsupported_media_type",
+        "message": f"the body is encoded as {coding!r}, and only plain bodies are read; send it uncompressed, without the "
+        "header Content-Encoding",
+    }
+
+
+async def test_a_body_that_says_it_is_plain_is_read() -> None:
+    body = {"output_only": True, "input": 1}
+    response, answer = await asked("POST", "/workflows/runs", headers={"Content-Encoding": "Identity"}, json=body)
+    assert (response.status, answer) == (200, b"1")
 
 
 # --- compression -----------------------------------------------------------------------------------------------------

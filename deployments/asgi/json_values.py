@@ -1,4 +1,4 @@
-"""Values of a run in, JSON or UTF-8 out; and the JSON of a request in, its value out."""
+"""Write the values of a run as JSON, and read the JSON of a request."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from typing import Any, NoReturn
 
 from graphs.errors import BadRequest, ComponentFailed
@@ -14,38 +15,41 @@ from graphs.language import kind_of
 from graphs.stream import Value
 
 DEEPEST = 100
-"""Containers within containers that a request may hold: more is no input but an attack on whoever walks it."""
+"""How many levels of objects and lists a request may have: deeper ones are attacks on code that walks them."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def json_text(value: Value) -> str:
-    """Return the value as JSON on one line, non-ASCII kept.
+    """Return the value as JSON on one line, non-ASCII characters kept.
 
-    NaN and the infinities, which JSON lacks, become null; bytes become text if they are UTF-8, else base64.
+    NaN and the infinities become null, for JSON has no such numbers; bytes become text if they are UTF-8, else base64.
     """
     try:
         return _STRICT.encode(value)
     except TypeError as error:
-        raise ComponentFailed(f"the output is no JSON ({error}); map it to one in `output`") from None
+        raise ComponentFailed(f"the output can't be written as JSON: {error}; convert it in `output`") from None
     except (ValueError, RecursionError):
         pass
     try:
         return _STRICT.encode(finite(value))
     except (ValueError, RecursionError) as error:
         if "integer string conversion" in str(error):
-            said = f"the output has an integer of more than {sys.get_int_max_str_digits()} digits; map it to text in `output`"
-            raise ComponentFailed(said) from None
-        raise ComponentFailed("the output is nested too deep to be JSON, or holds itself; map it in `output`") from None
+            raise ComponentFailed(
+                f"the output has an integer of more than {sys.get_int_max_str_digits()} digits; convert it to text in `output`"
+            ) from None
+        raise ComponentFailed(
+            "the output is nested too deeply to be JSON, or contains itself; choose a part of it in `output`"
+        ) from None
 
 
 def json_bytes(value: Value) -> bytes:
-    """Return the value as JSON in UTF-8; half a surrogate pair stays what it was, as an escape."""
+    """Return the value as JSON in UTF-8; half a surrogate pair is written as an escape."""
     return json_text(value).encode("utf-8", "backslashreplace")
 
 
 def utf8(text: str) -> bytes:
-    """Return text in UTF-8; half a surrogate pair, which UTF-8 can't hold, becomes U+FFFD."""
+    """Return text in UTF-8; half a surrogate pair becomes U+FFFD, for UTF-8 can't write it."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -58,7 +62,7 @@ def base64_text(data: bytes) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return the value with null for every number that JSON lacks."""
+    """Return the value with null in place of NaN and the infinities."""
     match value:
         case float():
             return value if math.isfinite(value) else None
@@ -70,16 +74,21 @@ def finite(value: Any) -> Any:
             return value
 
 
+def shortened(text: str) -> str:
+    """Return a text of the client's as a message shows it."""
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the mapping that a request's body is; raise BadRequest saying where it is no JSON."""
-    value = parse_json(body)
+    """Return the JSON object in a request's body; raise BadRequest saying what is wrong with it."""
+    value = parse_body(body)
     if not isinstance(value, dict):
         raise BadRequest(f"expected a JSON object, got {kind_of(value)}; write {{…}}")
     return value
 
 
-def parse_json(body: bytes) -> Any:
-    """Return the value that a request's body is; raise BadRequest saying where it is no JSON."""
+def parse_body(body: bytes) -> Any:
+    """Return the JSON value in a request's body; raise BadRequest saying what is wrong with it."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -89,7 +98,7 @@ def parse_json(body: bytes) -> Any:
     if not text.strip():
         raise BadRequest("expected JSON, got an empty body; write at least {}")
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_once_each)
     except json.JSONDecodeError as error:
         raise BadRequest(
             f"the body is not JSON: {_lowered(error.msg)} at line {error.lineno}, column {error.colno}",
@@ -98,7 +107,7 @@ def parse_json(body: bytes) -> Any:
         ) from None
     except RecursionError:
         raise BadRequest(_TOO_DEEP) from None
-    except ValueError:  # Python reads integers up to a length
+    except ValueError:  # Python limits the length of integers
         digits = sys.get_int_max_str_digits()
         raise BadRequest(
             f"an integer in the body has more than {digits} digits; send fewer, or the number as text"
@@ -112,42 +121,47 @@ _TOO_DEEP = f"the body is nested deeper than {DEEPEST} levels; send flatter data
 
 
 def _plain(value: Any) -> Any:
-    """Return what stands for a value that JSON lacks."""
+    """Return what is written for a value that JSON lacks."""
     if isinstance(value, bytes | bytearray | memoryview):
         data = bytes(value)
         try:
             return data.decode()
         except UnicodeDecodeError:
             return base64_text(data)
-    raise TypeError(f"it holds {type(value).__name__} values")
+    raise TypeError(f"it contains values of type {type(value).__name__}")
 
 
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise BadRequest(f"the body is not JSON: {name} is no JSON; write null")
+    raise BadRequest(f"the body is not JSON: JSON has no {name}; write null")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of these keys; refuse a repeated one, of which Python would keep the last without a word."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        count = Counter(key for key, _ in pairs)
+        key = shortened(next(key for key in count if count[key] > 1))
+        raise BadRequest(f"the key '{key}' is repeated in an object of the body; write it once", key=key)
+    return fields
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if math.isfinite(number):
         return number
-    shown = text if len(text) <= 20 else f"{text[:20]}…"
     raise BadRequest(
-        f"the number {shown} in the body is too large for a double; send a smaller one, or the number as text"
+        f"the number {shortened(text)} in the body is too large for a double; send a smaller one, or the number as text"
     )
 
 
 def _is_deep(value: Any) -> bool:
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(DEEPEST + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        inside = [item for outer in level if type(outer) is dict for item in outer.values()]
+        level = inside + [item for outer in level if type(outer) is list for item in outer]
         if not level:
             return False
     return True

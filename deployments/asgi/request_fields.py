@@ -1,4 +1,4 @@
-"""The fields of a request and the model they should fit in, the model or the InvalidInput that names each misfit out."""
+"""Check the fields of a request against a pydantic model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def validated(model: type[M], fields: Mapping[str, Any]) -> M:
-    """Return the model of these fields; raise the InvalidInput that names every field that doesn't fit."""
+    """Return the model with these fields; raise InvalidInput that names every field that is wrong."""
     try:
         return model.model_validate(fields)
     except ValidationError as invalid:

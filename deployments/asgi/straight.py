@@ -1,0 +1,74 @@
+"""Straight routes: POST routes that are called past FastAPI, because each of its layers would be paid for every request.
+
+A route is straight because it says so: `router.add_api_route(path, endpoint, route_class_override=StraightRoute, …)`. FastAPI
+describes it, and does nothing else for it: what the route asks for beyond that is an error when the application is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import iscoroutinefunction, signature
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.asgi.errors import answer_http, error_response
+from graphs.errors import AnabranchError
+
+
+class StraightRoute(APIRoute):
+    """A POST route under one path, whose endpoint takes the request and returns the response."""
+
+
+def straight_routes(router: APIRouter, dependencies: list[Depends]) -> Iterator[tuple[str, ASGIApp]]:
+    """Yield the path of each straight route, and the application that answers it; `dependencies` are the whole app's.
+
+    Raise TypeError where FastAPI would have more to do for such a route than to call it.
+    """
+    for route in router.routes:
+        if isinstance(route, StraightRoute):
+            asked = ", ".join(_asked([*dependencies, *router.dependencies], route))
+            if asked:
+                raise TypeError(
+                    f"the route {route.path} is called past FastAPI, which would be needed for its {asked}; put authentication "
+                    "into a middleware (deployments/asgi), read everything else from the request, or leave out "
+                    "route_class_override=StraightRoute"
+                )
+            yield route.path, _answering(route.endpoint)
+
+
+def _asked(dependencies: list[Depends], route: APIRoute) -> Iterator[str]:
+    """Yield what FastAPI would have to do."""
+    if dependencies or route.dependencies:
+        yield "dependencies"
+    # getattr: the signature is read to refuse what is unknown, not to pass less
+    if list(signature(route.endpoint).parameters) != ["request"]:
+        yield "parameters other than `request`"
+    if not iscoroutinefunction(route.endpoint):
+        yield "endpoint, which is not async"
+    if route.response_model is not None:
+        yield "response_model"
+    if route.status_code is not None:
+        yield "status_code"
+    if route.methods != {"POST"}:
+        yield "methods other than POST"
+    if route.param_convertors:
+        yield "path parameters"
+
+
+def _answering(endpoint: Any) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await endpoint(request)
+        except AnabranchError as error:
+            response = error_response(error)
+        except HTTPException as error:
+            response = await answer_http(request, error)
+        await response(scope, receive, send)
+
+    return answer
