@@ -113,7 +113,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             422: "a field of the request, or of the workflow's input, is wrong",
             502: "a component failed, or an API that it called",
             503: "a component isn't available, or the queue is full: try again after Retry-After",
-            504: "a job, the run or an API took longer than its timeout, or a polled job longer than completion.timeout",
+            504: "a job, the run or an API took longer than its timeout, or a polled job not done within completion.timeout",
         }
     ),
 }
