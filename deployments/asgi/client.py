@@ -43,8 +43,8 @@ class Client:
         self._spoke = self._clock()
         self._written = 0
         self._under_way = False
-        self.told = False
-        """Whether the status and the headers have gone out."""
+        self.started = False
+        """Whether the status and the headers have been sent."""
 
     async def start(
         self, status: int, headers: RawHeaders, *, heartbeat: bytes | None = None, compressed: bool = False
@@ -56,7 +56,7 @@ class Client:
             out.append((b"content-encoding", b"gzip"))
         if compressed:
             out.append((b"vary", b"Accept-Encoding"))
-        self.told = True
+        self.started = True
         self._heartbeat = heartbeat
         await self._send({"type": "http.response.start", "status": status, "headers": out})
 
@@ -88,7 +88,7 @@ class Client:
 
     async def answer(self, response: Response) -> None:
         """Send a whole answer."""
-        self.told = True
+        self.started = True
         await response(self._scope, self._receive, self._send)
 
     async def attend(self, work: Coroutine[Any, Any, None], heartbeat_every: float) -> None:

@@ -16,7 +16,7 @@ STREAMED = ("text/event-stream", "application/octet-stream")
 
 
 class Compression:
-    """Starlette's GZipMiddleware, told exactly whether the client accepts gzip: it ignores weights and `*`."""
+    """Starlette's GZipMiddleware, given the client's own choice: by itself it ignores weights and `*`."""
 
     def __init__(self, app: ASGIApp) -> None:
         untouched = (*DEFAULT_EXCLUDED_CONTENT_TYPES, *STREAMED)

@@ -1,4 +1,4 @@
-"""A command that serves HTTP is started with each replica; requests go to it as an http-client's go to theirs."""
+"""Start a command that serves HTTP with each replica, and call it as an http-client calls an API."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class HttpServerInput(CallInput):
 class HttpServer(Component[HttpServerConfig, HttpServerInput]):
     """Starts an HTTP server of its own in each replica, and calls it as `http-client` does.
 
-    The replica is ready when its server is. A server that dies is started again; calls wait for it meanwhile, for
-    `timeout`, and the replica counts as unhealthy. When the replica goes, its server goes, and all that it started.
+    The replica is ready when its server is. A server that dies is restarted; calls wait for it meanwhile, for `timeout`, and
+    the replica counts as unhealthy. When the replica stops, its server stops, and all that it has started.
     """
 
     type = "http-server"
@@ -130,11 +130,11 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         return call.request(request)
 
     async def _explained(self, error: AnabranchError, call: Call) -> AnabranchError:
-        """Return the error of a call that failed; where the server has died, that is what there is to tell."""
+        """Return the error of a failed call; if the server has died, that is the error."""
         assert self._server is not None
         upstream = error.details.get("upstream")
         if isinstance(upstream, Mapping) and "body" in upstream:
-            return error  # it answered, and so it lives
+            return error  # it answered, so it is alive
         trouble = await self._server.gone(call.up)
         return error if trouble is None else Unavailable(f"{error.message}: its server {trouble}")
 

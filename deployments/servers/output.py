@@ -61,8 +61,8 @@ class Output:
             self._log(left)
 
     def quoted(self, what: str) -> str:
-        """Return what happened, for an error, with the last lines of the latest process."""
-        lines = [line if len(line) <= SHOWN else f"{line[:SHOWN]}{MORE}" for line in self._last]
+        """Return what happened, for an error, with the last lines of the latest process. The lines come in another thread."""
+        lines = [line if len(line) <= SHOWN else f"{line[:SHOWN]}{MORE}" for line in self._last.copy()]
         return "\n".join([f"{what}{QUOTE}last:", *lines]) if lines else f"{what}{QUOTE}nothing"
 
     def _log(self, line: str) -> None:

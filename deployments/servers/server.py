@@ -195,7 +195,7 @@ class Server:
         )
 
     async def _ready(self, process: Process, port: int) -> str:
-        """Return its URL once it is well."""
+        """Return its URL once it is healthy."""
         most = self._config.healthcheck.max_wait
         seen: list[Unhealthy] = []
         ended = asyncio.create_task(process.wait())
@@ -223,6 +223,6 @@ class Server:
             await asyncio.sleep(pause)
         raise AssertionError("the pauses have no end")
 
-    def _ended_early(self, status: int | None, how: str) -> str:
+    def _ended_early(self, status: int, how: str) -> str:
         hint = "; `start` must stay in the foreground as long as it serves" if status == 0 else ""
         return self._output.quoted(f"its server {how} before it was ready{hint}")

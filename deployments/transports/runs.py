@@ -194,7 +194,7 @@ class _Writer:
                 if encoder is None:
                     encoder = self._encoder = sse.encoder(kind, event)
                 if encoder is not None and (body := encoder.encode(event)):
-                    if not self._client.told:
+                    if not self._client.started:
                         await self._start(encoder)
                     await self._client.write(body)
                 continue
@@ -205,7 +205,7 @@ class _Writer:
     async def write_failure(self, error: AnabranchError) -> None:
         """Write the error: as the answer, or as the last event of an answer that has begun."""
         run_id = self._running.run.id
-        if not self._client.told:
+        if not self._client.started:
             await self._client.answer(error_response(error, run_id))
         elif isinstance(self._encoder, sse.RawBytes):
             raise Cut(f"run {run_id}: {error.message}") from error
@@ -217,7 +217,7 @@ class _Writer:
             await self._write_json(json_bytes(finished.output))
             return
         encoder = self._encoder or sse.TextEvents()
-        if not self._client.told:
+        if not self._client.started:
             await self._start(encoder)
         await self._client.end(encoder.end())
 

@@ -127,7 +127,7 @@ class JsonEvents:
 
 
 class RawBytes:
-    """Bytes as they come: a stream that nobody gave a format."""
+    """Bytes as they come: a stream without a format."""
 
     def encode(self, delta: Delta) -> bytes:
         """Return the Delta's bytes."""

@@ -21,6 +21,7 @@ from deployments.servers import server as servers
 from deployments.servers.output import Output
 from deployments.servers.ports import choose
 from deployments.servers.server import Server
+from deployments.telemetry.redaction import Redactor
 from graphs.component import Setup, Whole
 from graphs.errors import AnabranchError, Unavailable, UpstreamFailed
 from tests.fakes.calls import everything
@@ -148,6 +149,15 @@ async def test_a_server_that_is_never_ready_says_what_it_answers(serve: Serve):
     said = await refusal(serve, "--unwell", healthcheck={**HEALTH, "max_wait": 2})
     assert re.search(r"not ready within 2 s \(`max_wait`\): GET /health on port \d+ answered with status 503", said)
     assert '"GET /health HTTP/1.1" 503' in said
+
+
+async def test_no_secret_stands_in_what_a_server_says(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "anabranch.servers")
+    config = HttpServer.Config.model_validate({"start": "echo the key is abcd-1234; exit 3", "port": choose(0, None)})
+    component = HttpServer(config, Setup("little", Redactor({"abcd-1234"}).text))
+    with pytest.raises(Unavailable, match=r"it said last:\nthe key is \*\*\*$"):
+        await component.setup()
+    assert "little | the key is ***" in caplog.messages
 
 
 async def test_a_server_that_never_listens_says_so(serve: Serve):
