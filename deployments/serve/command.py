@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
+from deployments.serve.descendants import end_descendants, keep_descendants
 from deployments.serve.ports import free_port, moved_ports, require_free
-from deployments.serve.start_failures import causes
+from graphs.component import Registry
 from graphs.errors import Unavailable
 from graphs.plan import Plan
 from graphs.requirements import check_requirements
@@ -22,11 +25,18 @@ DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 
 HOST, PORT = "127.0.0.1", 8080
 
+PATIENCE = 30.0
+"""Seconds that requests under way have when the command is told to stop."""
+LINGER = 1.0
+"""Seconds for the last bytes of their answers to leave the proxy."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 def serve(documents: Sequence[str], host: str | None, port: int | None, name: str) -> int:
-    """Serve until SIGINT or SIGTERM; everything that was started is stopped again."""
+    """Serve until SIGINT or SIGTERM; every process that was started is ended again."""
     check_requirements()
-    for flag, value in {**FAST_FLAGS, **DRAINING, **moved_ports(dict(os.environ))}.items():
+    flags = {**FAST_FLAGS, **DRAINING, **moved_ports(dict(os.environ))}
+    for flag, value in flags.items():
         os.environ.setdefault(flag, value)
     from deployments.components import registry
     from graphs.load import load
@@ -38,50 +48,145 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
         print(warning.render(), file=sys.stderr)
     host = host or plan.controller.host or HOST
     port = (plan.controller.port or PORT) if port is None else port
-
-    address = os.environ.get("RAY_ADDRESS")
-    if address is None:
+    if os.environ.get("RAY_ADDRESS") is None:
         require_free(host, port)
 
+    keep_descendants()
+    _interrupt_on_stops()
+    try:
+        _check_ray({flag: os.environ[flag] for flag in flags})
+        port = _start(plan, types, host, port, name)
+        print(_welcome(plan, documents, host, port), file=sys.stderr, flush=True)
+        _wait(name)
+    except KeyboardInterrupt:
+        pass  # a second signal: the rest is cut
+    finally:
+        _end()
+    return 0
+
+
+def _interrupt_on_stops() -> None:
+    """Raise KeyboardInterrupt at either signal; the shell's background jobs ignore SIGINT, and Ray has handlers of its own."""
+    for number in STOPS:
+        signal.signal(number, signal.default_int_handler)
+
+
+def _check_ray(flags: dict[str, str]) -> None:
+    from deployments.serve.ray_internals import require_flags
+
+    require_flags(flags)
+
+
+def _start(plan: Plan, types: Registry, host: str, port: int, name: str) -> int:
+    """Start Ray, Serve and the application; return the port."""
     import ray
     from ray import serve as ray_serve
+    from ray.exceptions import RayError
 
     from graphs.app import compose
 
+    address = os.environ.get("RAY_ADDRESS")
     try:
         ray.init(address=address, namespace="serve", log_to_driver=True)
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # only now: Ray has put its own in, and a shell's jobs ignore SIGINT
-            signal.signal(number, signal.default_int_handler)
+        _interrupt_on_stops()
         application = compose(plan, types)
         port = port or free_port()  # now that Ray's own processes have taken theirs
-        ray_serve.start(http_options={"host": host, "port": port})
+        try:
+            ray_serve.start(http_options={"host": host, "port": port})
+        except RayError:
+            require_free(host, port)  # another program may have taken it meanwhile
+            raise
         try:
             ray_serve.run(application, name=name, route_prefix="/")
         except RuntimeError as error:  # what Ray raises for deployments that failed; it names them and no more
             raise Unavailable("\n".join([str(error), *_causes(plan, name)])) from None
-        print(_welcome(plan, documents, host, port), file=sys.stderr, flush=True)
+    except (KeyboardInterrupt, SystemExit):  # the latter is what Ray's own handler makes of SIGTERM
+        if address is None:
+            _abandon()
+        _shut_serve_down()
+        raise KeyboardInterrupt from None
+    except Exception:
+        _shut_serve_down()
+        raise
+    return port
+
+
+def _shut_serve_down() -> None:
+    import ray
+    from ray import serve as ray_serve
+
+    if ray.is_initialized():
+        ray_serve.shutdown()
+
+
+def _abandon() -> NoReturn:
+    """End while Ray is half started: its own way to stop may crash then, and leave processes behind."""
+    _ignore_stops()
+    end_descendants()
+    print("Stopped.", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+def _wait(name: str) -> None:
+    """Wait for a signal, then for the requests under way; at a second signal no longer."""
+    try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        print("Stopping: streams under way may end first. Press Ctrl-C again not to wait.", file=sys.stderr, flush=True)
-    finally:
-        if ray.is_initialized():
-            ray_serve.shutdown()
-            ray.shutdown()
+        said = f"Stopping: requests under way may end, for {PATIENCE:g} s. Press Ctrl-C again to stop at once."
+        print(said, file=sys.stderr, flush=True)
+        asyncio.run(_stop(name))
+
+
+async def _stop(name: str) -> None:
+    from ray import serve as ray_serve
+
+    if await _drained(name):
+        await asyncio.sleep(LINGER)
+    await ray_serve.shutdown_async()
+
+
+async def _drained(name: str) -> int:
+    """Have every replica of the ingress refuse requests, and end those it has; return how many those were."""
+    from ray import serve as ray_serve
+
+    try:
+        asked = ray_serve.get_app_handle(name).broadcast("drain")
+        return sum(await asked.results_async(timeout_s=PATIENCE))
+    except TimeoutError:
+        problem = f"Requests still under way after {PATIENCE:g} s are cut."
+    except Exception as error:  # noqa: BLE001  (an ingress that is gone must not keep the command from ending)
+        problem = f"The ingress could not be asked to stop: {error}"
+    print(problem, file=sys.stderr, flush=True)
     return 0
+
+
+def _end() -> None:
+    """End Ray, and whatever it left behind."""
+    import ray
+
+    _ignore_stops()
+    if ray.is_initialized():
+        ray.shutdown()
+    end_descendants()
+
+
+def _ignore_stops() -> None:
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _causes(plan: Plan, name: str) -> list[str]:
     from ray import serve as ray_serve
 
+    from deployments.serve.ray_internals import DeploymentStatus
+    from deployments.serve.start_failures import causes
     from deployments.telemetry.redaction import Redactor
 
     application = ray_serve.status().applications.get(name)
     deployments = application.deployments if application else {}
+    failed = (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY)
     redactor = Redactor(plan.secrets)
-    return causes({id: redactor.text(each.message) for id, each in deployments.items() if each.status != "HEALTHY"})
+    return causes({id: redactor.text(each.message) for id, each in deployments.items() if each.status in failed})
 
 
 def _welcome(plan: Plan, documents: Sequence[str], host: str, port: int) -> str:

@@ -33,6 +33,11 @@ DOCUMENT = """
       - id: relay
         type: echo
         action: {{text: "${{input.text}}"}}
+      - id: unreachable
+        type: http-client
+        base_url: {base_url}
+        runtime_env: {{env_vars: {{ANABRANCH_CHANNEL: "0"}}}}
+        action: {{path: "${{input.path}}", stream_format: json, output: "${{response[].word}}"}}
     workflows:
       - id: words
         output: ${{output as text;sse-text}}
@@ -44,6 +49,10 @@ DOCUMENT = """
         jobs:
           - {{id: first, component: source}}
           - {{id: second, component: relay, input: {{text: "${{jobs.first.output}}"}}}}
+      - id: by-handle
+        output: ${{output as text;sse-text}}
+        jobs:
+          - {{id: first, component: unreachable}}
 """
 
 
@@ -74,7 +83,7 @@ async def api(server: Server) -> AsyncIterator[Api]:
 
 async def test_ready_names_the_components(api):
     answer = await api.get("/ready")
-    assert (answer.status, set(answer.json()["components"])) == (200, {"source", "echo", "relay"})
+    assert (answer.status, set(answer.json()["components"])) == (200, {"source", "echo", "relay", "unreachable"})
 
 
 async def test_a_chunk_passes_two_components_before_the_next_one_exists(api, upstream):
@@ -95,7 +104,8 @@ async def test_a_client_that_leaves_hangs_up_the_upstream(api, upstream):
         await (await upstream.called(before + 1)).left.wait()
 
 
-async def test_a_reader_that_stands_still_stops_its_producer_and_nobody_else(api, upstream):
+@pytest.mark.parametrize("workflow", ["relayed", "by-handle"])
+async def test_a_reader_that_stands_still_stops_its_producer_and_nobody_else(api, upstream, workflow):
     made = 0
 
     def endless():
@@ -112,7 +122,7 @@ async def test_a_reader_that_stands_still_stops_its_producer_and_nobody_else(api
     upstream.queue("/endless", sse(endless()))
     before = len(upstream.calls)
     async with asyncio.timeout(2 * DEADLINE):
-        async with api.stream("relayed", path="/endless") as reading:
+        async with api.stream(workflow, path="/endless") as reading:
             await reading.event()
             await until(made_beside_another_stream, lambda made: made[0] == made[1])
             assert not upstream.calls[before].left.is_set()
@@ -137,9 +147,19 @@ async def test_a_long_stream_through_two_components_keeps_memory_flat(api, serve
     assert {name: size for name, size in grown.items() if size > 30 * 2**20} == {}
 
 
-async def test_an_interrupt_ends_anabranch_serve_and_every_process_it_started(server):
+async def test_told_to_stop_it_refuses_requests_lets_streams_end_and_leaves_no_process(api, server, upstream):
     """The last to use the server."""
-    await ends(server)
+    go_on = asyncio.Event()
+    upstream.queue("/last", sse([word("하나"), Wait(go_on), word(" two")]))
+    async with asyncio.timeout(2 * DEADLINE), api.stream("relayed", path="/last") as reading:
+        assert await reading.event() == data("하나")
+        os.kill(root_of(server), signal.SIGTERM)
+        refused = await until(lambda: api.run("words", text="one"), lambda answer: answer.status != 200)
+        assert (refused.status, refused.error()["type"]) == (503, "unavailable")
+        assert refused.error()["message"] == "the server is stopping"
+        go_on.set()
+        assert await reading.rest() == data(" two") + END
+    await gone(server)
 
 
 async def test_serve_run_serves_its_config_with_ray_s_own_flags_and_ends(tmp_path):
@@ -178,9 +198,19 @@ async def test_serve_build_writes_a_config_with_one_deployment_for_each_componen
 
 
 async def ends(server: Server) -> None:
-    """Interrupt the command, and see every process end that carries its tag, or descends from one that does."""
+    """Interrupt the command, and see every process end."""
+    os.kill(root_of(server), signal.SIGINT)
+    await gone(server)
+
+
+def root_of(server: Server) -> int:
+    """The command's own process."""
     (root,) = [process for process in server.processes.find() if parent_of(process) == os.getpid()]
-    os.kill(root.pid, signal.SIGINT)
+    return root.pid
+
+
+async def gone(server: Server) -> None:
+    """See every process end that carries the command's tag, or descends from one that does."""
 
     async def left() -> list[str]:
         return [process.name for process in server.processes.find()]
