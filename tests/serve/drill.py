@@ -1,9 +1,11 @@
 """A component that does what a test tells it, and a latch that says across processes what has happened."""
 
 import asyncio
+import functools
 import gc
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -58,6 +60,13 @@ async def heard(name: str) -> Any:
     return await ray.get_actor("latch", namespace="tests").get.remote(name)
 
 
+class QuotaExceeded(UpstreamFailed):
+    """An error of the component's own, which no ingress has ever imported."""
+
+    type = "quota_exceeded"
+    status = 429
+
+
 class DrillConfig(ComponentConfig):
     breaks: bool = False
 
@@ -77,6 +86,10 @@ class Drill(Component[DrillConfig, DrillInput]):
     async def setup(self) -> None:
         if self.config.breaks:
             raise RuntimeError(f"no such model, and the key is {SECRET}")
+
+    async def close(self) -> None:
+        with suppress(ValueError):  # modules without a latch
+            tell(f"{self.id} closed")
 
     async def run(self, input: DrillInput) -> AsyncIterator[Chunk]:  # noqa: C901  (one case for each drill)
         match input.do:
@@ -114,6 +127,10 @@ class Drill(Component[DrillConfig, DrillInput]):
                 yield "one"
                 await told(f"{input.event} go on")
                 raise ValueError(f"bad {SECRET}")
+            case "deep":
+                yield Whole(functools.reduce(lambda inner, _: [inner], range(input.count), []))
+            case "exceed":
+                raise QuotaExceeded("all spent", retry_after=60)
             case "refuse":
                 raise UpstreamFailed(f"{SECRET} refused", upstream={"status": 418, "body": SECRET})
             case "cancel":

@@ -121,6 +121,18 @@ async def test_a_large_whole_answer_arrives(invoke):
     assert await invoke(asking("large", count=6_000_000)) == {"text": "x" * 6_000_000}
 
 
+@pytest.mark.parametrize("levels", [100, 300, 450, 900, 5000])
+async def test_a_nested_answer_arrives_or_fails_in_our_words(invoke, levels):
+    (answer,) = await asyncio.gather(invoke(asking("deep", count=levels)), return_exceptions=True)
+    if isinstance(answer, ComponentFailed):
+        assert levels > 300
+        assert "nested too deep" in answer.message
+        return
+    for _ in range(levels):
+        (answer,) = answer
+    assert answer == []
+
+
 async def test_a_large_input_arrives(invoke):
     assert (await invoke(asking("whole", text="x" * 6_000_000)))["text"] == "x" * 6_000_000
 
@@ -298,6 +310,13 @@ async def listening(invoke: HandlesInvoke):
     invoke._listener = Listener("127.0.0.1")
     await invoke._listener.start()
     return invoke._listener
+
+
+async def test_a_replica_that_shuts_down_closes_its_component(deployed):
+    serve.run(bind(plan("leaving"), Drill, frozenset()), name="leaving", route_prefix=None)
+    await asyncio.to_thread(serve.delete, "leaving")
+    async with asyncio.timeout(DEADLINE):
+        assert await told("leaving closed")
 
 
 async def test_a_component_that_is_not_deployed_is_named(invoke):

@@ -213,6 +213,14 @@ async def test_a_component_that_raises_while_a_client_waits_for_the_task_is_a_50
     assert (answer.status, answer.error()["type"]) == (502, "component_failed")
 
 
+async def test_an_error_of_a_component_s_own_keeps_its_type_and_status(api):
+    answer = await api.run("one", do="exceed")
+    error = answer.error()
+    assert (answer.status, error["type"], answer.headers["Retry-After"]) == (429, "quota_exceeded", "60")
+    assert error["message"].endswith("all spent")
+    assert "status" not in error
+
+
 async def test_a_component_whose_setup_fails_fails_the_deployment_in_one_line(cluster):
     broken = "component:\n  id: broken\n  type: drill\n  breaks: true\n  action: {do: whole}"
     with pytest.raises(RuntimeError):
