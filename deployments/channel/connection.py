@@ -43,7 +43,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, home: Home | None = None, token: bytes | None = None) -> None:
         self.paused = False
-        self.received = 0
         self.greeted = False
         self._home = home
         self._token = token
@@ -113,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._outlets.pop(stream, None)
 
     def drop(self, reason: str) -> None:
-        """Give a peer up that is broken or a stranger."""
+        """Close a connection whose peer is broken, or hasn't shown the token."""
         peer = self._transport.get_extra_info("peername") if self._transport is not None else None
         logger.warning("dropped a connection from %s: %s", peer, reason)
         self.abort()
@@ -128,7 +127,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Close the connection at once."""
         self._end()
         if self._transport is not None:
             self._transport.abort()
@@ -148,11 +147,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         inlets = self._inlets
-        self.received += len(data)
         try:
             for kind, stream, body in self._parser.feed(data):
                 if TEXT <= kind <= NOTE and self.greeted:
-                    # Chunks of a stream nobody reads any more were under way when its reader left.
+                    # Chunks without an inlet were under way when their reader left.
                     if (inlet := inlets.get(stream)) is not None:
                         inlet.deliver(kind, body)
                 elif not self.greeted:
@@ -190,7 +188,7 @@ class Connection(asyncio.Protocol):
         if self._home is None:
             if kind != WELCOME:
                 raise BadFrame("no welcome came")
-            if not self._welcomed.done():  # who dialled may have given up a moment ago
+            if not self._welcomed.done():  # the dialing side may have given up a moment ago
                 self._welcomed.set_result(None)
         else:
             if kind != HELLO or not hmac.compare_digest(body, MAGIC + self._home.token):
@@ -231,7 +229,7 @@ class Connection(asyncio.Protocol):
             self._home.gone(self)
         if not self._welcomed.done():
             self._welcomed.set_exception(Lost("the listener hung up"))
-            self._welcomed.exception()  # whoever waits gets it; if nobody does, that is no news
+            self._welcomed.exception()  # mark it as seen: the dialing side may have given up
         inlets, outlets = list(self._inlets.values()), list(self._outlets.values())
         for inlet in inlets:
             inlet.fail(Lost("the connection was lost"))
@@ -257,6 +255,7 @@ def _keep_alive(sock: socket.socket | None) -> None:
         ("TCP_KEEPCNT", 3),
         ("TCP_USER_TIMEOUT", USER_TIMEOUT),
     ):
+        # getattr: macOS has no TCP_KEEPIDLE and no TCP_USER_TIMEOUT.
         if (option := getattr(socket, name, None)) is not None:
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -17,20 +17,16 @@ class Unreachable(Exception):
 class Dialer:
     """A worker's connections to the replicas that call it."""
 
-    def __init__(self, deadline: float = 2.0, memory: float = 30.0) -> None:
+    def __init__(self, deadline: float = 2.0) -> None:
         self._deadline = deadline
-        self._memory = memory
-        """How long a caller that could not be reached isn't tried again."""
         self._connections: dict[Address, Connection] = {}
         self._dialing: dict[Address, asyncio.Task[Connection]] = {}
-        self._failures: dict[Address, tuple[float, str]] = {}
 
     async def dial(self, address: Address) -> Connection:
         """Return the connection to a listener; raise Unreachable."""
         connection = self._connections.get(address)
         if connection is not None and not connection.lost:
             return connection
-        self._check_failures(address)
         task = self._dialing.get(address)
         if task is None:
             task = self._dialing[address] = asyncio.create_task(self._dial(address))
@@ -53,7 +49,7 @@ class Dialer:
             async with asyncio.timeout(self._deadline):
                 try:
                     return await _greeted(address)
-                except Lost:  # a crowd may have dialled at once, and this one been dropped for another
+                except Lost:  # many may have dialled at once, and the listener dropped this one
                     return await _greeted(address)
         except (OSError, TimeoutError, Lost) as error:
             reason = str(error) or f"no answer within {self._deadline:g} s"
@@ -61,21 +57,9 @@ class Dialer:
 
     def _dialed(self, address: Address, task: asyncio.Task[Connection]) -> None:
         del self._dialing[address]
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
+        if not task.cancelled() and task.exception() is None:
             self._connections = {key: each for key, each in self._connections.items() if not each.lost}
             self._connections[address] = task.result()
-        else:
-            now = task.get_loop().time()
-            self._failures = {key: each for key, each in self._failures.items() if each[0] > now}
-            self._failures[address] = (now + self._memory, str(error))
-
-    def _check_failures(self, address: Address) -> None:
-        until, reason = self._failures.get(address, (0.0, ""))
-        if until > asyncio.get_running_loop().time():
-            raise Unreachable(reason)
 
 
 async def _greeted(address: Address) -> Connection:

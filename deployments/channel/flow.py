@@ -31,8 +31,6 @@ class Carrier(Protocol):
     """What an end asks of its connection."""
 
     paused: bool
-    received: int
-    """Bytes that have come in, of all its streams."""
 
     def send(self, kind: int, stream: int, body: bytes = b"") -> None: ...
     def flush(self) -> None: ...
@@ -73,11 +71,6 @@ class Inlet:
     def error(self) -> BaseException | None:
         """What the stream failed with."""
         return self._error
-
-    @property
-    def carrier(self) -> Carrier | None:
-        """The connection that carries this stream."""
-        return self._carrier
 
     def bind(self, carrier: Carrier) -> None:
         """Let `carrier` deliver."""
@@ -201,7 +194,7 @@ class Outlet:
         self.count = 0
         """Chunks sent."""
         self.on_stop: Callable[[], object] | None = None
-        """Called once when the reader leaves or the connection is lost: nobody will take more."""
+        """Called once, when the reader leaves or the connection is lost."""
         self._carrier = carrier
         self._under_way = 0
         self._burst = BURST
@@ -213,7 +206,7 @@ class Outlet:
 
     @property
     def stopped(self) -> Exception | None:
-        """Why nobody takes more: Left, or Lost."""
+        """Why no more chunks are taken: Left, or Lost."""
         return self._stopped
 
     def open(self, whole: bool = False) -> None:

@@ -52,11 +52,6 @@ class Listener:
             raise RuntimeError("the listener has not been started")
         return self._address
 
-    @property
-    def received(self) -> int:
-        """Bytes that have come in over all connections there are."""
-        return sum(connection.received for connection in self._friends)
-
     async def start(self) -> Address:
         """Listen, unless that was done before."""
         if self._address is not None:

@@ -29,18 +29,16 @@ from graphs.stream import Batch, Stream, Value
 
 Handle = DeploymentHandle[Any]
 Detach = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs what is left to do when nobody waits for it."""
+"""Runs the end of a call in the background."""
 
-END_DEADLINE = 5.0
-"""How long the end of a stream may take once its call has returned and no more bytes come in, and the return once the
-stream has ended."""
-OPEN_DEADLINE = 60.0
-"""How long the stream may take to be opened once its call has returned, however much else comes in."""
+END_DEADLINE = 30.0
+"""Seconds for the end of a stream to arrive once its call has returned, and the other way round. A chunk of the largest size
+may be under way; a connection that is gone is noticed earlier."""
 GRACE = 1.0
-"""How long, after the connection is lost, the call's own failure is waited for, which says more; and how much later
-than the worker a deadline strikes here."""
+"""Seconds to wait for the call's own failure after the connection is lost, for it says more; and how much later than in
+the worker a deadline strikes here."""
 LEAVE = 0.25
-"""How long a worker that was told over the channel to stop may take to return before Ray is asked to cancel it."""
+"""Seconds that a worker which was told over the channel to stop has to return, before Ray is asked to cancel its call."""
 
 
 class ChannelCall:
@@ -70,8 +68,8 @@ class ChannelCall:
         question = seal(Question(self._invocation.action, input, self._invocation.context), reply_to)
         if len(question) > LARGE:
             handle = by_reference(handle)
-        # An empty context: Serve would cancel whatever a request has called as soon as its client leaves, and how a run
-        # ends is for its reader to say.
+        # An empty context: else Serve would cancel the call as soon as the request's client leaves, and how a run ends is
+        # for the runner to decide.
         context = contextvars.Context()
         loop = asyncio.get_running_loop()
         self._response = context.run(handle.answer.remote, question)
@@ -131,7 +129,7 @@ class ChannelCall:
             raise self._as_error(None)
 
     def _returned(self, task: asyncio.Task[Reply | NoChannel]) -> None:
-        """The call has returned: wake who waits for its answer, and give a stream that isn't complete a deadline."""
+        """Take the call's return: wake the reader, and give a stream that isn't complete a deadline."""
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         if failure is not None:
             self._outcome = call_failure(failure, self._component, self._invocation.context.id)
@@ -142,28 +140,12 @@ class ChannelCall:
             self._outcome = reply.error
         # The socket and the call are two roads: what was sent before the return may still be under way.
         if isinstance(reply, Streamed) or (isinstance(reply, Erred) and self._inlet.bound):
-            self._await_end(task.get_loop().time())
+            self._timers.append(task.get_loop().call_later(END_DEADLINE, self._end_is_late))
         else:
             self._inlet.fail(Left())
 
-    def _await_end(self, returned: float) -> None:
-        """Give the rest of the stream until no more comes in: on a slow link it may be long under way."""
-        if not self._inlet.over:
-            loop = asyncio.get_running_loop()
-            self._timers.append(loop.call_later(END_DEADLINE, self._end_is_late, self._received(), returned))
-
-    def _end_is_late(self, received: int, returned: float) -> None:
-        # A connection keeps its bytes in order: while some come, those of the end may be behind them. A stream that no
-        # connection carries yet may have been lost with one that is gone.
-        waited = asyncio.get_running_loop().time() - returned
-        if self._received() != received and (self._inlet.bound or waited < OPEN_DEADLINE):
-            self._await_end(returned)
-        else:
-            self._inlet.fail(self._as_error(None))
-
-    def _received(self) -> int:
-        carrier = self._inlet.carrier
-        return self._listener.received if carrier is None else carrier.received
+    def _end_is_late(self) -> None:
+        self._inlet.fail(self._as_error(None))
 
     def _time_out(self) -> None:
         self._inlet.fail(TimedOut(f"component '{self._component}' did not finish before the run's deadline"))
@@ -194,7 +176,7 @@ async def _returning(response: Any) -> Reply | NoChannel:
 
 
 async def _see_off(response: Any, task: asyncio.Task[Reply | NoChannel], leave: float) -> None:
-    """Let the worker return by itself, or cancel the call in Ray; see it end."""
+    """Let the worker return by itself, or cancel the call in Ray; wait for its end."""
     if leave:
         await asyncio.wait([task], timeout=leave)
     if not task.done():

@@ -35,10 +35,9 @@ ALL = encode_number(2**63)
 
 
 class Pipe:
-    """Gathers the frames that an Outlet sends, until they are taken."""
+    """A carrier that gathers an Outlet's frames until they are taken."""
 
     paused = False
-    received = 0
 
     def __init__(self) -> None:
         self._frames = bytearray()
@@ -168,26 +167,22 @@ class HandleCall:
     async def _piece(self) -> bytes:
         deadline = self._invocation.context.deadline
         scope = asyncio.timeout_at(None if deadline is None else deadline + GRACE)
+        error: BaseException
         try:
             async with scope:
                 return await anext(self._response)
         except StopAsyncIteration:
-            raise self._unfinished() from None
-        except TimeoutError as error:
-            if not scope.expired():
-                raise self._failed(error) from None
-            raise TimedOut(f"component '{self._component}' did not finish before the run's deadline") from None
-        except asyncio.CancelledError as error:
+            error = self._unfinished()
+        except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if self._over or (task is not None and task.cancelling()):
                 raise
-            raise self._failed(error) from None
-        except Exception as error:  # noqa: BLE001  (whatever Ray raises becomes an error a client may see)
-            raise self._failed(error) from None
-
-    def _failed(self, error: BaseException) -> AnabranchError:
+            error = cancelled  # by Ray
+        except Exception as raised:  # noqa: BLE001  (whatever Ray raises becomes an error a client may see)
+            late = f"component '{self._component}' did not finish before the run's deadline"
+            error = TimedOut(late) if scope.expired() else raised
         self._over = True
-        return self._redactor.error(call_failure(error, self._component, self._invocation.context.id))
+        raise self._redactor.error(call_failure(error, self._component, self._invocation.context.id)) from None
 
     def _unfinished(self) -> AnabranchError:
         return Unavailable(f"component '{self._component}' stopped answering before the end of its answer")

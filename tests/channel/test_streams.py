@@ -339,7 +339,6 @@ class Wire:
 
     def __init__(self) -> None:
         self.paused = False
-        self.received = 0
         self.sent: list[tuple[int, bytes]] = []
 
     def send(self, kind: int, stream: int, body: bytes = b"") -> None:
