@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
@@ -58,19 +59,20 @@ class Ingress:
         self._handles = handles
         self._asked = float("-inf")
         self._states: dict[str, str | None] = {}
-        self._app: Draining | None = None
+        self._draining: Draining | None = None
 
-    def __serve_build_asgi_app__(self) -> Draining:
+    def __serve_build_asgi_app__(self) -> FastAPI:
         invoke = HandlesInvoke(self._handles, Redactor(self._plan.secrets))
         gateway = Gateway(self._plan, invoke, self._ready)
         redact_logs(gateway.redactor)
         log_to_replica()
-        self._app = Draining(build_app(gateway, invoke.aclose))
-        return self._app
+        app = build_app(gateway, invoke.aclose)
+        app.entrance = self._draining = Draining(app.entrance)
+        return app
 
     async def drain(self) -> int:
         """Refuse new requests, and wait for those under way; return how many there were."""
-        return await self._app.drain() if self._app is not None else 0
+        return await self._draining.drain() if self._draining is not None else 0
 
     async def _ready(self) -> dict[str, str | None]:
         """Return each component's state as Serve sees it."""

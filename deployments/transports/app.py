@@ -30,8 +30,14 @@ class Api(FastAPI):
 
     straight: Mapping[str, ASGIApp]
     """The application that answers a POST to a path."""
+    entrance: ASGIApp
+    """What every request goes through: at first `answer`, later what is laid around it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a request."""
+        await self.entrance(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         scope[STRAIGHT] = send
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -43,7 +49,7 @@ class Api(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = None) -> FastAPI:
+def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = None) -> Api:
     """Return the ASGI application over a gateway; `close` is awaited when it shuts down."""
 
     @asynccontextmanager
@@ -69,6 +75,7 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         for path, answer in straight_routes(router, app.router.dependencies):
             straight[path] = straight[f"/api{path}"] = _under(layers, answer)
     app.straight = straight
+    app.entrance = app.answer
     for prefix in ("", "/api"):
         add_docs(app, prefix)
     return app
