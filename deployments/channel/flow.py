@@ -142,7 +142,7 @@ class Inlet:
             self._leave()
 
     def close(self) -> None:
-        """Read no more: the producer is told to stop."""
+        """Stop reading: the producer is asked to stop."""
         self._ready, self._ready_cost = [], 0
         self._refuse(Left())
 
@@ -152,7 +152,7 @@ class Inlet:
             self._carrier.send(CREDIT, self.id, encode_number(WINDOW))
 
     def _refuse(self, error: BaseException) -> None:
-        """End the stream from here: its producer is told to stop."""
+        """End the stream from the reader's side: its producer is asked to stop."""
         if not self.over:
             if self._carrier is not None:
                 self._carrier.send(RESET, self.id)

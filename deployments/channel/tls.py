@@ -17,7 +17,7 @@ def listening() -> ssl.SSLContext | None:
 
 
 def dialing() -> ssl.SSLContext | None:
-    """Return the context of who dials."""
+    """Return the context of the dialing side."""
     return _context(ssl.PROTOCOL_TLS_CLIENT, *_files()) if _on() else None
 
 

@@ -38,7 +38,7 @@ GRACE = 1.0
 """Seconds to wait for the call's own failure after the connection is lost, for it says more; and how much later than in
 the worker a deadline strikes here."""
 LEAVE = 0.25
-"""Seconds that a worker which was told over the channel to stop has to return, before Ray is asked to cancel its call."""
+"""Seconds that a worker has to return after the channel asked it to stop, before Ray is asked to cancel its call."""
 
 
 class ChannelCall:
@@ -106,11 +106,11 @@ class ChannelCall:
     def _forget(self) -> None:
         for timer in self._timers:
             timer.cancel()
-        told = self._inlet.bound and not self._inlet.over
+        asked_to_stop = self._inlet.bound and not self._inlet.over
         self._listener.unexpect(self._inlet)
         task, self._task = self._task, None
         if task is not None and not task.done():
-            self._detach(_see_off(self._response, task, LEAVE if told else 0.0))
+            self._detach(_see_off(self._response, task, LEAVE if asked_to_stop else 0.0))
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
         inlet = self._inlet

@@ -1,4 +1,4 @@
-"""Serve documents until told to stop: like `serve run`, with Ray's fast flags set and the document's own port."""
+"""Serve documents until a signal stops it: like `serve run`, with Ray's fast flags set and the document's own port."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FAST_FLAGS = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED"
 """Read by Ray when it starts: they cut the cost of a hop to about a quarter (docs/performance.md)."""
 
 DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
-"""Ray keeps an ingress for 30 s after it was told to go, for load balancers to notice. Here the only one is its own."""
+"""Ray keeps a stopped ingress for 30 s, so that load balancers notice. Here the only load balancer is Ray's own."""
 
 HOST, PORT = "127.0.0.1", 8080
 
 PATIENCE = 30.0
-"""Seconds that requests under way have when the command is told to stop."""
+"""Seconds that requests under way have after the first signal."""
 LINGER = 1.0
 """Seconds for the last bytes of their answers to leave the proxy."""
 STOPS = (signal.SIGINT, signal.SIGTERM)

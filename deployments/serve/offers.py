@@ -29,7 +29,7 @@ class Offers:
         return replaced(input, Stream, self._ref)
 
     async def aclose(self) -> None:
-        """Send no more, and close every stream, those included that nobody asked for."""
+        """Stop sending, and close every stream, those included that the worker never asked for."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -39,7 +39,7 @@ class Offers:
             await stream.aclose()
 
     def withdraw(self) -> None:
-        """Let nobody ask for them any more; the streams themselves are left as they are."""
+        """Offer the streams no longer, and leave them as they are."""
         for _, ref in self._refs.values():
             self._listener.withdraw(ref.id)
 

@@ -1,4 +1,4 @@
-"""A plan's Options in, what Ray Serve's deployments are asked for out."""
+"""A component's Options in, the options of its Ray Serve deployment out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEALTH_CHECK_PERIOD = 5.0
 HEALTH_CHECK_TIMEOUT = 30.0
 GRACEFUL_SHUTDOWN_TIMEOUT = 30.0
 DRAINING_TIME = 10.0
-"""What of it is at least left for calls to end in, before the component is closed."""
+"""Seconds of it that are left at least for calls to end, before the component is closed."""
 
 AUTOSCALING = {
     "min": "min_replicas", "max": "max_replicas", "initial": "initial_replicas",
@@ -20,7 +20,7 @@ AUTOSCALING = {
     "downscale_delay": "downscale_delay_s", "metrics_interval": "metrics_interval_s",
     "look_back_period": "look_back_period_s",
 }  # fmt: skip
-"""What the document's words are in Ray's."""
+"""The document's words, and Ray's."""
 
 
 def serve_options(options: Options) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ports that a server needs on this machine: are they free, and which one is instead."""
+"""The ports that a server needs on this machine: whether they are free, and free ones instead."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ OWN_PORTS = {
     "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
 }
-"""Ports that Ray's HAProxy takes for itself, by the variables that move them: taken by another, it would not start."""
+"""Ports that Ray's HAProxy needs for itself, by the variables that move them: it doesn't start where one is taken."""
 
 ANOTHER_HOST = "write --host (or controller.host) with an address of this machine, or 0.0.0.0 for all it has"
 
 
 def require_free(host: str, port: int) -> None:
-    """Refuse a port that somebody else listens on."""
+    """Refuse a port on which another program listens."""
     if not is_free(host, port):
         raise Unavailable(f"port {port} on {host} is taken by another program; stop that, or write --port with another")
 
@@ -30,7 +30,7 @@ def moved_ports(environ: dict[str, str]) -> dict[str, str]:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens there; refuses a host or a port that nobody could listen on from here."""
+    """Return whether the port is free; refuse a host or a port on which this process can't listen at all."""
     try:
         _bound(host, port)
     except PermissionError:
@@ -42,12 +42,12 @@ def is_free(host: str, port: int) -> bool:
             return False
         if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             raise Unavailable(f"{host} is not an address of this machine; {ANOTHER_HOST}") from None
-        raise Unavailable(f"nobody can listen on port {port} of {host}: {error.strerror}") from None
+        raise Unavailable(f"port {port} of {host} can't be listened on: {error.strerror}") from None
     return True
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     return _bound("127.0.0.1", 0)
 
 

@@ -1,4 +1,4 @@
-"""What a call through a handle may raise -> the error the caller is told, which names the component."""
+"""An exception of a call through a handle in, the error for the caller out; it names the component."""
 
 from __future__ import annotations
 

@@ -96,6 +96,7 @@ _RANGE = "see the range of ray in anabranch's pyproject.toml"
 
 
 def _missing() -> Iterator[str]:
+    # getattr: that a name is missing is what is looked for in all of these.
     if "_by_reference" not in inspect.signature(DeploymentHandle.options).parameters:
         yield "the option _by_reference of handles"
     if "_replica_result" not in _DeploymentResponseBase.__init__.__code__.co_names:

@@ -116,7 +116,7 @@ class Worker:
         try:
             await self._dialer.aclose()
         finally:
-            await _staying(self._component.close(), f"component '{self._component.id}', told to close")
+            await _staying(self._component.close(), f"component '{self._component.id}', asked to close")
 
 
 class InputStreams:

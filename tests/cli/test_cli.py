@@ -203,7 +203,7 @@ class TestPorts:
         [
             (socket.gaierror(socket.EAI_NONAME, "unknown"), "there is no host server; "),
             (PermissionError(errno.EACCES, "denied"), "this user may not listen on port 80; "),
-            (OSError(errno.ENETDOWN, "Network is down"), "nobody can listen on port 80 of server: Network is down"),
+            (OSError(errno.ENETDOWN, "Network is down"), "port 80 of server can't be listened on: Network is down"),
         ],
     )
     def test_whatever_else_keeps_from_listening_is_said(

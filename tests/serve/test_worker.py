@@ -69,7 +69,7 @@ async def test_a_component_that_exits_when_asked_or_closed_has_failed(caplog: py
     worker._dialer, worker._redactor = Dialer(), Redactor()
     with pytest.raises(Unavailable, match=r"^component 'it', asked whether it is healthy, raised SystemExit; "):
         await worker.check_health()
-    with pytest.raises(ComponentFailed, match=r"^component 'it', told to close, raised SystemExit; "):
+    with pytest.raises(ComponentFailed, match=r"^component 'it', asked to close, raised SystemExit; "):
         await worker._close()
     assert caplog.text.count("raise SystemExit") + caplog.text.count("sys.exit(") >= 2
 
