@@ -109,7 +109,8 @@ class HandleCall:
         self._parser = FrameParser(MAX_CHUNK)
         self._response: Any = None
         self._count = 0
-        self._whole = False
+        self._opened: bytes | None = None
+        """The body of OPEN, once it has come."""
         self._over = False
         self._error: AnabranchError | None = None
 
@@ -124,11 +125,13 @@ class HandleCall:
         if len(question) > LARGE:
             streaming = by_reference(streaming)
         self._response = contextvars.Context().run(streaming.remote, question)
-        first = await self._batch()
+        first: Batch = []
+        while self._opened is None and not self._over:
+            first = await self._batch()
         if self._error is not None and not first:
             raise self._error
         stream = Stream(self._batches(first), self.aclose)
-        return await read_whole(stream) if self._whole else stream
+        return await read_whole(stream) if self._opened == WHOLE else stream
 
     async def aclose(self) -> None:
         """End the call; a component that is still answering is stopped. Idempotent."""
@@ -151,7 +154,7 @@ class HandleCall:
         batch: Batch = []
         for kind, _, body in self._parser.feed(await self._piece()):
             if kind == OPEN:
-                self._whole = body == WHOLE
+                self._opened = body
             elif kind == ERR:
                 self._end(self._redactor.error(decode_error(body)))
             elif kind == END:

@@ -114,9 +114,10 @@ async def test_a_whole_answer_is_a_value(reply: Reply, answer):
     assert await answered(Handle(Component(reply=reply))) == answer
 
 
-async def test_an_error_before_the_first_chunk_is_raised_by_the_call():
+@pytest.mark.parametrize("more", ["", "x" * (3 * LARGE)], ids=["small", "large"])
+async def test_an_error_before_the_first_chunk_is_raised_by_the_call(more: str):
     with pytest.raises(UpstreamFailed, match=r"^no \*\*\*$"):
-        await answered(Handle(Component(reply=Erred(UpstreamFailed("no abcd")))))
+        await answered(Handle(Component(reply=Erred(UpstreamFailed("no abcd", body=more)))))
 
 
 async def test_an_error_after_chunks_is_raised_after_them():
