@@ -13,10 +13,10 @@ from deployments.telemetry.redaction import Redactor
 from graphs.errors import AnabranchError, ComponentFailed, UpstreamFailed, first_line, from_wire
 
 
-class QuotaExceeded(UpstreamFailed):
+class BudgetSpent(UpstreamFailed):
     """A plug-in's own error."""
 
-    type = "quota_exceeded"
+    type = "budget_spent"
     status = 429
 
 
@@ -32,8 +32,8 @@ class OwnInit(ComponentFailed):
         super().__init__(f"{left} bytes left")
 
 
-ERROR = QuotaExceeded("all spent", upstream={"status": 402}, retry_after=60)
-SHOWN = {"type": "quota_exceeded", "message": "all spent", "upstream": {"status": 402}, "retry_after": 60}
+ERROR = BudgetSpent("all spent", upstream={"status": 402}, retry_after=60)
+SHOWN = {"type": "budget_spent", "message": "all spent", "upstream": {"status": 402}, "retry_after": 60}
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_it_keeps_them_wherever_it_goes_from_there(foreign: AnabranchError):
 )
 def test_an_error_of_a_known_class_arrives_as_that_class(cross):
     error = cross(ERROR)
-    assert (type(error), error.status, error.to_data()) == (QuotaExceeded, 429, SHOWN)
+    assert (type(error), error.status, error.to_data()) == (BudgetSpent, 429, SHOWN)
 
 
 def test_another_process_that_lacks_the_class_answers_with_its_type_and_status():
@@ -75,7 +75,7 @@ def test_another_process_that_lacks_the_class_answers_with_its_type_and_status()
         [sys.executable, "-c", f"{code}; print(type(e).__name__, e.type, e.status)"],
         input=encode_error(ERROR), capture_output=True, check=True,
     )  # fmt: skip
-    assert ran.stdout.decode().split() == ["UpstreamFailed", "quota_exceeded", "429"]
+    assert ran.stdout.decode().split() == ["UpstreamFailed", "budget_spent", "429"]
 
 
 def test_the_api_shows_type_message_and_details_and_no_status(foreign: AnabranchError):
@@ -95,8 +95,8 @@ def test_a_class_that_is_made_otherwise_crosses_as_its_parent_with_its_own_type_
 
 
 def test_details_too_large_to_travel_are_left_out_and_type_and_status_stay():
-    error = decode_error(encode_error(QuotaExceeded("all spent", body=bytes(64 << 20))))
-    assert (error.type, error.status, error.details) == ("quota_exceeded", 429, {})
+    error = decode_error(encode_error(BudgetSpent("all spent", body=bytes(64 << 20))))
+    assert (error.type, error.status, error.details) == ("budget_spent", 429, {})
 
 
 @pytest.mark.parametrize(
