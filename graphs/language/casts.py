@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from graphs.language.nodes import Type
 from graphs.language.operators import FALSE_WORDS, Unfit, to_text
 from graphs.language.scalars import number_of
-from graphs.language.types import MEDIA, options
+from graphs.language.types import MEDIA, STREAMED, options
 from graphs.stream import Value, kind_of
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
@@ -18,11 +18,18 @@ TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 SHOWN_LENGTH = 40
 """Longer texts and numbers, and containers, are named by their type alone."""
 
+AS_IT_IS = "; write as text to keep it as it is, or in a workflow's output as json;sse-json to send it as JSON"
+
 Cast = Callable[[Value], Value]
 
 
 def cast(type: Type) -> Cast:
-    """Return what converts a value to `type`. Null stays null, so that a default can apply."""
+    """Return what converts a value to `type`. Null stays null, so that a default can apply.
+
+    `json` with a format of streams parses nothing: it says how the value is written.
+    """
+    if type.name == "json" and type.format in STREAMED:
+        return _unchanged
     convert = _select(options(type)) if type.name == "select" else _CASTS.get(type.name)
     if convert is None:
         return _unchanged
@@ -31,7 +38,7 @@ def cast(type: Type) -> Cast:
 
 def _to_json(value: Value) -> Value:
     """Parse text as JSON; what isn't text is a JSON value already."""
-    return _parsed(value, "JSON text") if isinstance(value, str | bytes) else value
+    return _parsed(value, "JSON text", AS_IT_IS) if isinstance(value, str | bytes) else value
 
 
 def _unchanged(value: Value) -> Value:
@@ -67,7 +74,7 @@ def _to_boolean(value: Value) -> bool:
         return value
     if isinstance(value, str | bytes):
         word = to_text(value).strip().casefold()
-        if word in TRUE_WORDS or word in FALSE_WORDS:
+        if word in TRUE_WORDS or word in FALSE_WORDS - {""}:
             return word in TRUE_WORDS
     elif isinstance(value, int | float) and value in (0, 1):
         return value == 1
@@ -122,12 +129,12 @@ _CASTS: dict[str, Cast | None] = {
 }
 
 
-def _parsed(text: str | bytes, expected: str) -> Value:
+def _parsed(text: str | bytes, expected: str, hint: str = "") -> Value:
     try:
         return json.loads(to_text(text), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         where = f" ({error.msg} at {error.pos})" if isinstance(error, json.JSONDecodeError) else ""
-        raise Unfit(f"expected {expected}, got text that is not JSON{where}") from None
+        raise Unfit(f"expected {expected}, got text that is not JSON{where}{hint}") from None
 
 
 def _no_constant(name: str) -> Value:

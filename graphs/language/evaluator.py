@@ -166,8 +166,8 @@ def _converted(read: Evaluate, type: Type, binding: Binding) -> Evaluate:
 
 
 def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
-    """Return the stream with each of its chunks converted."""
-    if type.name not in TEXTS and type.name != "json":
+    """Return the stream with its chunks as text; every other type that takes a stream leaves it as it is."""
+    if type.name not in TEXTS:
         return stream
     convert: Cast = cast(type)
 
@@ -177,8 +177,6 @@ def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
         except Unfit as unfit:
             raise binding_failed(binding, unfit) from None
 
-    if type.name not in TEXTS:
-        return stream.map(converted)
     return decoded(stream, converted)
 
 

@@ -201,9 +201,9 @@ async def test_a_stream_inside_a_mapping_is_joined():
 
 
 async def test_a_stream_stands_whole_in_two_places_be_it_cast_or_not():
-    run = yielding("1", Note({"usage": 3}), "2")
+    run = yielding(1, Note({"usage": 3}), 2)
     places = parse("${result as text}"), parse("${response}"), parse("${result as json;sse-json}")
-    assert await answer(run, ListTemplate(places)) == ([], Answered(["12", "12", [1, 2]], {"usage": 3}))
+    assert await answer(run, ListTemplate(places)) == ([], Answered(["12", [1, 2], [1, 2]], {"usage": 3}))
 
 
 async def test_the_notes_of_a_stream_that_was_joined_come_with_the_answer():

@@ -114,25 +114,36 @@ async def test_an_incomplete_character_before_text_stands_where_it_came() -> Non
     assert await batches(result) == [["a"], ["\ufffd", "b"], ["\ufffdc"]]
 
 
-async def test_json_streams_chunk_by_chunk_when_its_format_is_sse() -> None:
-    assert await batches(await rendered("${x as json;sse-json}", x=stream('{"a": 1}', {"b": 2}))) == [
-        [{"a": 1}],
-        [{"b": 2}],
-    ]
+@pytest.mark.parametrize("format", ["sse-json", "sse-text"])
+async def test_json_with_a_format_says_how_a_value_is_written_and_changes_nothing(format: str) -> None:
+    flowing = stream("Once", {"b": 2})
+    assert await rendered(f"${{x as json;{format}}}", x=flowing) is flowing
+    assert await rendered(f"${{x as json;{format}}}", x="Once") == "Once"
+
+
+async def test_json_without_a_format_parses_the_joined_stream_or_each_chunk() -> None:
     assert await rendered("${x as json}", x=stream('{"a":', " 1}")) == {"a": 1}
+    assert await batches(await rendered("${x[] as json}", x=stream('{"a": 1}', "2"))) == [[{"a": 1}], [2]]
+
+
+async def test_a_stream_of_text_as_json_says_what_sends_it_as_json() -> None:
+    with pytest.raises(
+        BindingFailed, match=r"got text that is not JSON .* write as text .* as json;sse-json to send it"
+    ):
+        await rendered("${x as json}", x=stream("Once ", "upon"))
 
 
 async def test_a_chunk_that_does_not_convert_ends_the_stream_with_the_binding() -> None:
     source = Source(["1"], ["{"])
-    result = await rendered("${x as json;sse-json}", x=source.stream)
-    with pytest.raises(BindingFailed, match=r"\$\{x as json;sse-json\}: expected JSON text"):
+    result = await rendered("${x[] as json}", x=source.stream)
+    with pytest.raises(BindingFailed, match=r"\$\{x\[\] as json\}: expected JSON text"):
         await batches(result)
     assert source.closed == 1
 
 
 async def test_chunks_before_one_that_does_not_convert_come_even_if_all_came_together() -> None:
     source = Source(["1", "2", "{", "3"])
-    result = await rendered("${x as json;sse-json}", x=source.stream)
+    result = await rendered("${x[] as json}", x=source.stream)
     assert await until_it_fails(result) == [[1, 2]]
     assert source.closed == 1
 
@@ -143,9 +154,9 @@ async def test_so_they_do_where_one_cannot_become_text() -> None:
 
 
 async def test_so_they_do_under_casts_upon_casts_and_the_first_failure_is_told() -> None:
-    late = Source(['"1"', '"{"', "{"])
-    result = await rendered("${x as json;sse-json | none as json;sse-json}", x=late.stream)
-    assert await until_it_fails(result) == [[1]]
+    late = Source(["a", float("nan"), "b"])
+    result = await rendered("${x as text | none as text}", x=late.stream)
+    assert await until_it_fails(result) == [["a"]]
 
 
 async def test_a_cast_stream_is_made_of_another_in_place_of_its_own() -> None:

@@ -3,8 +3,8 @@
 import asyncio
 
 from deployments.runs.events import Finished, JobDone, Started
-from graphs.errors import NoResult
-from graphs.plan import Case, IfJob, RandomJob, SwitchJob
+from graphs.errors import ComponentFailed, NoResult, UpstreamFailed
+from graphs.plan import Case, IfJob, OnError, RandomJob, SwitchJob
 from tests.runs.builders import (
     Components,
     Source,
@@ -192,3 +192,46 @@ async def test_the_run_finishes_only_when_all_jobs_have_settled():
 
 async def _all(events):
     return [event async for event in events]
+
+
+async def test_a_job_that_ran_for_another_which_was_skipped_is_named_and_how_to_make_it_the_result():
+    w = workflow(
+        job("english"), job("audit", after=("english",), condition="${false}"), job("other", condition="${false}")
+    )
+    error = await failure(w, Components(english="hello"))
+    assert isinstance(error, NoResult)
+    assert error.message == (
+        "workflow 'w' has no result: 'audit' was skipped because ${false} is false, "
+        "'other' was skipped because ${false} is false, "
+        "'english' ran, but is not the result because 'audit' waits for it; "
+        "write `output: ${jobs.english.output}` on the workflow"
+    )
+
+
+async def test_what_ran_is_not_offered_where_the_output_names_what_it_reads():
+    w = workflow(job("a"), job("b", after=("a",), condition="${false}"), output="${jobs.b.output}", reads=("b",))
+    assert "'a' ran" not in (await failure(w, Components(a="a"))).message
+
+
+async def test_where_another_job_took_over_that_the_output_does_not_read_the_error_is_the_first_ones():
+    w = workflow(
+        job("a", on_error=OnError(to="b")), job("b", routed_by=("a",)),
+        output="${jobs.a.output}", reads=("a",),
+    )  # fmt: skip
+    error = await failure(w, Components(a=UpstreamFailed("boom", upstream={"status": 500}), b="b"))
+    assert error.to_data() == {
+        "type": "upstream_failed", "workflow": "w", "job": "a", "component": "a", "upstream": {"status": 500},
+        "message": "workflow 'w', job 'a', component 'a': boom; "
+        "'b' took over, but the workflow's output does not read it; write ${jobs.b.output} there",
+    }  # fmt: skip
+    assert error.status == 502
+
+
+async def test_where_the_job_that_took_over_was_skipped_the_error_is_the_first_ones_and_says_so():
+    w = workflow(
+        job("a", on_error=OnError(to="b")), job("b", routed_by=("a",), condition="${false}"),
+        output=["${jobs.a.output}", "${jobs.b.output}"], reads=("a", "b"),
+    )  # fmt: skip
+    error = await failure(w, Components(a=ComponentFailed("boom")))
+    assert error.type == "component_failed"
+    assert error.message.endswith("boom; 'b' took over, but 'b' was skipped because ${false} is false")

@@ -14,6 +14,7 @@ from deployments.gateway.gateway import Gateway
 from deployments.runs.events import Invocation
 from deployments.transports.app import build_app
 from graphs.errors import ComponentFailed, InvalidInput, Overloaded, Unavailable, UpstreamFailed
+from graphs.language import parse
 from graphs.plan import Options, OutputKind, WorkflowPlan
 from graphs.stream import Note
 from tests.runs.builders import job, workflow
@@ -171,6 +172,14 @@ async def test_an_error_after_the_first_chunk_is_the_last_event() -> None:
         error = json.loads(data.removeprefix("data: "))["error"]
         assert (error["type"], error["run_id"]) == ("component_failed", headers["x-run-id"])
         assert await wire.chunk() == b""
+
+
+async def test_a_stream_of_text_as_json_goes_out_as_json_texts() -> None:
+    written = one(OutputKind("json", "sse-json"), output=parse("${output as json;sse-json}"))
+    async with asking(Feed("Once\n", " upon"), STREAMED, written) as wire:
+        await wire.head()
+        assert await wire.chunk() == b'data: "Once\\n"\n\n'
+        assert await wire.chunk() == b'data: " upon"\n\n'
 
 
 async def test_a_run_that_times_out_is_504_before_its_first_chunk_and_the_last_event_after_it() -> None:

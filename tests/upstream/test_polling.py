@@ -258,7 +258,9 @@ def test_a_state_means_one_thing():
 
 def test_a_pause_is_no_longer_than_all_the_time_there_is():
     late = mistakes({"type": "polling", "path": "/a", "interval": "5s", "timeout": 2})["completion.interval"]
-    assert late.startswith("the first question would come after 5 s, when the timeout of 2 s has passed; write a shorter")
+    assert late.startswith(
+        "the first question would come after 5 s, when the timeout of 2 s has passed; write a shorter"
+    )
     assert "completion.interval" in mistakes({"type": "polling", "path": "/a", "interval": "1h"})
     for fits in ({"interval": 5, "timeout": "5s"}, {"timeout": 1}, {"interval": "soon", "timeout": 1}):
         assert not mistakes({"type": "polling", "path": "/a", **fits})
