@@ -101,7 +101,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a component is told when its replica starts."""
+    """What a component gets when its replica starts."""
 
     id: str
     hide: Callable[[str], str] = str
@@ -148,7 +148,7 @@ class Component(ABC, Generic[C, I]):
 
     @classmethod
     def spreads(cls, config: Mapping[str, Any]) -> bool:
-        """Tell whether a replica starts a worker of its own at each of its GPUs, wherever in the cluster that is."""
+        """Return whether a replica starts a worker of its own at each of its GPUs, wherever in the cluster they are."""
         del config
         return False
 
@@ -226,9 +226,9 @@ class Traced(BaseModel):
     _fixed: Mapping[str, str] | None = PrivateAttr(default=None)
 
     def trace(self, fixed: Mapping[str, str]) -> None:
-        """Be told the text that stands before the first binding of each field (`a`, `a.b`); all, where there is none."""
+        """Take the text before the first binding of each field, by its path (`a`, `a.b`); all of it, if it has no binding."""
         self._fixed = fixed
 
     def fixed(self, field: str, value: str) -> str:
-        """Return how much of a field's value is the document's own text; all of it, when nobody told otherwise."""
+        """Return the part of a field's value that is the document's own text; all of it, if the Input was not traced."""
         return value if self._fixed is None else self._fixed.get(field, "")

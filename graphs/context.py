@@ -1,4 +1,4 @@
-"""The run that a call belongs to: every envelope carries it whole, and `${run.…}` and `${session.…}` read it."""
+"""The run that a call belongs to. Every message carries it whole; `${run.…}` and `${session.…}` read it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ FIELDS: Mapping[str, tuple[str, ...]] = {"run": ("id", "workflow"), "session": (
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """A run, as all that takes part in it knows it."""
+    """What every part of a run knows of it."""
 
     id: str
     workflow: str
     session_id: str | None = None
     deadline: float | None = None
-    """When the run must have ended, on the clock of the event loop that holds this; None for no limit."""
+    """When the run must have ended, on the clock of this process's event loop; None for no limit."""
 
     def names(self) -> dict[str, Value]:
         """Return what bindings see of the run, by the names of FIELDS."""
         return {"run": {"id": self.id, "workflow": self.workflow}, "session": {"id": self.session_id}}
 
     def since(self, now: float) -> RunContext:
-        """Return the context with its deadline counted from `now`: so it travels, for each process has a clock of its own."""
+        """Return the context with its deadline counted from `now`, to be sent: each process has a clock of its own."""
         return self if self.deadline is None else replace(self, deadline=self.deadline - now)
 
     def at(self, now: float) -> RunContext:
-        """Return a context that has travelled, with its deadline on this loop's clock again."""
+        """Return a context that was sent by `since`, with its deadline on this loop's clock again."""
         return self if self.deadline is None else replace(self, deadline=self.deadline + now)

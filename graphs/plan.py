@@ -11,7 +11,7 @@ from graphs.language.nodes import Template
 from graphs.stream import Value
 
 DEFAULT_CPUS = 0.1
-"""Of a core, for a replica that doesn't say: Ray Serve's own default of a whole one fills a laptop with two components."""
+"""The share of a core that a replica takes by default: with Ray Serve's own, a whole one, two components fill a laptop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IfJob(JobBase):
-    """The first case whose test is true, else `otherwise` (None: nobody)."""
+    """Chooses the job of the first case whose test is true, else `otherwise`; None chooses no job."""
 
     cases: tuple[Case, ...]
     otherwise: str | None
@@ -277,7 +277,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """Who reads a job's output."""
+    """How a job's output is read."""
 
     flowing: tuple[str, ...]
     whole: bool
@@ -289,13 +289,13 @@ class Readers:
 
     @property
     def only_whole(self) -> bool:
-        """Whether nobody could take it as a stream."""
+        """Whether no reader can take it as a stream."""
         return self.whole and not self.flowing and not self.result
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Who reads whose output, and how."""
+    """Which job reads which output, and how."""
 
     inputs: Mapping[str, Inputs]
     readers: Mapping[str, Readers]

@@ -93,7 +93,7 @@ class Stream:
                 if failed is not None:
                     raise failed
         except AnabranchError as error:
-            located = self._blamed(error, None if error is failed else root)
+            located = self._located_error(error, None if error is failed else root)
             if located is error:
                 raise
             raise located from error
@@ -186,7 +186,7 @@ class Stream:
         """Return the stream that is read, and the steps that lead from it to this one; None if its batches are its own."""
         made: list[tuple[Step, Finish | None]] = []
         stream: Stream = self
-        # One that was joined has its chunks already; and who knows where it comes from must see its failures.
+        # One that was joined has its chunks already; one that was located must see its failures itself.
         while stream._step is not None and stream.parent is not None and stream._whole is None:
             if stream is not self and stream._locate is not None:
                 break
@@ -200,8 +200,8 @@ class Stream:
         # What a kind of its own, or one with steps, makes of its source is not known here.
         return root._batches if type(root) is Stream and root._step is None and root._whole is None else root.batches()
 
-    def _blamed(self, error: AnabranchError, root: Stream | None) -> AnabranchError:
-        """Return the error as those say who know where the stream comes from; a step's own is not the source's."""
+    def _located_error(self, error: AnabranchError, root: Stream | None) -> AnabranchError:
+        """Return the error as the source's and this stream's `located` give it; the error of a step is not the source's."""
         for stream in (root, self):
             if stream is not None and stream._locate is not None:
                 error = stream._locate(error)

@@ -73,21 +73,24 @@ class Gateway:
     def start(
         self, workflow_id: str | None, input: Value, session_id: str | None = None, deadline: float | None = None
     ) -> Running:
-        """Return a run of the workflow; it begins when its events are read. `deadline` is on the loop's clock."""
+        """Return a run of the workflow, or of the default one; it begins when its events are read.
+
+        `input` is what the workflow's bindings read. `deadline`, on the loop's clock, is when the run must have ended.
+        """
         workflow = self.workflow(workflow_id)
         now = self._now()
         run = Run(RunContext(new_run_id(now), workflow.id, session_id, deadline), input, now)
-        told = runner.run(self.plan, run, self._invoke, place=self._admission.place(), redact=self.redactor.error)
-        return Running(run, workflow, told)
+        events = runner.run(self.plan, run, self._invoke, place=self._admission.place(), redact=self.redactor.error)
+        return Running(run, workflow, events)
 
 
 class Running:
     """An active run: read its events to their end, or close it, which cancels its jobs."""
 
-    def __init__(self, run: Run, workflow: WorkflowPlan, told: AsyncGenerator[Event, None]) -> None:
+    def __init__(self, run: Run, workflow: WorkflowPlan, events: AsyncGenerator[Event, None]) -> None:
         self.run = run
         self.workflow = workflow
-        self._events = told
+        self._events = events
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events

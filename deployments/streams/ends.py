@@ -2,8 +2,8 @@
 
 
 class Lost(Exception):
-    """The connection ended before the stream did; who knows why may say it better."""
+    """The connection ended before the stream did."""
 
 
 class Left(Exception):
-    """The reader has left: nobody wants more of this stream."""
+    """The reader has left: no more of this stream is wanted."""

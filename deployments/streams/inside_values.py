@@ -48,9 +48,9 @@ def streams_in(value: Value) -> Iterator[Stream]:
 
 
 def copies(value: Value, readers: int, share: Share) -> list[Value]:
-    """Return the value once for each reader, a stream in it shared by all of them and by all its places there.
+    """Return the value once for each reader. A stream in it is shared by all readers, and by all places it stands in.
 
-    So is a stream that others in it are made of, by casts or by `X[]`: each gets what it is made of for itself.
+    So is a stream that other streams in it are made of, by casts or by `X[]`: each is made of a share of its own.
     """
     forks = _Forks(share)
     for stream in streams_in(value):
@@ -157,7 +157,7 @@ async def _drain(streams: list[Stream]) -> None:
 
 
 def _replays(stream: Stream, readers: int) -> Sequence[Stream]:
-    """Return the stream once for each of several who read it one after the other."""
+    """Return the stream once for each of several readers that read it one after the other."""
     if readers == 1 or stream.joined is not None:
         return [stream] * readers
     kept: list[Batch] | None = None

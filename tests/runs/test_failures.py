@@ -138,7 +138,7 @@ async def test_chunks_before_the_failing_one_come_even_if_all_came_together(outp
     assert source.closed == 1
 
 
-async def test_a_stream_in_two_places_that_breaks_is_blamed_on_its_own_job():
+async def test_a_stream_in_two_places_that_breaks_is_located_error_on_its_own_job():
     source = Source("x", ends=False)
     source.fail(ComponentFailed("boom"))
     w = workflow(job("a", output={"a": "${output as text}", "b": "${output}"}))
@@ -146,7 +146,7 @@ async def test_a_stream_in_two_places_that_breaks_is_blamed_on_its_own_job():
     assert source.closed == 1
 
 
-async def test_a_stream_in_the_middle_that_breaks_is_blamed_on_its_own_job():
+async def test_a_stream_in_the_middle_that_breaks_is_located_error_on_its_own_job():
     source = Source("x", ends=False)
     source.fail(ComponentFailed("boom"))
 
@@ -160,7 +160,7 @@ async def test_a_stream_in_the_middle_that_breaks_is_blamed_on_its_own_job():
     assert (await failure(w, Components(a=source, b=hides))).message == "workflow 'w', job 'a', component 'a': boom"
 
 
-async def test_a_shared_stream_that_breaks_is_blamed_on_its_own_job():
+async def test_a_shared_stream_that_breaks_is_located_error_on_its_own_job():
     source = Source("x", ends=False)
     source.fail(ComponentFailed("boom"))
     w = workflow(job("a"), job("b", "${jobs.a.output}", flows=("a",)), job("c", "${jobs.a.output}", flows=("a",)))

@@ -116,7 +116,7 @@ async def test_an_upstream_that_takes_nothing_times_out(client: Client, upstream
         await source.closed.wait()
 
 
-async def test_a_source_that_fails_is_the_error_and_the_upstream_is_not_blamed(ask: Ask, upstream: Upstream):
+async def test_a_source_that_fails_is_the_error_and_the_upstream_is_not_located_error(ask: Ask, upstream: Upstream):
     broken = ComponentFailed("component 'reader': the disk is gone")
     error = await failure(ask(path="/json", body=Source(["a"], broken).stream))
     assert (type(error), error.message) == (ComponentFailed, broken.message)
