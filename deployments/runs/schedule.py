@@ -89,6 +89,7 @@ class Schedule:
                 value = apart(value, self._site.share)
                 flowing = [stream for stream in streams_in(value) if stream.joined is None]
             if flowing:
+                self._kept.callback(limit.stop)  # a stream that is never read is never closed
                 _close_after(flowing, held.pop_all())
         outcome.chosen, outcome.streams, outcome.notes = answer.chosen, answer.streams, answer.notes
         if answer.failure is not None:

@@ -206,3 +206,36 @@ async def test_a_workflow_called_as_a_component_ends_with_the_run_around_it():
     events = await timed(plan(outer, inner), components, clock, lambda: components.calls)
     assert events[-1].error.message == "workflow 'w': it did not finish within its timeout of 5 s"
     assert components.calls[0].context.deadline <= asyncio.get_running_loop().time() + 5
+
+
+async def test_a_run_that_ends_leaves_no_timer_whatever_still_flowed():
+    clock, fail = StoppedClock(), asyncio.Event()
+
+    async def fails(_):
+        await fail.wait()
+        raise ComponentFailed("boom")
+
+    source = Source("x", ends=False)
+    w = workflow(job("b"), job("a", output="${output as text}", timeout=5), timeout=9)
+    async with aclosing(start(w, Components(a=source, b=fails), clock=clock)) as events:
+        await next_of(events, Delta)
+        fail.set()
+        await next_of(events, RunFailed)
+    assert [alarm.cancelled for alarm in clock.alarms] == [True, True]
+
+
+async def test_a_stream_that_is_never_read_leaves_no_timer_either():
+    clock, fail, source = StoppedClock(), asyncio.Event(), Source("x", ends=False)
+
+    async def fails(_):
+        await fail.wait()
+        raise ComponentFailed("boom")
+
+    w = workflow(
+        job("a", output="${output as text}", timeout=5), job("b"), output="${jobs.b.output | ${jobs.a.output}}", reads=("a", "b")
+    )  # fmt: skip
+    async with aclosing(start(w, Components(a=source, b=fails), clock=clock)) as events:
+        await next_of(events, JobDone)
+        fail.set()
+        await next_of(events, RunFailed)
+    assert [alarm.cancelled for alarm in clock.alarms] == [True]
