@@ -55,11 +55,7 @@ class Stream:
     stream ends, fails, or is closed early.
     """
 
-    def __init__(
-        self,
-        batches: AsyncIterator[Batch],
-        close: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
+    def __init__(self, batches: AsyncIterator[Batch], close: Callable[[], Awaitable[None]] | None = None) -> None:
         self._batches = batches
         self._close = close
         self.parent: Stream | None = None

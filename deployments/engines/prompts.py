@@ -101,7 +101,7 @@ def _half(config: Any, name: str) -> Any:
     """Return the configuration of one half, where two models were put together to an encoder-decoder."""
     # getattr: only a model that was put together (encoder-decoder) has halves with configurations of their own.
     half: Any = getattr(config, name, None)
-    return (half if hasattr(half, "model_type") else config).get_text_config()
+    return (config if half is None else half).get_text_config()
 
 
 def _positions(network: Any, names: Sequence[str]) -> int | None:

@@ -49,7 +49,7 @@ def decoder_steps(tokenizer: Any) -> set[str]:
     """Return the kinds of steps that turn tokens into text, by the names of the tokenizers library."""
     inner = backend(tokenizer)
     if inner is None:
-        # GPT-2's tokenizer in Python, and those modelled on it, keep the bytes of each letter in `byte_decoder`.
+        # getattr: GPT-2's tokenizer in Python, and those modelled on it, keep the bytes of each letter in `byte_decoder`.
         if hasattr(tokenizer, "byte_decoder"):
             return {"ByteLevel"}
         return {"Metaspace"} if any(SPACE_MARK in name for name in tokenizer.get_vocab()) else set()

@@ -33,12 +33,7 @@ class Gateway:
     """Starts runs of a plan's workflows, a limited number at a time."""
 
     def __init__(
-        self,
-        plan: Plan,
-        invoke: Invoke,
-        ready: Ready = _always,
-        *,
-        now: Callable[[], float] = time.time,
+        self, plan: Plan, invoke: Invoke, ready: Ready = _always, *, now: Callable[[], float] = time.time
     ) -> None:
         self.plan = plan
         self.ready = ready

@@ -14,11 +14,7 @@ from deployments.runs.events import Delta
 from graphs.plan import OutputKind
 from graphs.stream import Chunk, Note, is_empty
 
-HEADERS = (
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
+HEADERS = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 RAW_HEADERS = ((b"content-type", b"application/octet-stream"), *HEADERS[1:])
 END = b"event: end\ndata:\n\n"
 """Only after success. There is no space after this colon: readers that go by lines look for `data: `, and would take it for a

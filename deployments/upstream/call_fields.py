@@ -46,8 +46,7 @@ class CallerConfig(ComponentConfig):
 
     headers: Headers = Field(default={}, description="Sent with every call; an action's own headers go over them.")
     timeout: Patience = Field(
-        default=60.0,
-        description="The longest wait for a connection, and for each next byte; not for the whole answer.",
+        default=60.0, description="The longest wait for a connection, and for each next byte; not for the whole answer."
     )
     max_retries: Retries = Field(
         default=0,

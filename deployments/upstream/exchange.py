@@ -94,10 +94,7 @@ class Exchange:
                     started = False
                     await self._turn()
                     try:
-                        async with (
-                            self._opened(target) as response,
-                            aclosing(batches(response, format)) as found,
-                        ):
+                        async with self._opened(target) as response, aclosing(batches(response, format)) as found:
                             async for batch in found:
                                 if not started:
                                     started = True

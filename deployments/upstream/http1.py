@@ -55,12 +55,7 @@ class Http1:
         try:
             # The session's own `trust_env` would read ~/.netrc and the environment in a thread, for every call.
             response = await self._session.request(
-                request.method,
-                url,
-                headers=request.headers,
-                data=body,
-                proxy=self.proxy(url),
-                allow_redirects=False,
+                request.method, url, headers=request.headers, data=body, proxy=self.proxy(url), allow_redirects=False
             )
         except BaseException as error:
             if sent is not None:

@@ -6,12 +6,7 @@ from graphs.language.mistakes import LanguageError
 from graphs.language.operators import NeedsWhole, truth
 from graphs.language.parser import parse
 from graphs.language.printer import print_binding, print_reference, print_template
-from graphs.language.references import (
-    bindings,
-    chunked_names,
-    is_stream_reference,
-    references,
-)
+from graphs.language.references import bindings, chunked_names, is_stream_reference, references
 from graphs.language.rendering import render
 from graphs.language.scalars import typed
 from graphs.stream import kind_of

@@ -18,16 +18,7 @@ from dataclasses import dataclass, field
 from graphs.language.cursor import Cursor
 from graphs.language.expressions import parse_expression
 from graphs.language.mistakes import LanguageError
-from graphs.language.nodes import (
-    Annotation,
-    Binding,
-    Constant,
-    Default,
-    Literal_,
-    Offsets,
-    Text,
-    Type,
-)
+from graphs.language.nodes import Annotation, Binding, Constant, Default, Literal_, Offsets, Text, Type
 from graphs.language.scalars import typed
 from graphs.language.tokens import name_end, shortened, skip_space
 from graphs.language.types import ELSEWHERE, FORMAT_OF, FORMATS, TYPES
@@ -165,12 +156,7 @@ def _format(cursor: Cursor) -> str:
 
 
 def _check_known(
-    word: str,
-    at: Offsets,
-    what: str,
-    known: frozenset[str],
-    elsewhere: Mapping[str, str] = NOTHING,
-    remark: str = "",
+    word: str, at: Offsets, what: str, known: frozenset[str], elsewhere: Mapping[str, str] = NOTHING, remark: str = ""
 ) -> None:
     if word in known:
         return
@@ -216,9 +202,7 @@ def _bare_words(cursor: Cursor, start: int) -> Literal_:
         raise LanguageError("expected a default after '|', got nothing", (start, end + 1), hint)
     if follows == "|":
         raise LanguageError(
-            "a binding has one default",
-            (end, end + 1),
-            f'write | ${{… | …}} for a second, or quote it: | "{words} |…"',
+            "a binding has one default", (end, end + 1), f'write | ${{… | …}} for a second, or quote it: | "{words} |…"'
         )
     return Literal_(typed(words), (start, cursor.position))
 

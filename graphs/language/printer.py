@@ -85,10 +85,7 @@ def print_expression(expr: Expr, binds: int = OR) -> str:
         case Not(operand=operand):
             own, text = NOT, f"not {print_expression(operand, NOT)}"
         case Comparison(op=op, left=left, right=right):
-            own, text = (
-                COMPARISON,
-                f"{print_expression(left, OPERAND)} {op} {print_expression(right, OPERAND)}",
-            )
+            own, text = (COMPARISON, f"{print_expression(left, OPERAND)} {op} {print_expression(right, OPERAND)}")
         case Logic(op=op, operands=operands):
             own = OR if op == "or" else AND
             text = f" {op} ".join(print_expression(operand, own + 1) for operand in operands)

@@ -8,14 +8,7 @@ from typing import Any
 
 from graphs.errors import AnabranchError, BindingFailed
 from graphs.language.evaluator import Evaluate, Scope, compiled
-from graphs.language.nodes import (
-    Binding,
-    ListTemplate,
-    MappingTemplate,
-    Reference,
-    Template,
-    Text,
-)
+from graphs.language.nodes import Binding, ListTemplate, MappingTemplate, Reference, Template, Text
 from graphs.language.operators import NeedsWhole
 from graphs.language.references import bindings
 from graphs.language.texts import decoded

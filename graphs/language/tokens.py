@@ -74,9 +74,7 @@ def _number(text: str, start: int, end: int) -> Token:
     value = number_of(written)
     if value is None:
         raise LanguageError(
-            f"expected a number, got '{shortened(written)}'",
-            (start, after),
-            "names start with a letter; quote text",
+            f"expected a number, got '{shortened(written)}'", (start, after), "names start with a letter; quote text"
         )
     return Token("number", written, (start, after), value)
 

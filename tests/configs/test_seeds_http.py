@@ -82,11 +82,7 @@ async def test_openais_words_stream(upstream: Upstream, name: str):
     (call,) = upstream.calls
     assert (call.method, call.path) == ("POST", "/v1/chat/completions")
     assert call.headers["Authorization"] == "Bearer sk-openai"
-    assert call.json() == {
-        "model": "gpt-4o",
-        "messages": [{"role": "user", "content": "Tell me 하나"}],
-        "stream": True,
-    }
+    assert call.json() == {"model": "gpt-4o", "messages": [{"role": "user", "content": "Tell me 하나"}], "stream": True}
 
 
 async def test_openai_is_called_and_claude_is_not(upstream: Upstream, claude: Upstream):

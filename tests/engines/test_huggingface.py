@@ -16,18 +16,7 @@ from deployments.engines.huggingface import text_outlet as outlets
 from deployments.engines.huggingface.turns import Pace
 from graphs.errors import InvalidInput, Unavailable
 from tests.engines import tiny
-from tests.engines.asking import (
-    PROMPTS,
-    answer,
-    answers,
-    ask,
-    decoded,
-    generated,
-    loaded,
-    pieces,
-    serving,
-    tokens,
-)
+from tests.engines.asking import PROMPTS, answer, answers, ask, decoded, generated, loaded, pieces, serving, tokens
 
 DECODERS = ("gpt2", "llama", "mistral", "bloom", "mamba")
 ENCODER_DECODERS = ("bart", "marian", "t5")

@@ -77,27 +77,15 @@ ANSWERS = {
         r'<tool_call>{"name": "get_time", "arguments": {"a": "\\\"}</tool_call>{\\"}}</tool_call>',
         ("", [("get_time", r'{"a": "\\\"}</tool_call>{\\"}')]),
     ),
-    "a brace too few": (
-        "hermes",
-        '<tool_call>{"name": "get_time", "arguments": {}</tool_call>',
-        ("", [NOON]),
-    ),
-    "a brace too many": (
-        "hermes",
-        '<tool_call>{"name": "get_time", "arguments": {}}}\n</tool_call>',
-        ("", [NOON]),
-    ),
+    "a brace too few": ("hermes", '<tool_call>{"name": "get_time", "arguments": {}</tool_call>', ("", [NOON])),
+    "a brace too many": ("hermes", '<tool_call>{"name": "get_time", "arguments": {}}}\n</tool_call>', ("", [NOON])),
     "no closing tag": ("hermes", '<tool_call>{"name": "get_time", "arguments": {}}', ("", [NOON])),
     "a list within a tag": (
         "hermes",
         '<tool_call>[{"name": "get_time", "arguments": {}}, {"name": "get_time", "arguments": {}}]</tool_call>',
         ("", [NOON, NOON]),
     ),
-    "a tool nobody offered": (
-        "hermes",
-        '<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
-        ("", [("rm", "{}")]),
-    ),
+    "a tool nobody offered": ("hermes", '<tool_call>{"name": "rm", "arguments": {}}</tool_call>', ("", [("rm", "{}")])),
     "a tag without a call": ("hermes", "<tool_call>oops</tool_call>", ("<tool_call>oops</tool_call>", [])),
     "blank text, then a tag without a call": ("hermes", " \n<tool_call>no", (" \n<tool_call>no", [])),
     "a tag after a tag without a call": (
@@ -116,21 +104,13 @@ ANSWERS = {
     "JSON without a tag": ("hermes", '{"name": "get_time"}', ('{"name": "get_time"}', [])),
     "nothing": ("hermes", "", ("", [])),
     "blanks alone": ("hermes", " \n ", (" \n ", [])),
-    "Llama, alone": (
-        "llama3_json",
-        f'{{"name": "get_weather", "parameters": {SEOUL[1]}}}',
-        ("", [SEOUL]),
-    ),
+    "Llama, alone": ("llama3_json", f'{{"name": "get_weather", "parameters": {SEOUL[1]}}}', ("", [SEOUL])),
     "Llama, its type first, and two of them": (
         "llama3_json",
         '\n{"type": "function", "name": "get_time", "parameters": {}}; {"name": "get_time", "parameters": {}}\n',
         ("", [NOON, NOON]),
     ),
-    "Llama, with its tag": (
-        "llama3_json",
-        '<|python_tag|>{"name": "get_time", "parameters": {}}',
-        ("", [NOON]),
-    ),
+    "Llama, with its tag": ("llama3_json", '<|python_tag|>{"name": "get_time", "parameters": {}}', ("", [NOON])),
     "Llama, with its tag, a tool nobody offered": (
         "llama3_json",
         '<|python_tag|>{"name": "rm", "parameters": {}}',
@@ -144,11 +124,7 @@ ANSWERS = {
         'See {"name": "get_time", "parameters": {}}',
         ('See {"name": "get_time", "parameters": {}}', []),
     ),
-    "text after a call": (
-        "llama3_json",
-        '{"name": "get_time", "parameters": {}} and so on',
-        (" and so on", [NOON]),
-    ),
+    "text after a call": ("llama3_json", '{"name": "get_time", "parameters": {}} and so on', (" and so on", [NOON])),
     "a list of numbers": ("json", "[1, 2]", ("[1, 2]", [])),
     "Mistral, a list": (
         "mistral",
@@ -180,11 +156,7 @@ ANSWERS = {
         ("", [NOON]),
     ),
     "a module that is no call": ("phi4_mini_json", "Use functools here.", ("Use functools here.", [])),
-    "a list whose second item is no call": (
-        "json",
-        '[{"name": "get_time", "arguments": {}}, 3]',
-        (", 3]", [NOON]),
-    ),
+    "a list whose second item is no call": ("json", '[{"name": "get_time", "arguments": {}}, 3]', (", 3]", [NOON])),
 }
 
 
@@ -315,10 +287,7 @@ def test_ids_are_unique_and_as_the_models_template_wants_them():
             {{- "Write each call as JSON between tags:\\n" }}{{- "<tool_call>\\n" }}{{- '</tool_call>' }}""",
             "hermes",
         ),
-        (
-            """{{- '"parameters": ' }}{{- tool.parameters | tojson }}{{- '<|tool_call|>' }}""",
-            "granite",
-        ),
+        ("""{{- '"parameters": ' }}{{- tool.parameters | tojson }}{{- '<|tool_call|>' }}""", "granite"),
         ("""{{- '{"name": "' + call.name + '", ' }}{{- '"parameters": ' }}""", "llama3_json"),
         ("{{ tools }}", "json"),
         (None, "json"),

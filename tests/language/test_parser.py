@@ -7,18 +7,7 @@ from typing import Any
 import pytest
 
 from graphs.language import parse, print_template
-from graphs.language.nodes import (
-    Annotation,
-    Binding,
-    Comparison,
-    Constant,
-    Literal_,
-    Logic,
-    Not,
-    Reference,
-    Text,
-    Type,
-)
+from graphs.language.nodes import Annotation, Binding, Comparison, Constant, Literal_, Logic, Not, Reference, Text, Type
 
 
 def binding(text: str) -> Binding:

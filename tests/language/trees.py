@@ -8,18 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from graphs.language.nodes import (
-    Annotation,
-    Binding,
-    Comparison,
-    Constant,
-    Literal_,
-    Logic,
-    Not,
-    Reference,
-    Text,
-    Type,
-)
+from graphs.language.nodes import Annotation, Binding, Comparison, Constant, Literal_, Logic, Not, Reference, Text, Type
 from graphs.language.tokens import KEYWORDS
 
 POSITIONS = {"at", "step_ats", "source"}

@@ -11,16 +11,7 @@ from typing import Any
 import ray
 
 from deployments.channel.connection import Connection
-from graphs.component import (
-    ActionInput,
-    Chunk,
-    Component,
-    ComponentConfig,
-    Note,
-    Stream,
-    Streamable,
-    Whole,
-)
+from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Stream, Streamable, Whole
 from graphs.errors import UpstreamFailed
 
 SECRET = "hush-hush-4711"

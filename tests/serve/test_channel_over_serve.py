@@ -54,11 +54,7 @@ def plan(id: str, **options) -> ComponentPlan:
 
 @pytest.fixture(scope="module")
 def deployed(latch: None):
-    plans = [
-        plan("drill"),
-        plan("twins", replicas=2),
-        plan("narrow", max_concurrent_count=1, max_queued=1),
-    ]
+    plans = [plan("drill"), plan("twins", replicas=2), plan("narrow", max_concurrent_count=1, max_queued=1)]
     for each in plans:
         serve.run(bind(each, Drill, frozenset({SECRET})), name=each.id, route_prefix=None)
 

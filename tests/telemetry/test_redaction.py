@@ -123,8 +123,4 @@ def test_an_error_keeps_its_type_and_loses_its_secrets():
 def test_a_secret_that_is_a_word_of_ours_takes_nothing_from_the_errors_shape(secret: str):
     error = Redactor({secret}).error(UpstreamFailed("no", upstream={"status": 401, "body": "gone"}))
     assert type(error) is UpstreamFailed
-    assert error.to_data() == {
-        "type": "upstream_failed",
-        "message": "no",
-        "upstream": {"status": 401, "body": "gone"},
-    }
+    assert error.to_data() == {"type": "upstream_failed", "message": "no", "upstream": {"status": 401, "body": "gone"}}

@@ -135,10 +135,7 @@ def test_a_value_that_holds_itself_is_told_plainly() -> None:
 
 @pytest.mark.parametrize(
     ("body", "key"),
-    [
-        (b'{"input": {}, "input": {"a": 1}}', "input"),
-        (b'{"input": [{"deep": {"a": 1, "b": 2, "\\u0061": 3}}]}', "a"),
-    ],
+    [(b'{"input": {}, "input": {"a": 1}}', "input"), (b'{"input": [{"deep": {"a": 1, "b": 2, "\\u0061": 3}}]}', "a")],
 )
 def test_a_repeated_key_is_refused_at_any_depth(body: bytes, key: str) -> None:
     with pytest.raises(BadRequest) as refused:

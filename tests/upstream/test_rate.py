@@ -26,11 +26,7 @@ class Clock:
         self.now += seconds
 
 
-@given(
-    requests=st.integers(1, 4),
-    per=st.integers(1, 10),
-    pauses=st.lists(st.integers(0, 4), min_size=1, max_size=30),
-)
+@given(requests=st.integers(1, 4), per=st.integers(1, 10), pauses=st.lists(st.integers(0, 4), min_size=1, max_size=30))
 async def test_no_span_of_time_sees_more_calls_than_allowed(requests: int, per: int, pauses: list[int]):
     clock = Clock()
     rate = Rate(requests, per, clock, clock.sleep)

@@ -60,11 +60,7 @@ class Loaded:
 
 
 def load(
-    name: str,
-    task: str,
-    device: str | None = None,
-    precision: str = "auto",
-    options: Mapping[str, Any] | None = None,
+    name: str, task: str, device: str | None = None, precision: str = "auto", options: Mapping[str, Any] | None = None
 ) -> Loaded:
     """Load the model. This takes long and blocks: call it in a thread."""
     options = options or {}

@@ -14,11 +14,7 @@ RETRY_AFTER = 1
 @contextmanager
 def in_words(name: str) -> Generator[None]:
     """Turn vLLM's errors into ours; `name` is the model's."""
-    from vllm.exceptions import (  # pyright: ignore[reportMissingImports]
-        GracefulHTTPError,
-        VLLMClientError,
-        VLLMServerError,
-    )
+    from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMServerError  # pyright: ignore[reportMissingImports]
     from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
 
     try:

@@ -27,8 +27,7 @@ def find(name: str, task: str, device: str | None, precision: str, options: Mapp
     config = read_config(name, of_the_files)
     if config.is_encoder_decoder:
         raise InvalidInput(
-            f"model {name!r} is an encoder-decoder, which vLLM can't run; write `driver: huggingface`",
-            field="driver",
+            f"model {name!r} is an encoder-decoder, which vLLM can't run; write `driver: huggingface`", field="driver"
         )
     if task == "text-embedding":
         folder = fetch(name, of_the_files)

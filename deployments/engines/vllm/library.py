@@ -53,8 +53,8 @@ def import_vllm(model: str) -> Library:
             f"model {model!r}: the driver vllm can't be imported here ({first_line(error)}); "
             "install it: pip install 'anabranch[vllm]'"
         ) from error
-    # `vllm.envs` answers for the variables that vLLM reads, and for no other.
     variables = (*SETTINGS, CACHE_SPACE, CONFIGURE_LOGGING, LOGGING_CONFIG)
+    # getattr: `vllm.envs` answers for the variables that vLLM reads, and for no other.
     lacking = [f"it does not read {name}" for name in variables if not hasattr(envs, name)]
     if not isinstance(DEFAULT_LOGGING_CONFIG.get("loggers", {}).get("vllm", {}).get("handlers"), list):
         lacking.append("its DEFAULT_LOGGING_CONFIG has no handlers for the logger 'vllm'")

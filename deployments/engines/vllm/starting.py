@@ -24,10 +24,7 @@ ELSEWHERE = {
     "model": "`model:`", "dtype": "`precision:`", "runner": "`task:`", "device_ids": "`resources: {num_gpus: …}`",
 }  # fmt: skip
 """Options of vLLM that a document sets by fields of its own."""
-NEEDED = {
-    "skip_tokenizer_init": "a component answers in text",
-    "headless": "the replica is the engine's front end",
-}
+NEEDED = {"skip_tokenizer_init": "a component answers in text", "headless": "the replica is the engine's front end"}
 """Options that would take away what the component works with."""
 CPU_CACHE_BYTES = 2**30
 """By itself vLLM takes nine tenths of the machine's memory, which on a CPU all processes share."""
