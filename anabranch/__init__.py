@@ -38,6 +38,7 @@ from graphs.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    UnsupportedMediaType,
     UpstreamFailed,
 )
 
@@ -45,5 +46,5 @@ __all__ = [
     "ActionInput", "AnabranchError", "BadRequest", "BindingFailed", "Cancelled", "Chunk", "Component", "ComponentConfig",
     "ComponentFailed", "Conflict", "Forbidden", "InvalidInput", "Later", "LocalFolder", "NoResult", "NotFound", "Note",
     "Overloaded", "RateLimited", "Setup", "Stream", "Streamable", "TimedOut", "TooLarge", "Traced", "Truth", "Unauthorized",
-    "Unavailable", "Unknown", "UpstreamFailed", "Value", "Waiting", "Whole",
+    "Unavailable", "Unknown", "UnsupportedMediaType", "UpstreamFailed", "Value", "Waiting", "Whole",
 ]  # fmt: skip

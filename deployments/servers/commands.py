@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from deployments.servers.config import HttpServerConfig
-from deployments.servers.process import Command
 from deployments.upstream.request import Scalar, spell
 from graphs.language import LanguageError, Scope, evaluate, parse, references
 
 PORT = "port"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run, in which environment, and where."""
+
+    words: tuple[str, ...]
+    env: Mapping[str, str]
+    folder: str | None = None
 
 
 def command(config: HttpServerConfig, words: Iterable[str], port: int) -> Command:

@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.servers.commands import Command
 from deployments.servers.keeper import descendants
 from deployments.servers.output import Output
 from graphs.errors import Unavailable
@@ -30,15 +30,6 @@ LAST_WORDS = 1.0
 """How long the rest of the output is awaited once the process has ended."""
 PF_EXITING = 0x4
 """Linux's mark of a process that is ending: set before its files and sockets are closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to run, in which environment, and where."""
-
-    words: tuple[str, ...]
-    env: Mapping[str, str]
-    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

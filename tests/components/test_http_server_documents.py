@@ -57,7 +57,7 @@ def test_a_relative_folder_must_be_there(beside: Path, written: str):
     ("completion", "message"),
     [
         ("{type: polling, endpoint: 'http://elsewhere/jobs'}", "unknown key .*endpoint"),
-        ("{type: polling}", "polling needs to know what to ask"),
+        ("{type: polling}", "polling needs a path to ask"),
         ("{type: polling, paht: /jobs}", "did you mean 'path'"),
     ],
 )
