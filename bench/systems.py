@@ -57,6 +57,8 @@ class System:
     """Answers 200 once the system takes requests."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """What it is told besides its command."""
+    says: str = ""
+    """What it writes once it has started: requests may be answered before."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def serving(system: System) -> Generator[Server]:
         _wait(root, log, "ready", lambda: _get(port, system.ready) is not None)
         if system.on_ray:
             _wait(root, log, "behind HAProxy", lambda: _routed(_get(stats_port, "/stats;csv")))
+        _wait(root, log, "started", lambda: system.says in log.read_text(errors="replace"))
         processes.find()
         yield Server(system, port, processes)
     finally:

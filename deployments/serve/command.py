@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from deployments.serve.descendants import end_descendants, keep_descendants
@@ -148,10 +149,15 @@ async def _stop(name: str) -> None:
 async def _drained(name: str) -> int:
     """Have every replica of the ingress refuse requests, and end those it has; return how many those were."""
     from ray import serve as ray_serve
+    from ray.serve.exceptions import DeploymentUnavailableError
 
+    ingress = ray_serve.get_app_handle(name)
     try:
-        asked = ray_serve.get_app_handle(name).broadcast("drain")
-        return sum(await asked.results_async(timeout_s=PATIENCE))
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with suppress(DeploymentUnavailableError):  # a new handle doesn't know its replicas at once
+                    return sum(await ingress.broadcast("drain").results_async())
+                await asyncio.sleep(0.1)
     except TimeoutError:
         problem = f"Requests still under way after {PATIENCE:g} s are cut."
     except Exception as error:  # noqa: BLE001  (an ingress that is gone must not keep the command from ending)

@@ -71,7 +71,7 @@ def server(upstream: Upstream, tmp_path_factory) -> Iterator[Server]:
     def command(port: int, _: Path) -> list[str]:
         return [str(SCRIPTS / "anabranch"), "serve", str(path), "--port", str(port)]
 
-    with serving(System("anabranch", "anabranch serve", command)) as server:
+    with serving(System("anabranch", "anabranch serve", command, says="Serving ")) as server:
         yield server
 
 

@@ -87,7 +87,10 @@ async def endless(folder: Path) -> AsyncIterator:
     path = folder / "endless.yaml"
     path.write_text(ENDLESS)
     command = [str(SCRIPTS / "anabranch"), "serve", str(path), "--port"]
-    with serving(System("endless", "anabranch serve", lambda port, _: [*command, str(port)])) as server:
+    # The command itself must have started: interrupted before, it ends at once.
+    with serving(
+        System("endless", "anabranch serve", lambda port, _: [*command, str(port)], says="Serving ")
+    ) as server:
         async with calling(server.url.rstrip("/")) as api:
             yield server, api
 
