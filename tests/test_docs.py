@@ -24,6 +24,7 @@ from deployments.components import registry
 from graphs import document as spec
 from graphs.checker import check
 from graphs.cli import main
+from graphs.document import job_types
 from graphs.errors import AnabranchError, BindingFailed
 from graphs.language import LanguageError, Scope, evaluate, parse
 from graphs.load import load, load_inline
@@ -266,7 +267,7 @@ def test_a_binding_fails_as_the_page_says(block: tuple[Table, tuple[str, ...]]) 
 
 @each(marked("keys"))
 def test_a_table_names_every_key_there_is(block: Table) -> None:
-    models = [getattr(spec, name) for name in block.mark.partition(": ")[2].split(" + ")]
+    models = [{**vars(spec), **vars(job_types)}[name] for name in block.mark.partition(": ")[2].split(" + ")]
     keys = {key for model in models for key in model.model_fields}
     named = [key for row in block.rows for key in re.findall(r"`(\w+)`", row[0])]
     assert sorted(named) == sorted(keys)

@@ -25,6 +25,7 @@ from graphs.checker.runtime_env import runtime_env
 from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, warn_of_unused
 from graphs.checker.workflows import CheckedWorkflow, check_workflow
 from graphs.component import Registry
+from graphs.document import job_types
 from graphs.plan import Controller, Plan, Webui
 from graphs.source import DocumentError, Entry, MappingNode, Mistakes, Node, Source, Span, parse
 from graphs.validation import validate
@@ -203,7 +204,7 @@ class _Checker:
                 routers=frozenset(
                     job_id
                     for job_id, job in zip(job_ids, workflow.jobs, strict=True)
-                    if node_text(job, "type") in document.ROUTERS
+                    if node_text(job, "type") in job_types.ROUTERS
                 ),
             )
             checked[id] = check_workflow(workflow, id, job_ids, around, self.mistakes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graphs import document
 from graphs.checker import bindings
 from graphs.checker.components import CheckedComponent
 from graphs.checker.routes import Route, node_at
+from graphs.document import job_types
 from graphs.language.nodes import Template
 from graphs.plan import Call
 from graphs.source import MappingNode, Span
@@ -20,7 +20,7 @@ class Draft:
 
     id: str
     node: MappingNode
-    spec: document.JobBase
+    spec: job_types.JobBase
     what: str
     """What messages call it."""
     call: Call | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from graphs import document
+from graphs.document.field_types import ID_PATTERN
 from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.validation import describe
 
@@ -58,6 +58,4 @@ def is_id(node: Node) -> bool:
     """Return whether a node can be an id; null means none."""
     if node.kind != "scalar":
         return False
-    return node.value is None or (
-        isinstance(node.value, str) and re.fullmatch(document.ID_PATTERN, node.value) is not None
-    )
+    return node.value is None or (isinstance(node.value, str) and re.fullmatch(ID_PATTERN, node.value) is not None)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft
+from graphs.document import job_types
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Reference, Template
 from graphs.language.references import references_in
@@ -46,7 +46,7 @@ def infer(drafts: Mapping[str, Draft], output: Template | None, inputs: Inputs) 
     seen: dict[str, _Seen] = {}
     inputs = cache(inputs)
     for draft in drafts.values():
-        given = "do" if isinstance(draft.spec, document.ForEachJob) else "input"
+        given = "do" if isinstance(draft.spec, job_types.ForEachJob) else "input"
         for key in draft.node.entries:
             if draft.call is not None and key == given:
                 _collect_given(draft.call.input, _read_there(draft, inputs), seen)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from graphs import document
 from graphs.checker import bindings
 from graphs.checker.components import CheckedComponent
 from graphs.checker.drafts import Draft, Surroundings
 from graphs.checker.layout import hides, hides_default
+from graphs.document import job_types
 from graphs.language import parse
 from graphs.language.nodes import Template
 from graphs.plan import ComponentCall, WorkflowCall
@@ -47,7 +47,7 @@ def _report_action(
     if action is not None:
         hint = did_you_mean(action, actions, f"Actions: {', '.join(actions)}.")
         mistakes.add((given or node).span, f"component '{id}' has no action '{action}'", hint, node.path)
-    elif not hides(node, "action", document.JOB_KEYS) and not any(hides_default(each.keys) for each in layout.actions):
+    elif not hides(node, "action", job_types.JOB_KEYS) and not any(hides_default(each.keys) for each in layout.actions):
         message = f"{draft.what} doesn't say which action of component '{id}' it calls"
         hint = f"write `action:` with one of {', '.join(actions)}, or mark one `default: true`"
         mistakes.add(given or node, message, hint)
@@ -55,7 +55,7 @@ def _report_action(
 
 def _passed_on(draft: Draft) -> Template:
     """Return the input of a job that has none: the workflow's, or the item of a for-each."""
-    return parse("${item}" if isinstance(draft.spec, document.ForEachJob) else "${input}")
+    return parse("${item}" if isinstance(draft.spec, job_types.ForEachJob) else "${input}")
 
 
 def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: Mistakes) -> CheckedComponent | None:
@@ -81,7 +81,7 @@ def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: 
 
 def _report_no_component(at: Node, node: MappingNode, draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
     known = around.named_components
-    if known is None or around.default_hidden or hides(node, "component", document.JOB_KEYS):
+    if known is None or around.default_hidden or hides(node, "component", job_types.JOB_KEYS):
         return
     if not known:
         message, hint = f"{draft.what} names no component, and the document has none", "write `component:` with a type"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.components import CheckedComponent
 from graphs.checker.drafts import Draft
 from graphs.checker.routes import node_at
+from graphs.document import job_types
 from graphs.language import references
 from graphs.language.nodes import Binding, Template
 from graphs.plan import ActionPlan, ComponentCall
@@ -61,7 +61,7 @@ class _Given:
     @classmethod
     def of(cls, draft: Draft) -> _Given | None:
         """Return it for a job that has one."""
-        each = isinstance(draft.spec, document.ForEachJob)
+        each = isinstance(draft.spec, job_types.ForEachJob)
         given = node_at(draft.node, "do", "input") if each else draft.node.get("input")
         if draft.called is None or not isinstance(draft.call, ComponentCall) or not isinstance(given, MappingNode):
             return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from graphs import document
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
 from graphs.checker.drafts import Draft, Surroundings
+from graphs.document import job_types
 from graphs.language import references
 from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.suggest import did_you_mean
@@ -35,7 +35,7 @@ def check_scopes(
 
     for key, entry in node.entries.items():
         match key:
-            case _ if key not in document.JOB_KEYS:
+            case _ if key not in job_types.JOB_KEYS:
                 continue  # reported as unknown
             case "output":
                 see(entry.node, f"the output of {what}", "output", chunked=("output",))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphs import document
 from graphs.checker import bindings
 from graphs.checker.routes import listed, node_at
+from graphs.document import job_types
 from graphs.language.nodes import Text
 from graphs.source import MappingNode, Mistakes, Node
 from graphs.units import duration, moment, zone
@@ -35,14 +35,14 @@ def report_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
             mistakes.add(condition, message, hint)
 
 
-def report_misfits(node: MappingNode, spec: document.JobBase, mistakes: Mistakes) -> None:
+def report_misfits(node: MappingNode, spec: job_types.JobBase, mistakes: Mistakes) -> None:
     """Report a delay that is no duration or time, and items that are no list."""
     match spec:
-        case document.DelayJob():
+        case job_types.DelayJob():
             for key, read in DELAYS.items():
                 if key in spec.model_fields_set:
                     _report_unreadable(node.entries[key].node, read, mistakes)
-        case document.ForEachJob():
+        case job_types.ForEachJob():
             _report_no_list(node.entries["input"].node, mistakes)
         case _:
             pass

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from graphs import document
 from graphs.checker.drafts import Draft, Surroundings
 from graphs.checker.job_calls import check_call
 from graphs.checker.job_keys import job_model, validated
 from graphs.checker.job_names import check_scopes, is_known_job, reads, span_of
 from graphs.checker.job_values import report_fixed_conditions, report_misfits
 from graphs.checker.routes import node_at, routes
+from graphs.document import job_types
 from graphs.source import MappingNode, Mistakes
 
 
@@ -27,9 +27,9 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
     report_misfits(node, spec, mistakes)
     _check_neighbours(draft, around, mistakes)
     match spec:
-        case document.CallJob():
+        case job_types.CallJob():
             check_call(draft, node, spec.action, around, mistakes)
-        case document.ForEachJob():
+        case job_types.ForEachJob():
             do = node_at(node, "do")
             if isinstance(do, MappingNode):
                 check_call(draft, do, spec.do.action, around, mistakes)

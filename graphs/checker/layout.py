@@ -11,6 +11,7 @@ from graphs.checker.bindings import bounds
 from graphs.checker.ids import as_id
 from graphs.checker.one_or_many import Found
 from graphs.component import Component, Registry
+from graphs.document import job_types
 from graphs.source import Entry, MappingNode, Mistakes, Node
 from graphs.suggest import did_you_mean
 from graphs.validation import as_mapping, describe, nearest_key, unknown_key
@@ -204,7 +205,9 @@ def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mis
             models = (cls.Config, cls.Input, document.Component)
             place = f"{what} ({cls.type})"
             keys.unknown.append(key)
-            hint = f"`{key}` belongs to a job; write it on those that call {what}" if key in document.JOB_KEYS else None
+            hint = (
+                f"`{key}` belongs to a job; write it on those that call {what}" if key in job_types.JOB_KEYS else None
+            )
             near = unknown_key(key, node, place, names, mistakes, models, hint)
             keys.meant |= set(cls.Input.model_fields) if near in ("action", "actions") else {near} if near else set()
     return keys
@@ -285,11 +288,11 @@ def _workflow(node: MappingNode, mistakes: Mistakes) -> WorkflowLayout:
             own[key] = entry
         elif key in ("job", "jobs"):
             continue
-        elif key in document.JOB_KEYS:
+        elif key in job_types.JOB_KEYS:
             flat[key] = entry
         else:
-            names = {*WORKFLOW_KEYS, *document.JOB_KEYS, "job", "jobs"}
-            unknown_key(key, node, what, names, mistakes, (document.CallJob,))
+            names = {*WORKFLOW_KEYS, *job_types.JOB_KEYS, "job", "jobs"}
+            unknown_key(key, node, what, names, mistakes, (job_types.CallJob,))
     if "job" not in node.entries and "jobs" not in node.entries:
         well = len(mistakes.found) == before
         return WorkflowLayout(_part(node, own), [_part(node, flat)] if well or flat else [], True, what, well)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft
 from graphs.component import ANSWER
+from graphs.document import job_types
 from graphs.language import chunked_names
 from graphs.language.nodes import Binding, Reference, Template
 from graphs.language.types import flows
@@ -63,10 +63,10 @@ class Streams:
 
     def _called(self, draft: Draft, path: Path) -> bool:
         """Return whether a stream may stand at `path` in what a job gets, before its own `output` maps it."""
-        if draft.call is None or (isinstance(draft.spec, document.ForEachJob) and draft.template("streaming") is None):
+        if draft.call is None or (isinstance(draft.spec, job_types.ForEachJob) and draft.template("streaming") is None):
             return False
         output = _mapped_by(draft)
-        if output is None or isinstance(draft.spec, document.ForEachJob):
+        if output is None or isinstance(draft.spec, job_types.ForEachJob):
             return not path
         if path and isinstance(draft.call, ComponentCall):  # what a replica sends is a stream, or has none in it
             return False

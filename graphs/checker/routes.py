@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from graphs import document
 from graphs.checker import bindings
+from graphs.document import job_types
 from graphs.language import truth
 from graphs.language.nodes import Constant, Template
 from graphs.source import MappingNode, Node, Span
@@ -23,23 +23,23 @@ class Route:
     """It can never be taken."""
 
 
-def routes(node: MappingNode, valid: document.JobBase) -> Iterator[Route]:
+def routes(node: MappingNode, valid: job_types.JobBase) -> Iterator[Route]:
     """Yield where the job can lead; a way that can never be taken is marked dead."""
     if valid.on_error is not None and valid.on_error.to is not None:
         yield Route(valid.on_error.to, _place(node, "on_error", "to"))
     match valid:
-        case document.IfJob():
+        case job_types.IfJob():
             yield from _if_routes(node, valid)
-        case document.SwitchJob():
+        case job_types.SwitchJob():
             yield from _switch_routes(node, valid)
-        case document.RandomJob():
+        case job_types.RandomJob():
             for written, route in zip(listed(node, "routings"), valid.routings, strict=False):
                 yield Route(route.to, _place(written, "to"), route.weight == 0)
         case _:
             return
 
 
-def _if_routes(node: MappingNode, valid: document.IfJob) -> Iterator[Route]:
+def _if_routes(node: MappingNode, valid: job_types.IfJob) -> Iterator[Route]:
     if not valid.conditions:
         fixed = fixed_truth(bindings.to_template(node.get("condition")))
         if valid.if_true is not None:
@@ -56,7 +56,7 @@ def _if_routes(node: MappingNode, valid: document.IfJob) -> Iterator[Route]:
         yield Route(valid.otherwise, _place(node, "otherwise"), decided)
 
 
-def _switch_routes(node: MappingNode, valid: document.SwitchJob) -> Iterator[Route]:
+def _switch_routes(node: MappingNode, valid: job_types.SwitchJob) -> Iterator[Route]:
     seen: list[Any] = []
     for written, case in zip(listed(node, "cases"), valid.cases, strict=False):
         fixed = bindings.to_template(node_at(written, "value"))

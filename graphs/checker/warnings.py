@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from graphs import document
 from graphs.checker.bindings import span_in
 from graphs.checker.components import CheckedComponent
 from graphs.checker.drafts import Draft
 from graphs.checker.workflows import CheckedWorkflow
+from graphs.document import job_types
 from graphs.language import LanguageError, bindings, parse
 from graphs.source import Entry, MappingNode, Mistakes, Node, Scalar
 from graphs.validation import describe, without_quotes
@@ -134,7 +134,7 @@ def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:
             mistakes.warn(condition, message, hint)
 
 
-_ROUTERS = tuple(document.JOBS[name] for name in sorted(document.ROUTERS))
+_ROUTERS = tuple(job_types.JOBS[name] for name in sorted(job_types.ROUTERS))
 
 
 def _condition(draft: Draft) -> Node | None:

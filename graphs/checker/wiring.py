@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from graphs import document
 from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft
 from graphs.checker.job_names import span_of
 from graphs.checker.routes import fixed_truth, node_at
+from graphs.document import job_types
 from graphs.language import bindings, is_stream_reference, references
 from graphs.language.nodes import Binding, Template
 from graphs.plan import ComponentCall
@@ -105,7 +105,7 @@ def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires],
     dead: set[str] = set()
     for id in _in_order(wires):
         draft = drafts[id]
-        condition = None if isinstance(draft.spec, document.IfJob) else draft.node.get("condition")
+        condition = None if isinstance(draft.spec, job_types.IfJob) else draft.node.get("condition")
         if condition is not None and fixed_truth(draft.template("condition")) is False:
             dead.add(id)
             message, hint = (
@@ -149,7 +149,7 @@ def _flows(draft: Draft, source: str) -> bool:
     ]
     if len(uses) != 1:
         return False
-    if isinstance(draft.spec, document.ForEachJob):
+    if isinstance(draft.spec, job_types.ForEachJob):
         return _passes(draft.items, source)
     if _passes(draft.template("output"), source):
         return True

@@ -15,6 +15,7 @@ from graphs.checker.jobs import check_job
 from graphs.checker.layout import WorkflowLayout, name_of
 from graphs.checker.routes import listed, node_at
 from graphs.checker.wiring import Wires, wire
+from graphs.document import job_types
 from graphs.language import chunked_names, references
 from graphs.language.nodes import Binding, Template, Text
 from graphs.plan import (
@@ -118,7 +119,7 @@ def _plan(draft: Draft, wires: Wires) -> Job:
     """Return the runnable job; only called for documents without mistakes."""
     valid, common = draft.spec, _common(draft, wires)
     match valid:
-        case document.ForEachJob():
+        case job_types.ForEachJob():
             assert draft.call is not None
             assert draft.items is not None
             return ForEachJob(
@@ -129,20 +130,20 @@ def _plan(draft: Draft, wires: Wires) -> Job:
                 max_concurrent_count=valid.max_concurrent_count,
                 streaming=draft.template("streaming"),
             )
-        case document.IfJob():
+        case job_types.IfJob():
             return IfJob(**common, cases=tuple(_if_cases(draft, valid)), otherwise=valid.if_false or valid.otherwise)
-        case document.SwitchJob():
+        case job_types.SwitchJob():
             cases = tuple(
                 Case(_required(_listed(draft, "cases", index, "value")), case.then)
                 for index, case in enumerate(valid.cases)
             )
             return SwitchJob(**common, input=_required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise)
-        case document.RandomJob():
+        case job_types.RandomJob():
             return RandomJob(
                 **common,
                 routes=tuple((r.to, 1.0 if r.weight is None else r.weight) for r in valid.routings if r.weight != 0),
             )
-        case document.DelayJob():
+        case job_types.DelayJob():
             return DelayJob(
                 **common, duration=draft.template("duration"), time=draft.template("time"), timezone=valid.timezone
             )
@@ -153,7 +154,7 @@ def _plan(draft: Draft, wires: Wires) -> Job:
 
 def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
     valid = draft.spec
-    condition = None if isinstance(valid, document.IfJob) else draft.template("condition")
+    condition = None if isinstance(valid, job_types.IfJob) else draft.template("condition")
     node = draft.node.get("condition")
     text = None if condition is None or node is None else _written(node)
     on_error = None
@@ -189,7 +190,7 @@ def _written(node: Node) -> str:
             return ""
 
 
-def _if_cases(draft: Draft, valid: document.IfJob) -> list[Case]:
+def _if_cases(draft: Draft, valid: job_types.IfJob) -> list[Case]:
     if not valid.conditions:
         return [Case(_required(draft.node.get("condition")), valid.if_true)]
     return [

@@ -1,70 +1,159 @@
 """The document as written, once both layouts are one: pydantic models of every key that isn't a component type's own.
 
-Values that may hold bindings are `Any` here; the checker compiles them from the tree, where they keep their positions.
+Here are the document's own keys; those of jobs are in `job_types`. Values that may hold bindings are `Any`: the checker
+compiles them from the tree, where they keep their positions.
 """
 
-from graphs.document.document import (
-    DOCUMENT_KEYS,
-    EXTENSION,
-    Action,
-    Autoscaling,
-    Component,
-    Controller,
-    Deployment,
-    Resources,
-    Webui,
-    Workflow,
-)
-from graphs.document.field_types import ID_PATTERN
-from graphs.document.job_types import (
-    JOB_KEYS,
-    JOBS,
-    ROUTERS,
-    CallJob,
-    Condition,
-    DelayJob,
-    Do,
-    ForEachJob,
-    GivingJob,
-    IfJob,
-    JobBase,
-    OnError,
-    RandomJob,
-    Retry,
-    Route,
-    SwitchCase,
-    SwitchJob,
-)
-from graphs.document.runtime_env import RuntimeEnv
+from __future__ import annotations
 
-__all__ = [
-    "DOCUMENT_KEYS",
-    "EXTENSION",
-    "ID_PATTERN",
-    "JOBS",
-    "JOB_KEYS",
-    "ROUTERS",
-    "Action",
-    "Autoscaling",
-    "CallJob",
-    "Component",
-    "Condition",
-    "Controller",
-    "DelayJob",
-    "Deployment",
-    "Do",
-    "ForEachJob",
-    "GivingJob",
-    "IfJob",
-    "JobBase",
-    "OnError",
-    "RandomJob",
-    "Resources",
-    "Retry",
-    "Route",
-    "RuntimeEnv",
-    "SwitchCase",
-    "SwitchJob",
-    "Webui",
-    "Workflow",
-]
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from graphs.document.field_types import (
+    AboveZero,
+    Amount,
+    Count,
+    Id,
+    Origin,
+    Port,
+    Positive,
+    SpecModel,
+    Switch,
+    Template,
+    listed,
+)  # fmt: skip
+from graphs.document.runtime_env import RuntimeEnv
+from graphs.units import Duration, Size, Timeout
+
+
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"num_gpus above 1 must be whole, got {gpus:g}; write {int(gpus) + 1}")
+    return gpus
+
+
+class Resources(SpecModel):
+    """What each replica takes of the cluster."""
+
+    num_gpus: Annotated[Amount, AfterValidator(_whole_above_one)] | None = Field(
+        default=None, description="GPUs per replica; 0.5 shares one between two"
+    )
+    num_cpus: Amount | None = Field(default=None, description="CPUs per replica")
+    memory: Annotated[Size, Field(description="bytes per replica, or 8GiB")] | None = None
+    accelerator_type: Annotated[str, Field(description="the kind of GPU, as Ray names it: A100, H100, L4")] | None = (
+        None
+    )
+
+
+class Autoscaling(SpecModel):
+    """Replicas by load."""
+
+    min: Count = 1
+    max: Positive = 1
+    initial: Count | None = None
+    target_ongoing_requests: AboveZero | None = None
+    upscale_delay: Duration | None = None
+    downscale_delay: Duration | None = None
+    metrics_interval: Duration | None = None
+    look_back_period: Duration | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Autoscaling:
+        for name, value in (("min", self.min), ("initial", self.initial)):
+            if value is None or value <= self.max:
+                continue
+            if "max" not in self.model_fields_set:
+                raise ValueError(
+                    f"autoscaling {name} {value} is above max, which is 1 by default; write max: {value} or more"
+                )
+            raise ValueError(f"autoscaling {name} {value} is above max {self.max}; write {name}: {self.max} or less")
+        if self.initial is not None and self.initial < self.min:
+            raise ValueError(
+                f"autoscaling initial {self.initial} is below min {self.min}; write initial: {self.min} or more"
+            )
+        return self
+
+
+class Deployment(SpecModel):
+    """What every deployment, a component's or the ingress, may ask of Ray Serve."""
+
+    resources: Resources | None = None
+    replicas: Positive | None = None
+    autoscaling: Autoscaling | None = None
+    max_concurrent_count: Positive | None = Field(default=None, description="ongoing requests per replica")
+    max_queued: Count | None = Field(default=None, description="waiting requests; beyond it 503 with Retry-After")
+    runtime_env: RuntimeEnv | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_scale(self) -> Deployment:
+        if self.replicas is not None and self.autoscaling is not None:
+            raise ValueError("replicas and autoscaling can't be combined; keep one")
+        return self
+
+
+class Webui(SpecModel):
+    driver: Literal["gradio"] = "gradio"
+    host: str | None = None
+    port: Port | None = None
+
+
+INGRESS_LIMIT = 4096
+
+
+def _or_the_default(count: int | None) -> int:
+    return INGRESS_LIMIT if count is None else count
+
+
+class Controller(Deployment):
+    """How the document is served."""
+
+    type: Literal["http-server"] = "http-server"
+    name: str | None = None
+    host: str | None = None
+    port: Port | None = None
+    origins: Annotated[list[Origin], BeforeValidator(listed, json_schema_input_type=str | list[str])] = Field(
+        default=[], description="browsers' origins, or '*'"
+    )
+    compression: bool = False
+    max_request_size: Size = 32 * 1024 * 1024
+    webui: Webui | None = None
+    max_concurrent_count: Annotated[Positive | None, AfterValidator(_or_the_default)] = Field(
+        default=INGRESS_LIMIT, description="ongoing requests per replica, streams too"
+    )
+    max_queued: Annotated[Count | None, AfterValidator(_or_the_default)] = Field(
+        default=INGRESS_LIMIT, description="waiting requests; beyond it 503 with Retry-After"
+    )
+
+
+class Component(Deployment):
+    """The keys of every component; its type adds its own."""
+
+    id: Id | None = None
+    type: str
+    title: str | None = None
+    description: str | None = None
+    default: Switch = False
+
+
+class Action(SpecModel):
+    """The keys of every action; the component's type adds its own."""
+
+    id: Id | None = None
+    default: Switch = False
+    output: Template = None
+
+
+class Workflow(SpecModel):
+    id: Id | None = None
+    title: str | None = None
+    description: str | None = None
+    default: Switch = False
+    output: Template = None
+    timeout: Timeout | None = None
+
+
+DOCUMENT_KEYS = ("controller", "component", "components", "workflow", "workflows")
+
+EXTENSION = "x-"
+"""How keys at the top begin that may hold anything: anchors to be used elsewhere."""

@@ -11,6 +11,7 @@ from pydantic_core import PydanticOmit, core_schema
 
 from graphs import document
 from graphs.component import Component, Registry, truth, upper_case
+from graphs.document import job_types
 from graphs.plan import InputField, WorkflowPlan
 
 Schema = dict[str, Any]
@@ -80,7 +81,7 @@ def document_schema(registry: Registry) -> Schema:
     definitions: dict[str, Schema] = {}
     controller = _object(document.Controller, definitions, ENVIRONMENT)
     types = [_component(registry[name], definitions) for name in sorted(registry)]
-    jobs = {name: _job(name, model, definitions) for name, model in document.JOBS.items()}
+    jobs = {name: _job(name, model, definitions) for name, model in job_types.JOBS.items()}
     definitions["component"] = {
         "type": "object",
         "required": ["type"],
