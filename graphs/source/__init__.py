@@ -1,28 +1,11 @@
 """Text with positions: YAML text in, a tree of nodes that know their file, line, column and path out."""
 
-from graphs.source.offsets import offsets_in_source
 from graphs.source.reading import parse
 from graphs.source.text import FOREIGN_SPACE, Diagnostic, DocumentError, Mistakes, Source, Span, in_order
-from graphs.source.tree import Bound, Entry, ListNode, MappingNode, Node, Scalar, replaced
+from graphs.source.tree import Bound, Entry, ListNode, MappingNode, Node, Scalar, offsets_in_source, replaced
 from graphs.source.yaml_errors import separated, spaced
 
 __all__ = [
-    "FOREIGN_SPACE",
-    "Bound",
-    "Diagnostic",
-    "DocumentError",
-    "Entry",
-    "ListNode",
-    "MappingNode",
-    "Mistakes",
-    "Node",
-    "Scalar",
-    "Source",
-    "Span",
-    "in_order",
-    "offsets_in_source",
-    "parse",
-    "replaced",
-    "separated",
-    "spaced",
-]
+    "FOREIGN_SPACE", "Bound", "Diagnostic", "DocumentError", "Entry", "ListNode", "MappingNode", "Mistakes", "Node", "Scalar",
+    "Source", "Span", "in_order", "offsets_in_source", "parse", "replaced", "separated", "spaced",
+]  # fmt: skip

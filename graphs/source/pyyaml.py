@@ -7,7 +7,7 @@ with the installed version. A text that isn't there is shown as the parser gave 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum, auto
+from enum import Enum
 
 import yaml
 
@@ -20,22 +20,28 @@ if not yaml.__with_libyaml__:
 
 
 class Problem(Enum):
-    """What the parser can stumble over, as far as we have words of our own for it."""
+    """What the parser can stumble over, as far as we have words of our own for it: what is wrong, and what to write."""
 
-    TOO_DEEP = auto()
-    FLOW = auto()
-    FLOW_COLON = auto()
-    NEIGHBOURS = auto()
-    ESCAPE = auto()
-    OPEN_QUOTE = auto()
-    COLON = auto()
-    NO_COLON = auto()
-    FIRST_CHARACTER = auto()
-    BLOCK_TEXT = auto()
-    LIST = auto()
-    NO_NAME = auto()
-    DIRECTIVE = auto()
-    AFTER_END = auto()
+    TOO_DEEP = TOO_DEEP, TOO_DEEP_HINT
+    FLOW = "this {0} is never closed, or a ',' is missing in it", "end it with {0}"
+    FLOW_COLON = "inside { } and [ ] a space must follow this ':'", "write the space, or put the value in quotes"
+    NEIGHBOURS = (
+        "this line is not indented like the lines around it",
+        "keys of one mapping need the same indentation, and so do the `- ` of one list",
+    )
+    ESCAPE = "YAML has no such escape", r"write \\ for a backslash, or use single quotes"
+    OPEN_QUOTE = "this quote is never closed", "end it with the same quote"
+    COLON = (
+        "no key can stand before this ':'",
+        "indent the line like the lines around it, or put the value in quotes if the ':' belongs to it",
+    )
+    NO_COLON = "this key has no ':'", "write `key: value`"
+    FIRST_CHARACTER = "a value can't begin with {0}", "put it in quotes"
+    BLOCK_TEXT = "after | or > the text begins on the next line", "put the value in quotes if it is one line"
+    LIST = "a list can't begin here", "write `- ` on a line of its own below the key"
+    NO_NAME = "a name must follow here", "write &name or *name, or quote a value that begins with & or *"
+    DIRECTIVE = "a line can't begin with %", "put the value in quotes"
+    AFTER_END = "the document has ended before this", "write `key: value` lines, all keys at one level"
 
 
 PROBLEMS: dict[tuple[str, str], Problem] = {

@@ -1,13 +1,18 @@
-"""What a document's tree is made of: scalars, mappings and lists, each with its place and its path."""
+"""What a document's tree is made of: scalars, mappings and lists, each with its place and its path.
+
+Also: where in its source each character of a scalar's value stands.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from graphs.language.nodes import Template
-from graphs.source.text import Span
+from graphs.source.text import Source, Span
 
 
 @dataclass(frozen=True)
@@ -89,3 +94,47 @@ def replaced(node: Node, change: Callable[[Scalar | Bound], Node]) -> Node:
             return ListNode([replaced(item, change) for item in node.items], node.span, node.path)
         case _:
             return change(node)
+
+
+PROPERTIES = re.compile(r"(?:[&!]\S*\s*)*")
+"""An anchor and a tag before a value."""
+
+
+@lru_cache(maxsize=64)  # a value with many bindings is asked for each of them
+def offsets_in_source(source: Source, span: Span, value: str) -> tuple[int, ...]:
+    """Return, for each character of a scalar's value, where it stands in the source (one more for its end).
+
+    Block and folded scalars lose indentation, quoted ones their escapes: the two texts are walked side by side.
+    """
+    text, at = source.text, span.start
+    before = None if value.startswith(("&", "!")) else PROPERTIES.match(text, at)
+    at = before.end() if before else at
+    style = text[at : at + 1]
+    if style in "|>" and value[:1] != style:
+        at = text.find("\n", at) + 1
+    elif style in ("'", '"'):
+        at += 1
+    offsets: list[int] = []
+    for char in value:
+        at = _seek(text, at, char, style)
+        offsets.append(min(at, len(text)))
+        at += _written_length(text, at, style)
+    return (*offsets, min(at, len(text)))
+
+
+def _seek(text: str, at: int, char: str, style: str) -> int:
+    """Skip what the value doesn't have, to where `char` is written."""
+    if char in " \n":
+        return at
+    skipped = (" ", "\n", "\r", "\t", *(("\\\n",) if style == '"' else ()))
+    while text[at : at + 1] != char and text.startswith(skipped, at):
+        at += 1
+    return at
+
+
+def _written_length(text: str, at: int, style: str) -> int:
+    if style == "'" and text[at : at + 2] == "''":
+        return 2
+    if style == '"' and text[at : at + 1] == "\\":
+        return {"x": 4, "u": 6, "U": 10}.get(text[at + 1 : at + 2], 2)
+    return 1

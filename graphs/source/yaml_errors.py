@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from graphs.source.pyyaml import PROBLEMS, TOO_DEEP, TOO_DEEP_HINT, Problem
+from graphs.source.pyyaml import PROBLEMS, Problem
 from graphs.source.text import FOREIGN_SPACE, Mistakes, Source
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -32,11 +32,9 @@ def report_character(source: Source, mistakes: Mistakes) -> bool:
     found = FORBIDDEN.search(source.text)
     if found is None:
         return False
-    mistakes.add(
-        source.span(found.start(), found.end()),
-        f"a character that YAML doesn't allow: U+{ord(found[0]):04X}",
-        "remove it, or write it as an escape in a double-quoted string",
-    )
+    message = f"a character that YAML doesn't allow: U+{ord(found[0]):04X}"
+    hint = "remove it, or write it as an escape in a double-quoted string"
+    mistakes.add(source.span(found.start(), found.end()), message, hint)
     return True
 
 
@@ -49,22 +47,19 @@ def report_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> 
 def _odd_space_words(character: str) -> tuple[str, str]:
     name = unicodedata.name(character, "").lower()
     said = f"U+{ord(character):04X} ({name})" if name else f"U+{ord(character):04X}"
-    return (
-        f"{said} only looks like a space",
-        "type a plain space instead; copied text may hold other characters that look like one",
-    )
+    hint = "type a plain space instead; copied text may hold other characters that look like one"
+    return f"{said} only looks like a space", hint
 
 
-def spaced(text: str) -> str | None:
+def spaced(text: str, written: re.Pattern[str] = UNSPACED) -> str | None:
     """Return `key: value` for `key:value`, None for anything else."""
-    found = UNSPACED.fullmatch(text)
+    found = written.fullmatch(text)
     return f"{found[1]}: {_shortened(found[2])}" if found else None
 
 
 def separated(text: str) -> str | None:
     """Return `key: value` for `key value`, None for anything else."""
-    found = UNSEPARATED.fullmatch(text)
-    return f"{found[1]}: {_shortened(found[2])}" if found else None
+    return spaced(text, UNSEPARATED)
 
 
 def _shortened(value: str) -> str:
@@ -106,61 +101,34 @@ def report_yaml_error(error: yaml.MarkedYAMLError, source: Source, mistakes: Mis
     mistakes.add(source.span(place, place + 1), message, hint)
 
 
-SENTENCES: dict[Problem, tuple[str, str]] = {
-    Problem.FLOW_COLON: (
-        "inside { } and [ ] a space must follow this ':'",
-        "write the space, or put the value in quotes",
-    ),
-    Problem.NEIGHBOURS: (
-        "this line is not indented like the lines around it",
-        "keys of one mapping need the same indentation, and so do the `- ` of one list",
-    ),
-    Problem.OPEN_QUOTE: ("this quote is never closed", "end it with the same quote"),
-    Problem.COLON: (
-        "no key can stand before this ':'",
-        "indent the line like the lines around it, or put the value in quotes if the ':' belongs to it",
-    ),
-    Problem.NO_COLON: ("this key has no ':'", "write `key: value`"),
-    Problem.BLOCK_TEXT: ("after | or > the text begins on the next line", "put the value in quotes if it is one line"),
-    Problem.LIST: ("a list can't begin here", "write `- ` on a line of its own below the key"),
-    Problem.NO_NAME: ("a name must follow here", "write &name or *name, or quote a value that begins with & or *"),
-    Problem.DIRECTIVE: ("a line can't begin with %", "put the value in quotes"),
-    Problem.AFTER_END: ("the document has ended before this", "write `key: value` lines, all keys at one level"),
-}
 FROM_ITS_BEGINNING = (Problem.OPEN_QUOTE, Problem.NO_COLON, Problem.NO_NAME, Problem.DIRECTIVE)
 """Problems to be shown where what is wrong begins, not where the parser noticed."""
 
 
 def _by_problem(stumble: _Stumble) -> Found:
     at, problem, text = stumble.at, stumble.problem, stumble.source.text
+    if problem is None:
+        return at, f"this is not valid YAML: {stumble.said}", None
+    message, hint = problem.value
     match problem:
         case Problem.FLOW:
-            return _in_flow(stumble)
+            quoted = IN_BRACES.search(text, stumble.begun, max(at + 2, stumble.begun))
+            if quoted is not None:
+                binding = "inside { } and [ ] a binding must be quoted", 'write "${…}", with quotes around it'
+                return quoted.end() - 2, *binding
+            opening = max(0, *(text.rfind(char, 0, stumble.begun + 1) for char in "[{"))
+            closing = "]" if text[opening] == "[" else "}"
+            return opening, message.format(text[opening]), hint.format(closing)
         case Problem.NEIGHBOURS if stumble.before.rstrip()[-1:] in ("'", '"'):
             return at, "there is text after the closing quote", "remove it, or put the whole value in quotes"
         case Problem.COLON if "${" in stumble.before:
-            return at, SENTENCES[problem][0], "put the whole value in quotes"
+            return at, message, "put the whole value in quotes"
         case Problem.ESCAPE:
-            backslash = max(text.rfind("\\", 0, at + 1), stumble.begun)
-            return backslash, "YAML has no such escape", r"write \\ for a backslash, or use single quotes"
+            return max(text.rfind("\\", 0, at + 1), stumble.begun), message, hint
         case Problem.FIRST_CHARACTER:
-            return at, f"a value can't begin with {text[at : at + 1]}", "put it in quotes"
-        case Problem.TOO_DEEP:
-            return at, TOO_DEEP, TOO_DEEP_HINT
-        case None:
-            return at, f"this is not valid YAML: {stumble.said}", None
+            return at, message.format(text[at : at + 1]), hint
         case _:
-            return stumble.begun if problem in FROM_ITS_BEGINNING else at, *SENTENCES[problem]
-
-
-def _in_flow(stumble: _Stumble) -> Found:
-    text = stumble.source.text
-    quoted = _unquoted_binding(stumble)
-    if quoted is not None:
-        return quoted, "inside { } and [ ] a binding must be quoted", 'write "${…}", with quotes around it'
-    opening = max(0, *(text.rfind(char, 0, stumble.begun + 1) for char in "[{"))
-    closing = "]" if text[opening] == "[" else "}"
-    return opening, f"this {text[opening]} is never closed, or a ',' is missing in it", f"end it with {closing}"
+            return stumble.begun if problem in FROM_ITS_BEGINNING else at, message, hint
 
 
 def _odd_space(stumble: _Stumble) -> Found | None:
@@ -174,12 +142,10 @@ def _odd_space(stumble: _Stumble) -> Found | None:
 
 def _without_colon(stumble: _Stumble) -> Found | None:
     """Find the line that YAML takes for text, as it has no ':' followed by a space; the parser stumbles only later."""
-    if stumble.problem is Problem.COLON:
-        number = _text_above(stumble)
-    elif stumble.problem is Problem.NO_COLON:
-        number = stumble.source.position(stumble.begun)[0]
-    else:
+    if stumble.problem not in (Problem.COLON, Problem.NO_COLON):
         return None
+    colon = stumble.problem is Problem.COLON
+    number = _text_above(stumble) if colon else stumble.source.position(stumble.begun)[0]
     if number is None:
         return None
     line = stumble.source.lines[number - 1]
@@ -189,8 +155,8 @@ def _without_colon(stumble: _Stumble) -> Found | None:
     if unspaced := UNSPACED.fullmatch(text):
         return at + unspaced.end(1), "a space is missing after this ':'", f"write `{spaced(text)}`"
     meant = separated(text) or f"{_shortened(text)}:"
-    if stumble.problem is Problem.NO_COLON:
-        return at, "this key has no ':'", f"write `{meant}`"
+    if not colon:
+        return at, Problem.NO_COLON.value[0], f"write `{meant}`"
     hint = f"write `{meant}` if it is a key, or put the whole text in quotes"
     return at, "this line has no ':', and a line with a key follows it", hint
 
@@ -223,9 +189,3 @@ def _tab(stumble: _Stumble) -> Found | None:
     else:
         return None
     return at, "a tab where YAML wants spaces", "indent with spaces"
-
-
-def _unquoted_binding(stumble: _Stumble) -> int | None:
-    text = stumble.source.text
-    found = IN_BRACES.search(text, stumble.begun, max(stumble.at + 2, stumble.begun))
-    return found.end() - 2 if found else None
