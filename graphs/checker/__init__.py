@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from graphs import document
 from graphs.checker import layout
+from graphs.checker.calls import warn_of_unread
 from graphs.checker.components import (
     CheckedComponent,
     check_component,
@@ -14,20 +15,17 @@ from graphs.checker.components import (
     report_bindings,
     report_shared,
 )
-from graphs.checker.drafts import Surroundings
+from graphs.checker.drafts import Surroundings, node_at, node_text
 from graphs.checker.environment import Environment, Lookup, report_missing, resolve
-from graphs.checker.ids import PLURAL, identify
-from graphs.checker.job_inputs import warn_of_unread
 from graphs.checker.layout import Layout, WorkflowLayout
-from graphs.checker.nested_workflows import report_recursion, report_unknown_workflows
-from graphs.checker.routes import node_at, node_text
-from graphs.checker.runtime_env import runtime_env
+from graphs.checker.local_paths import runtime_env
+from graphs.checker.one_or_many import PLURAL, identify
 from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, warn_of_unused
-from graphs.checker.workflows import CheckedWorkflow, check_workflow
+from graphs.checker.workflows import CheckedWorkflow, check_workflow, report_recursion, report_unknown_workflows
 from graphs.component import Registry
 from graphs.document import job_types
 from graphs.plan import Controller, Plan, Webui
-from graphs.source import DocumentError, Entry, MappingNode, Mistakes, Node, Source, Span, parse
+from graphs.source import DocumentError, Entry, MappingNode, Mistakes, Node, Source, parse
 from graphs.validation import validate
 
 INGRESS = "Ingress"
@@ -65,7 +63,7 @@ def _merged(roots: list[Node]) -> Node:
     if result.kind != "mapping":
         return result
     entries = {key: entry for key, entry in result.entries.items() if not key.startswith(document.EXTENSION)}
-    return MappingNode(entries, result.span, result.path)
+    return result.having(entries)
 
 
 def _merge(below: Node, above: Node) -> Node:
@@ -75,7 +73,7 @@ def _merge(below: Node, above: Node) -> Node:
     for key, entry in above.entries.items():
         known = entries.get(key)
         entries[key] = Entry(key, entry.key_span, _merge(known.node, entry.node)) if known else entry
-    return MappingNode(entries, above.span, above.path)
+    return above.having(entries)
 
 
 class _Checker:
@@ -124,7 +122,7 @@ class _Checker:
 
     def _components(self) -> dict[str, CheckedComponent]:
         nodes = self.document.components
-        ids = identify([(n, n.span) for n in nodes], "component", "component", (INGRESS,), self.mistakes)
+        ids = identify(nodes, "component", self.mistakes, reserved=INGRESS)
         checked: dict[str, CheckedComponent] = {}
         self.ids, self.known = ids, tuple(dict.fromkeys(ids))
         for id, node in zip(ids, nodes, strict=True):
@@ -147,7 +145,7 @@ class _Checker:
         ids: dict[int, str] = {}
         for workflow, workflow_id in zip(self.document.workflows, self._workflow_ids(Mistakes()), strict=True):
             for node, job_id in _inline(workflow):
-                name = _text(node.get("id")) or f"{workflow_id}-{job_id}"
+                name = node_text(node, "id") or f"{workflow_id}-{job_id}"
                 if name in taken or name == INGRESS:
                     at, hint = node.get("id") or node, "give this one another `id`"
                     self.mistakes.add(at, f"two components are called '{name}'", hint)
@@ -168,17 +166,12 @@ class _Checker:
         marked = [(node, id) for node, id in nodes if is_true(node.get("default"))]
         if len(marked) > 1:
             node, id = marked[1]
-            self.mistakes.add(
-                _place(node, "default"),
-                f"two {PLURAL[singular]} are the default: '{marked[0][1]}' and '{id}'",
-                "keep one",
-                node.path,
-            )
+            message = f"two {PLURAL[singular]} are the default: '{marked[0][1]}' and '{id}'"
+            self.mistakes.add(node.entries["default"], message, "keep one", node.path)
         return marked[0][1] if marked else None
 
     def _workflow_ids(self, mistakes: Mistakes) -> list[str]:
-        nodes = [(w.keys, w.keys.span) for w in self.document.workflows]
-        return identify(nodes, "workflow", "workflow", (), mistakes)
+        return identify([each.keys for each in self.document.workflows], "workflow", mistakes)
 
     def _workflows(
         self,
@@ -191,7 +184,7 @@ class _Checker:
         layouts = self.document.workflows or _one_each(self.document.components, self.ids)
         checked: dict[str, CheckedWorkflow] = {}
         for workflow, id in zip(layouts, ids, strict=True):
-            job_ids = identify([(j, j.span) for j in workflow.jobs], "job", "job", (), self.mistakes)
+            job_ids = identify(workflow.jobs, "job", self.mistakes)
             around = Surroundings(
                 components=components,
                 inline=inline,
@@ -240,7 +233,7 @@ def _inline(workflow: WorkflowLayout) -> Iterator[tuple[MappingNode, str]]:
     """Yield the components that are written inside jobs, each with the id of its job."""
     unnamed = 0
     for job in workflow.jobs:
-        given = _text(job.get("id"))
+        given = node_text(job, "id")
         unnamed += given is None
         fallback = "job" if unnamed == 1 else f"job-{unnamed}"  # a second one is a mistake of its own
         for node in (job.get("component"), node_at(job, "do", "component")):
@@ -252,17 +245,6 @@ def _one_each(components: list[MappingNode], ids: Sequence[str]) -> list[Workflo
     """A document without workflows: every component gets one, under its id."""
     layouts: list[WorkflowLayout] = []
     for node, id in zip(components, ids, strict=True):
-        empty = MappingNode({}, node.span, node.path)
         titles = {key: entry for key, entry in node.entries.items() if key in ("title", "description")}
-        keys = MappingNode(titles, node.span, node.path)
-        layouts.append(WorkflowLayout(keys, [empty], True, f"workflow '{id}'"))
+        layouts.append(WorkflowLayout(node.having(titles), [node.having({})], True, f"workflow '{id}'"))
     return layouts
-
-
-def _text(node: Node | None) -> str | None:
-    return node.value if node is not None and node.kind == "scalar" and isinstance(node.value, str) else None
-
-
-def _place(node: MappingNode, key: str) -> Span:
-    entry = node.entries.get(key)
-    return entry.key_span if entry else node.span

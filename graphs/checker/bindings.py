@@ -178,18 +178,19 @@ def to_template(node: Node | None) -> Template | None:
         case "bound":
             return node.template
         case "mapping":
-            items = tuple((key, _template(entry.node)) for key, entry in node.entries.items())
+            items = tuple((key, required(entry.node)) for key, entry in node.entries.items())
             if all(isinstance(item, Constant) for _, item in items):
                 return Constant({key: item.value for key, item in items if isinstance(item, Constant)})
             return MappingTemplate(items)
         case "list":
-            each = tuple(_template(item) for item in node.items)
+            each = tuple(required(item) for item in node.items)
             if all(isinstance(item, Constant) for item in each):
                 return Constant([item.value for item in each if isinstance(item, Constant)])
             return ListTemplate(each)
 
 
-def _template(node: Node) -> Template:
+def required(node: Node | None) -> Template:
+    """Compile a value that is there."""
     template = to_template(node)
     assert template is not None
     return template

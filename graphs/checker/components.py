@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
 from graphs import document
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
-from graphs.checker.ids import identify
 from graphs.checker.layout import ActionLayout, ComponentLayout
-from graphs.checker.local_folders import folders
-from graphs.checker.runtime_env import runtime_env
+from graphs.checker.local_paths import folders, runtime_env
+from graphs.checker.one_or_many import identify
 from graphs.component import ANSWER, Component, TakesStream, waiting_fields
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
@@ -66,7 +64,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     common = validate(document.Component, layout.keys, mistakes, layout.what, meant=layout.meant)
     report_bindings(layout.keys.get("runtime_env"), mistakes)
     config = _check_config(layout, mistakes)
-    ids = identify([(each.keys, each.keys.span) for each in layout.actions], "action", "action", (), mistakes)
+    ids = identify([each.keys for each in layout.actions], "action", mistakes)
     environment = runtime_env(common.runtime_env, layout.keys, mistakes) if common else None
     actions = {
         name: _check_action(each, layout.cls, name, mistakes) for name, each in zip(ids, layout.actions, strict=True)
@@ -74,17 +72,16 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     default = _default(layout.actions, ids, layout, mistakes)
     well = layout.well and len(mistakes.found) == before
     if well:
-        for each in layout.actions:
-            _check_type_rules(layout, each, mistakes)
-        _check_placement(layout, mistakes)
+        _check_type_rules(layout, mistakes)
         well = len(mistakes.found) == before
+    written = options(common, environment) if common else Options()
     plan = ComponentPlan(
         id=id,
         type=layout.cls.type,
         config=config,
         actions=actions,
         default_action=default,
-        options=_options(options(common, environment), layout.cls, config) if common else Options(),
+        options=replace(written, spread=layout.cls.spreads(config), closing_time=layout.cls.closing_time(config)),
         where=str(layout.node.span),
     )
     return CheckedComponent(plan, layout.cls, layout, well)
@@ -107,14 +104,6 @@ def options(deployment: document.Deployment, environment: Mapping[str, Any] | No
     """Return what the document asks of Ray Serve."""
     resources = deployment.resources or document.Resources()
     scaling = deployment.autoscaling
-    limits: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("max_concurrent_count", deployment.max_concurrent_count),
-            ("max_queued", deployment.max_queued),
-        )
-        if value is not None
-    }
     return Options(
         num_gpus=resources.num_gpus,
         num_cpus=DEFAULT_CPUS if resources.num_cpus is None else resources.num_cpus,
@@ -123,13 +112,8 @@ def options(deployment: document.Deployment, environment: Mapping[str, Any] | No
         replicas=deployment.replicas,
         autoscaling=scaling.model_dump(exclude_none=True) if scaling else None,
         runtime_env=environment,
-        **limits,
+        **deployment.model_dump(include={"max_concurrent_count", "max_queued"}, exclude_none=True),
     )
-
-
-def _options(written: Options, cls: type[Component[Any, Any]], config: Mapping[str, Any]) -> Options:
-    """Return the written options with those that the type itself decides."""
-    return replace(written, spread=cls.spreads(config), closing_time=cls.closing_time(config))
 
 
 def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> Mapping[str, Any]:
@@ -169,7 +153,8 @@ def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: st
     validate(document.Action, layout.keys, mistakes, layout.what)
     output = layout.keys.get("output")
     later = waiting_fields(cls.Input) & layout.input.entries.keys()
-    bindings.check_names(_without(layout.input, later), Visible(layout.what, SEEN_BY_INPUT), mistakes)
+    at_once = {key: entry for key, entry in layout.input.entries.items() if key not in later}
+    bindings.check_names(layout.input.having(at_once), Visible(layout.what, SEEN_BY_INPUT), mistakes)
     for field in sorted(later):
         bindings.check_names(layout.input.get(field), Visible(f"'{field}' of {layout.what}", SEEN_BY_OUTPUT), mistakes)
     chunks = frozenset(ANSWER)
@@ -180,22 +165,13 @@ def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: st
     return ActionPlan(name, compiled if layout.input.entries else Constant({}), bindings.to_template(output))
 
 
-def _without(node: MappingNode, names: AbstractSet[str]) -> MappingNode:
-    entries = {key: entry for key, entry in node.entries.items() if key not in names}
-    return MappingNode(entries, node.span, node.path)
-
-
-def _check_type_rules(layout: ComponentLayout, action: ActionLayout, mistakes: Mistakes) -> None:
-    """Report what only the type knows to be wrong."""
-    for field, message in layout.cls.check(to_data(layout.config), to_data(action.input)):
-        _report(field, message, (action.input, layout.config), mistakes)
-
-
-def _check_placement(layout: ComponentLayout, mistakes: Mistakes) -> None:
-    """Report what the type can't do with the resources of its replicas."""
-    resources = layout.keys.get("resources")
-    asked = to_data(resources) if resources is not None else {}
-    for field, message in layout.cls.check_placement(to_data(layout.config), asked):
+def _check_type_rules(layout: ComponentLayout, mistakes: Mistakes) -> None:
+    """Report what only the type knows to be wrong, with its actions and with the resources of its replicas."""
+    config, resources = to_data(layout.config), layout.keys.get("resources")
+    for action in layout.actions:
+        for field, message in layout.cls.check(config, to_data(action.input)):
+            _report(field, message, (action.input, layout.config), mistakes)
+    for field, message in layout.cls.check_placement(config, to_data(resources) if resources is not None else {}):
         _report(field, message, (layout.config, layout.keys), mistakes)
 
 
@@ -242,4 +218,4 @@ def _default(actions: list[ActionLayout], ids: list[str], layout: ComponentLayou
 
 
 def is_true(node: Node | None) -> bool:
-    return node is not None and not isinstance(node, Bound) and node.kind == "scalar" and node.value is True
+    return node is not None and node.kind == "scalar" and node.value is True

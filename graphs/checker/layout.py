@@ -8,8 +8,7 @@ from typing import Any
 
 from graphs import document
 from graphs.checker.bindings import bounds
-from graphs.checker.ids import as_id
-from graphs.checker.one_or_many import Found
+from graphs.checker.one_or_many import Found, as_id
 from graphs.component import Component, Registry
 from graphs.document import job_types
 from graphs.source import Entry, MappingNode, Mistakes, Node
@@ -75,9 +74,8 @@ class Layout:
 def read(root: Node, mistakes: Mistakes) -> Layout | None:
     """Return the document's parts; None if it has none that can be found."""
     if root.kind != "mapping":
-        mistakes.add(
-            root.span, f"expected `key: value` lines, got {describe(root)}", as_mapping(root, "begin with `component:`")
-        )
+        hint = as_mapping(root, "begin with `component:`")
+        mistakes.add(root, f"expected `key: value` lines, got {describe(root)}", hint)
         return None
     if "type" in root.entries:
         first = root.entries["type"]
@@ -134,45 +132,30 @@ def component(node: MappingNode, registry: Registry, mistakes: Mistakes) -> Comp
     if cls is None:
         return None
     keys = _sort_keys(node, cls, what, mistakes)
-    defaults = _part(node, keys.shared)
+    defaults = node.having(keys.shared)
     known = not any(nearest_key(key, ("action", "actions")) for key in keys.unknown)
     if "action" in node.entries or "actions" in node.entries:
         found = Found.read(node, "action", mistakes)
         known = known and found.all
-        actions = _actions(node, found.nodes, cls, defaults, what, mistakes)
+        name = f"the action of {what}" if "action" in node.entries else f"an action of {what}"
+        actions = [_action(each, cls, defaults, name, mistakes) for each in found.nodes]
+        _report_empty(node, "actions", what, mistakes)
         if keys.output is not None:
-            message, hint = f"output of {what} belongs to its action", "move it under `action:`"
-            mistakes.add(keys.output, message, hint)
+            mistakes.add(keys.output, f"output of {what} belongs to its action", "move it under `action:`")
     else:
-        flat = _part(node, {"output": keys.output} if keys.output else {})
+        flat = node.having({"output": keys.output} if keys.output else {})
         actions = [ActionLayout(flat, defaults, what, frozenset(keys.meant))]
     return ComponentLayout(
         node=node,
         cls=cls,
-        keys=_part(node, keys.own),
-        config=_part(node, keys.config),
+        keys=node.having(keys.own),
+        config=node.having(keys.config),
         actions=actions,
         what=what,
         meant=frozenset(keys.meant),
         well=len(mistakes.found) == before and known,
         actions_known=known,
     )
-
-
-def _actions(
-    node: MappingNode,
-    written: list[MappingNode],
-    cls: type[Component[Any, Any]],
-    defaults: MappingNode,
-    what: str,
-    mistakes: Mistakes,
-) -> list[ActionLayout]:
-    name = f"the action of {what}" if "action" in node.entries else f"an action of {what}"
-    actions = [_action(each, cls, defaults, name, mistakes) for each in written]
-    given = node.get("actions")
-    if given is not None and given.kind == "list" and not given.items:
-        mistakes.add(given, f"{what} has an empty list of actions", "write at least one, or leave it out")
-    return actions
 
 
 @dataclass
@@ -255,16 +238,13 @@ def _action(
         elif key in cls.Input.model_fields:
             given[key] = entry
         elif key in cls.Config.model_fields or key in COMPONENT_KEYS:
-            message, hint = (
-                f"'{key}' belongs to the component, not to its action",
-                f"move `{key}` one level up, beside `type`",
-            )
-            mistakes.add(entry, message, hint)
+            hint = f"move `{key}` one level up, beside `type`"
+            mistakes.add(entry, f"'{key}' belongs to the component, not to its action", hint)
         else:
             names = {*ACTION_KEYS, *cls.Input.model_fields}
             near = unknown_key(key, node, what, names, mistakes, (cls.Input,))
             meant |= {near} if near else set()
-    return ActionLayout(_part(node, own), _part(node, _over(defaults, given, cls)), what, frozenset(meant))
+    return ActionLayout(node.having(own), node.having(_over(defaults, given, cls)), what, frozenset(meant))
 
 
 def _over(defaults: MappingNode, given: dict[str, Entry], cls: type[Component[Any, Any]]) -> dict[str, Entry]:
@@ -273,8 +253,7 @@ def _over(defaults: MappingNode, given: dict[str, Entry], cls: type[Component[An
     for key in given.keys() & defaults.entries.keys() & cls.Config.model_fields.keys():
         below, above = defaults.entries[key].node, given[key].node
         if below.kind == "mapping" and above.kind == "mapping":
-            merged = MappingNode({**below.entries, **above.entries}, above.span, above.path)
-            entries[key] = Entry(key, given[key].key_span, merged)
+            entries[key] = Entry(key, given[key].key_span, above.having({**below.entries, **above.entries}))
     return entries
 
 
@@ -295,16 +274,15 @@ def _workflow(node: MappingNode, mistakes: Mistakes) -> WorkflowLayout:
             unknown_key(key, node, what, names, mistakes, (job_types.CallJob,))
     if "job" not in node.entries and "jobs" not in node.entries:
         well = len(mistakes.found) == before
-        return WorkflowLayout(_part(node, own), [_part(node, flat)] if well or flat else [], True, what, well)
+        return WorkflowLayout(node.having(own), [node.having(flat)] if well or flat else [], True, what, well)
     for entry in flat.values():
-        message, hint = f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs"
-        mistakes.add(entry, message, hint)
+        mistakes.add(entry, f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs")
     jobs = Found.read(node, "job", mistakes)
-    given = node.get("jobs")
+    _report_empty(node, "jobs", what, mistakes)
+    return WorkflowLayout(node.having(own), jobs.nodes, False, what, jobs.all and bool(jobs.nodes))
+
+
+def _report_empty(node: MappingNode, key: str, what: str, mistakes: Mistakes) -> None:
+    given = node.get(key)
     if given is not None and given.kind == "list" and not given.items:
-        mistakes.add(given, f"{what} has an empty list of jobs", "write at least one, or leave it out")
-    return WorkflowLayout(_part(node, own), jobs.nodes, False, what, jobs.all and bool(jobs.nodes))
-
-
-def _part(node: MappingNode, entries: dict[str, Entry]) -> MappingNode:
-    return MappingNode(entries, node.span, node.path)
+        mistakes.add(given, f"{what} has an empty list of {key}", "write at least one, or leave it out")

@@ -1,14 +1,17 @@
-"""The mappings under a singular key or its plural, as one list; and whether a mistake hides others."""
+"""The mappings under a singular key or its plural, as one list with their ids; and whether a mistake hides others."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from graphs import document
-from graphs.checker.ids import PLURAL, is_id
-from graphs.source import MappingNode, Mistakes, Node
+from graphs.document.field_types import ID_PATTERN
+from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.validation import as_mapping, describe, nearest_key
 
+PLURAL = {"component": "components", "workflow": "workflows", "action": "actions", "job": "jobs"}
 ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 
 
@@ -69,3 +72,46 @@ def _as_list(node: Node, singular: str) -> str:
     if node.kind == "mapping" and node.entries and all(each.node.kind == "mapping" for each in node.entries.values()):
         return f"write `- id: {next(iter(node.entries))}` and its keys below, and so on for each"
     return f"begin each with `- `, or write `{singular}:` for a single one"
+
+
+def identify(nodes: Iterable[MappingNode], singular: str, mistakes: Mistakes, reserved: str | None = None) -> list[str]:
+    """Return an id for each: its own, or what it is for the one that may have none. Report ids used twice."""
+    ids: list[str] = []
+    first: dict[str, Span] = {}
+    unnamed: Span | None = None
+    for node in nodes:
+        given = node.get("id")
+        if given is None or (given.kind == "scalar" and given.value is None):
+            if unnamed is not None:
+                hint = f"only one may have none, and it is on line {unnamed.line}; give this one an `id`"
+                mistakes.add(node, f"a second {singular} without an id", hint)
+            elif singular in first:
+                message = f"the {singular} without an id is called '{singular}', and another is too"
+                mistakes.add(node, message, "give it an `id`")
+            unnamed = unnamed or node.span
+            ids.append(singular)
+            continue
+        name = as_id(given)
+        if name in first or (name == singular and unnamed is not None):
+            message = f"two {PLURAL[singular]} are called '{name}'"
+            hint = f"the first is on line {first.get(name, unnamed or node.span).line}; give this one another id"
+            mistakes.add(given, message, hint)
+        elif name == reserved:
+            mistakes.add(given, f"the id '{name}' is reserved", "choose another")
+        first.setdefault(name, given.span)
+        ids.append(name)
+    return ids
+
+
+def as_id(node: Node) -> str:
+    """Return an id as text; for a mapping or a list, text that no id can be."""
+    if node.kind != "scalar":
+        return f"?{node.span}"
+    return node.value if isinstance(node.value, str) else describe(node)
+
+
+def is_id(node: Node) -> bool:
+    """Return whether a node can be an id; null means none."""
+    if node.kind != "scalar":
+        return False
+    return node.value is None or (isinstance(node.value, str) and re.fullmatch(ID_PATTERN, node.value) is not None)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from graphs.checker.bindings import fields_of
-from graphs.checker.drafts import Draft
-from graphs.checker.job_names import span_of
-from graphs.checker.routes import fixed_truth, node_at
+from graphs.checker.drafts import Draft, fixed_truth, node_at
+from graphs.checker.jobs import span_of
 from graphs.document import job_types
 from graphs.language import bindings, is_stream_reference, references
 from graphs.language.nodes import Binding, Template

@@ -1,19 +1,18 @@
-"""Check one workflow: its layout in, a WorkflowPlan out."""
+"""Check one workflow: its layout in, a WorkflowPlan out; and that none runs itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from graphs import document
 from graphs.checker import bindings, input_fields, outputs
-from graphs.checker.bindings import Visible, fields_of
-from graphs.checker.drafts import Draft, Surroundings
-from graphs.checker.job_inputs import check_given
+from graphs.checker.bindings import Visible, fields_of, required
+from graphs.checker.calls import check_given
+from graphs.checker.drafts import Draft, Surroundings, listed, node_at, node_text
 from graphs.checker.jobs import check_job
 from graphs.checker.layout import WorkflowLayout, name_of
-from graphs.checker.routes import listed, node_at
 from graphs.checker.wiring import Wires, wire
 from graphs.document import job_types
 from graphs.language import chunked_names, references
@@ -34,7 +33,8 @@ from graphs.plan import (
     WorkflowCall,
     WorkflowPlan,
 )  # fmt: skip
-from graphs.source import Mistakes, Node
+from graphs.source import MappingNode, Mistakes, Node
+from graphs.suggest import did_you_mean
 from graphs.validation import validate
 
 
@@ -133,11 +133,9 @@ def _plan(draft: Draft, wires: Wires) -> Job:
         case job_types.IfJob():
             return IfJob(**common, cases=tuple(_if_cases(draft, valid)), otherwise=valid.if_false or valid.otherwise)
         case job_types.SwitchJob():
-            cases = tuple(
-                Case(_required(_listed(draft, "cases", index, "value")), case.then)
-                for index, case in enumerate(valid.cases)
-            )
-            return SwitchJob(**common, input=_required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise)
+            written = zip(listed(draft.node, "cases"), valid.cases, strict=True)
+            cases = tuple(Case(required(node_at(node, "value")), case.then) for node, case in written)
+            return SwitchJob(**common, input=required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise)
         case job_types.RandomJob():
             return RandomJob(
                 **common,
@@ -156,30 +154,20 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
     valid = draft.spec
     condition = None if isinstance(valid, job_types.IfJob) else draft.template("condition")
     node = draft.node.get("condition")
-    text = None if condition is None or node is None else _written(node)
-    on_error = None
-    if valid.on_error is not None:
-        to = valid.on_error.to
-        output = draft.template("on_error", "output") if to is None else None
-        on_error = OnError(output, to)
     return {
+        **vars(wires),
         "id": draft.id,
-        "needs": wires.needs,
-        "feeds_from": wires.feeds_from,
-        "whole": wires.whole,
-        "flows": wires.flows,
-        "routed_by": wires.routed_by,
         "where": str(draft.node.span),
         "condition": condition,
-        "condition_text": text,
+        "condition_text": None if condition is None or node is None else _condition_text(node),
         "output": draft.template("output"),
         "retry": Retry(valid.retry.max_attempts, valid.retry.delay, valid.retry.backoff, valid.retry.max_delay),
-        "on_error": on_error,
+        "on_error": OnError(draft.template("on_error", "output"), valid.on_error.to) if valid.on_error else None,
         "timeout": valid.timeout,
     }
 
 
-def _written(node: Node) -> str:
+def _condition_text(node: Node) -> str:
     """Return a condition as the document writes it: never a value from the environment."""
     match node.kind:
         case "bound":
@@ -192,18 +180,66 @@ def _written(node: Node) -> str:
 
 def _if_cases(draft: Draft, valid: job_types.IfJob) -> list[Case]:
     if not valid.conditions:
-        return [Case(_required(draft.node.get("condition")), valid.if_true)]
-    return [
-        Case(_required(_listed(draft, "conditions", index, "condition")), each.if_true)
-        for index, each in enumerate(valid.conditions)
-    ]
+        return [Case(required(draft.node.get("condition")), valid.if_true)]
+    written = zip(listed(draft.node, "conditions"), valid.conditions, strict=True)
+    return [Case(required(node_at(node, "condition")), each.if_true) for node, each in written]
 
 
-def _listed(draft: Draft, key: str, index: int, inner: str) -> Node | None:
-    return node_at(listed(draft.node, key)[index], inner)
+# --- components of type `workflow` --------------------------------------------------------------------------------------
 
 
-def _required(node: Node | None) -> Template:
-    template = bindings.to_template(node)
-    assert template is not None
-    return template
+def report_unknown_workflows(
+    nodes: Mapping[str, MappingNode], workflows: Sequence[str], default: str | None, mistakes: Mistakes
+) -> None:
+    """Report components that run a workflow that doesn't exist; `nodes` are those of type `workflow`, by id."""
+    listed = f"Workflows: {', '.join(workflows)}."
+    for id, node in nodes.items():
+        given = _written(node)
+        name = _named(node, default)
+        if given is not None and name is not None and name not in workflows:
+            hint = did_you_mean(name, workflows, listed)
+            mistakes.add(given, f"component '{id}' runs unknown workflow '{name}'", hint)
+        elif given is None and default is None:
+            hint = f"write `workflow:` with one of {', '.join(workflows)}"
+            mistakes.add(node, f"component '{id}' doesn't say which workflow it runs", hint)
+
+
+def report_recursion(
+    nodes: Mapping[str, MappingNode], workflows: Mapping[str, CheckedWorkflow], default: str | None, mistakes: Mistakes
+) -> None:
+    """Report every cycle of workflows that run each other, once."""
+    seen: set[str] = set()
+    for node in nodes.values():
+        name = _named(node, default)
+        path = _path_back(name, workflows) if name is not None and name not in seen else None
+        if path:
+            seen |= set(path)
+            span = (_written(node) or node).span
+            message = f"workflow '{name}' runs itself: {' -> '.join(path)}"
+            mistakes.add(span, message, "remove one of these calls", node.path)
+
+
+def _named(node: MappingNode, default: str | None) -> str | None:
+    """Return the workflow that a component runs."""
+    return default if _written(node) is None else node_text(node, "workflow")
+
+
+def _written(node: MappingNode) -> Node | None:
+    """Return what stands after `workflow:`; a null leaves it out."""
+    given = node.get("workflow")
+    return None if given is None or (given.kind == "scalar" and given.value is None) else given
+
+
+def _path_back(start: str, workflows: Mapping[str, CheckedWorkflow]) -> list[str] | None:
+    """Return the path from a workflow back to itself."""
+    paths = [[start]]
+    seen: set[str] = set()
+    while paths:
+        path = paths.pop()
+        for name in workflows[path[-1]].runs if path[-1] in workflows else ():
+            if name == start:
+                return [*path, start]
+            if name not in seen:
+                seen.add(name)
+                paths.append([*path, name])
+    return None

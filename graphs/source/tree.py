@@ -71,6 +71,10 @@ class MappingNode:
         entry = self.entries.get(key)
         return entry.node if entry else None
 
+    def having(self, entries: dict[str, Entry]) -> MappingNode:
+        """Return a mapping at the same place with other entries."""
+        return MappingNode(entries, self.span, self.path)
+
 
 @dataclass(frozen=True)
 class ListNode:
@@ -89,7 +93,7 @@ def replaced(node: Node, change: Callable[[Scalar | Bound], Node]) -> Node:
         case "mapping":
             each = node.entries.items()
             entries = {key: Entry(key, entry.key_span, replaced(entry.node, change)) for key, entry in each}
-            return MappingNode(entries, node.span, node.path)
+            return node.having(entries)
         case "list":
             return ListNode([replaced(item, change) for item in node.items], node.span, node.path)
         case _:
