@@ -62,7 +62,8 @@ def _alone(who: str, options: Options, nodes: Sequence[Node]) -> Iterator[str]:
             )
         return
     if not any(all(node.get(name, 0.0) >= amount for name, amount in wanted.items()) for node in nodes):
-        yield f"{who} asks for more than any one node has together: {_listed(wanted)}; lower its resources or add a node"
+        listed = ", ".join(_amount(name, amount) for name, amount in wanted.items())
+        yield f"{who} asks for more than any one node has together: {listed}; lower its resources or add a node"
 
 
 def _together(requests: Sequence[tuple[str, Options]], nodes: Sequence[Node]) -> Iterator[str]:
@@ -76,10 +77,6 @@ def _together(requests: Sequence[tuple[str, Options]], nodes: Sequence[Node]) ->
                 f"the document asks for {_amount(name, total)} in all, and the cluster has {_amount(name, there)} ({asked}); "
                 "lower resources or replicas, or add a node"
             )
-
-
-def _listed(wanted: Mapping[str, float]) -> str:
-    return ", ".join(_amount(name, amount) for name, amount in wanted.items())
 
 
 def _amount(name: str, amount: float) -> str:

@@ -20,7 +20,8 @@ def check_requirements(extra: str = "", lock: str = "serve") -> None:
     `extra` names the optional requirements that are about to be used, `lock` the file in `locks/` that holds the
     tested versions. What is not installed at all is left to the import that needs it.
     """
-    wrong = [(each, found) for each, found in _installed(extra) if not _allows(each, found)]
+    # A nightly build of a version in the range is meant by the one who installed it.
+    wrong = [(each, found) for each, found in _installed(extra) if not each.specifier.contains(found, prereleases=True)]
     if wrong:
         said = "; ".join(
             f"{each.name} {found} is installed, and anabranch needs {_range(each)}" for each, found in wrong
@@ -50,11 +51,6 @@ def _installed(extra: str) -> Iterator[tuple[Requirement, str]]:
                 yield each, version(each.name)
             except PackageNotFoundError:
                 continue
-
-
-def _allows(requirement: Requirement, found: str) -> bool:
-    # A nightly build of a version in the range is meant by the one who installed it.
-    return requirement.specifier.contains(found, prereleases=True)
 
 
 def _range(requirement: Requirement) -> str:

@@ -18,7 +18,9 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
         if len(candidate) <= LONGEST:
             known.setdefault(_folded(candidate), candidate)
     sought = _folded(word)
-    near = [sought] if sought in known else get_close_matches(sought, known, n=1, cutoff=_cutoff(sought))
+    # Short words differ by much when they differ at all: one letter of three is still a likely slip.
+    cutoff = 0.6 if len(sought) <= 4 else 0.7
+    near = [sought] if sought in known else get_close_matches(sought, known, n=1, cutoff=cutoff)
     return known[near[0]] if near else None
 
 
@@ -31,8 +33,3 @@ def did_you_mean(word: str, candidates: Iterable[str], listed: str) -> str:
 def _folded(word: str) -> str:
     """Case, `_` against `-` and spaces are no difference worth a message of its own."""
     return word.casefold().replace("_", "-").replace(" ", "-")
-
-
-def _cutoff(word: str) -> float:
-    """Short words differ by much when they differ at all: one letter of three is still a likely slip."""
-    return 0.6 if len(word) <= 4 else 0.7

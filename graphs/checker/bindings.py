@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Constant, ListTemplate, MappingTemplate, Offsets, Reference, Template
-from graphs.source import Bound, Mistakes, Node, Scalar, Span, offsets_in_source
+from graphs.source import Bound, Mistakes, Node, Scalar, Span, leaves, offsets_in_source
 from graphs.suggest import did_you_mean
 
 AVAILABLE_IN = {
@@ -153,19 +153,7 @@ def _no_field(reference: Reference) -> _Found | None:
 
 def bounds(node: Node | None) -> Iterator[Bound]:
     """Yield every scalar with bindings below a node."""
-    if node is None:
-        return
-    match node.kind:
-        case "bound":
-            yield node
-        case "mapping":
-            for entry in node.entries.values():
-                yield from bounds(entry.node)
-        case "list":
-            for item in node.items:
-                yield from bounds(item)
-        case "scalar":
-            return
+    return (leaf for leaf in (leaves(node) if node else ()) if leaf.kind == "bound")
 
 
 def to_template(node: Node | None) -> Template | None:

@@ -27,21 +27,21 @@ def check_call(draft: Draft, node: MappingNode, action: str | None, around: Surr
     component = _component(node, draft, around, mistakes)
     if component is None:
         return
-    draft.called = component
-    chosen = component.action(action)
+    draft.called, draft.action = component, component.action(action)
+    chosen = draft.action
     if chosen is None:
         _report_action(draft, node, action, component, mistakes)
         return
-    given = bindings.to_template(node.get("input")) or _passed_on(draft)
+    each = isinstance(draft.spec, job_types.ForEachJob)
+    given = bindings.to_template(node.get("input")) or parse("${item}" if each else "${input}")
     if component.plan.type != "workflow":
         draft.call = ComponentCall(component.plan.id, chosen.id, given)
         return
     workflow = component.plan.config.get("workflow") or around.default_workflow
     if isinstance(workflow, str) and workflow in around.workflows:
         inner = bindings.fields_of(chosen.input) or {}
-        draft.call = WorkflowCall(
-            component.plan.id, workflow, given, inner.get("input", parse("${input}")), chosen.output
-        )
+        handed = inner.get("input", parse("${input}"))
+        draft.call = WorkflowCall(component.plan.id, workflow, given, handed, chosen.output)
 
 
 def _report_action(
@@ -58,11 +58,6 @@ def _report_action(
         message = f"{draft.what} doesn't say which action of component '{id}' it calls"
         hint = f"write `action:` with one of {', '.join(actions)}, or mark one `default: true`"
         mistakes.add(given or node, message, hint)
-
-
-def _passed_on(draft: Draft) -> Template:
-    """Return the input of a job that has none: the workflow's, or the item of a for-each."""
-    return parse("${item}" if isinstance(draft.spec, job_types.ForEachJob) else "${input}")
 
 
 def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: Mistakes) -> CheckedComponent | None:
@@ -147,15 +142,11 @@ class _Given:
         """Return it for a job that has one."""
         each = isinstance(draft.spec, job_types.ForEachJob)
         given = node_at(draft.node, "do", "input") if each else draft.node.get("input")
-        if draft.called is None or not isinstance(draft.call, ComponentCall) or not isinstance(given, MappingNode):
+        if draft.called is None or draft.action is None or not isinstance(given, MappingNode) or not draft.templates:
             return None
-        action = draft.called.action(draft.call.action)
-        if action is None:
-            return None
-        templates = (action.input, *(() if action.output is None else (action.output,)))
-        paths = [each.path for template in templates for each in references(template) if each.name == "input"]
+        paths = [each.path for template in draft.templates for each in references(template) if each.name == "input"]
         read = frozenset(str(path[0]) for path in paths if path)
-        return cls(given, draft.called, action, read, whole=not all(paths))
+        return cls(given, draft.called, draft.action, read, whole=not all(paths))
 
     def extra(self) -> list[str]:
         """Return the keys that are given and not read."""

@@ -11,7 +11,7 @@ from graphs.checker.components import CheckedComponent
 from graphs.document import job_types
 from graphs.language import truth
 from graphs.language.nodes import Constant, Template
-from graphs.plan import Call
+from graphs.plan import ActionPlan, Call, ComponentCall
 from graphs.source import MappingNode, Node, Span
 
 
@@ -116,16 +116,21 @@ class Draft:
     """What messages call it."""
     call: Call | None = None
     called: CheckedComponent | None = None
+    action: ActionPlan | None = None
+    """Of the called component."""
     reads: dict[str, Span] = field(default_factory=dict[str, Span])
     """Jobs its bindings reference."""
     routes: list[Route] = field(default_factory=list[Route])
-    items: Template | None = None
-    well: bool = True
-    """Whether its keys have no mistake."""
 
     def template(self, *path: str) -> Template | None:
         """Return the compiled value at a path of keys."""
         return bindings.to_template(node_at(self.node, *path))
+
+    @property
+    def templates(self) -> list[Template]:
+        """Return those of the called action; none where the call runs a workflow."""
+        found = (self.action.input, self.action.output) if self.action else ()
+        return [each for each in found if each is not None] if isinstance(self.call, ComponentCall) else []
 
 
 @dataclass(frozen=True)

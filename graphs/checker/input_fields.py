@@ -10,10 +10,9 @@ from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft
 from graphs.document import job_types
 from graphs.language import bindings, references
-from graphs.language.nodes import Binding, Comparison, Expr, Literal_, Reference, Template
+from graphs.language.nodes import Binding, Expr, Literal_, Reference, Template
 from graphs.language.references import references_in
-from graphs.plan import ComponentCall, InputField, WorkflowCall
-from graphs.stream import Value
+from graphs.plan import InputField, WorkflowCall
 
 
 @dataclass
@@ -35,6 +34,8 @@ class _HandedOn:
 _Names = Mapping[str, _HandedOn] | None
 """The fields that are passed on, by their names in the called action; None if all are, under their own names."""
 
+TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
+"""What a default says of its field."""
 ORDERS = frozenset({"<", "<=", ">", ">="})
 
 Inputs = Callable[[str], tuple[InputField, ...]]
@@ -134,36 +135,15 @@ def _learn(known: InputField, binding: Binding) -> InputField:
     """Add what one binding says: its type, its default, its description."""
     cast = binding.cast or binding.final_cast
     default = binding.default.value if isinstance(binding.default, Literal_) and _is_public(binding.default) else None
-    type = cast.name if cast is not None else _type_of(default)
     notes = {each.name: each.text for each in binding.annotations}
-    learned = known
-    if known.type == "any" and type != "any":
-        learned = replace(
-            learned,
-            type="text" if type == "string" else type,
-            subtype=cast.subtype if cast else None,
-            format=cast.format if cast else None,
-            options=tuple((cast.subtype or "").split(",")) if type == "select" and cast else (),
-        )
-    return replace(
-        learned,
-        default=learned.default if learned.default is not None else default,
-        description=learned.description or notes.get("description"),
+    learned = InputField(
+        known.name, TYPES.get(type(default), "any"), default=default, description=notes.get("description")
     )
-
-
-def _type_of(default: Value) -> str:
-    match default:
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "text"
-        case _:
-            return "any"
+    if cast is not None:
+        options = tuple((cast.subtype or "").split(",")) if cast.name == "select" else ()
+        name = "text" if cast.name == "string" else cast.name
+        learned = replace(learned, type=name, subtype=cast.subtype, format=cast.format, options=options)
+    return _merged(known, learned)
 
 
 def _is_public(literal: Literal_) -> bool:
@@ -177,19 +157,8 @@ def _read_there(draft: Draft, inputs: Inputs) -> frozenset[str]:
         inner = _handed_on(draft.call.action_input)
         names = (_translated(field.name, inner) for field in inputs(draft.call.workflow))
         return frozenset(each.name for each in names if each is not None)
-    read = [each for template in _called(draft) for each in references(template) if each.name == "input"]
-    return (
-        frozenset(str(each.path[0]) for each in read if each.path) if all(each.path for each in read) else frozenset()
-    )
-
-
-def _called(draft: Draft) -> Iterator[Template]:
-    """Yield the templates of the action that a job calls."""
-    action = draft.called.action(draft.call.action) if isinstance(draft.call, ComponentCall) and draft.called else None
-    if action is not None:
-        yield action.input
-        if action.output is not None:
-            yield action.output
+    read = [each for template in draft.templates for each in references(template) if each.name == "input"]
+    return frozenset(str(each.path[0]) for each in read) if all(each.path for each in read) else frozenset()
 
 
 def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
@@ -208,7 +177,7 @@ def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
             if between.whole and handed.whole:
                 entry.known = _merged(entry.known, field)
             entry.known = replace(entry.known, required=entry.known.required or field.required)
-    for template in _called(draft):
+    for template in draft.templates:
         _collect(template, seen, names)
 
 
@@ -233,7 +202,7 @@ def _translated(name: str, names: _Names) -> _HandedOn | None:
 
 
 def _merged(known: InputField, field: InputField) -> InputField:
-    """Return a field, completed by what another workflow knows of it."""
+    """Return a field, completed by what else is known of it."""
     if known.type == "any":
         known = replace(
             known, type=field.type, subtype=field.subtype, format=field.format, options=known.options or field.options
@@ -255,8 +224,11 @@ def _finished(seen: _Seen) -> InputField:
 def _compared(expr: Expr, name: str) -> Iterator[str]:
     """Yield the texts that `input.NAME` is compared with: the options a person can choose from."""
     match expr.kind:
-        case "comparison":
-            yield from _compared_in(expr, name)
+        case "comparison" if expr.op == "==":
+            for one, other in ((expr.left, expr.right), (expr.right, expr.left)):
+                read = isinstance(one, Reference) and one.name == "input" and one.path == (name,)
+                if read and isinstance(other, Literal_) and isinstance(other.value, str) and _is_public(other):
+                    yield other.value
         case "not":
             yield from _compared(expr.operand, name)
         case "logic":
@@ -264,19 +236,3 @@ def _compared(expr: Expr, name: str) -> Iterator[str]:
                 yield from _compared(operand, name)
         case _:
             return
-
-
-def _compared_in(comparison: Comparison, name: str) -> Iterator[str]:
-    if comparison.op != "==":
-        return
-    sides = (comparison.left, comparison.right)
-    for one, other in (sides, sides[::-1]):
-        if (
-            isinstance(one, Reference)
-            and one.name == "input"
-            and one.path == (name,)
-            and isinstance(other, Literal_)
-            and isinstance(other.value, str)
-            and _is_public(other)
-        ):
-            yield other.value

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from graphs.checker import bindings
 from graphs.checker.bindings import Visible
-from graphs.checker.calls import check_call
+from graphs.checker.calls import check_call, check_given
 from graphs.checker.drafts import Draft, Surroundings, listed, node_at, node_text, routes
 from graphs.document import job_types
 from graphs.language import references
@@ -21,46 +21,43 @@ from graphs.validation import describe, nearest_key, to_data, unknown_key, valid
 def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mistakes: Mistakes) -> Draft | None:
     """Return the job's draft, or None when nothing more can be said about it."""
     before = len(mistakes.found)
-    model = job_model(node, what, mistakes)
-    spec = validated(node, model, what, mistakes) if model is not None else None
+    model = _job_model(node, what, mistakes)
+    spec = _validated(node, model, what, mistakes) if model is not None else None
     well = len(mistakes.found) == before
-    check_scopes(node, what, id, around, mistakes, typed=model is not None)
+    _check_scopes(node, what, id, around, mistakes, typed=model is not None)
     if spec is None:
         return None
-    draft = Draft(id, node, spec, what, well=well)
+    draft = Draft(id, node, spec, what)
     if len(mistakes.found) == before:
-        report_fixed_conditions(node, mistakes)
-    report_misfits(node, spec, mistakes)
+        _report_fixed_conditions(node, mistakes)
+    _report_misfits(node, spec, mistakes)
     _check_neighbours(draft, around, mistakes)
-    match spec:
-        case job_types.CallJob():
-            check_call(draft, node, spec.action, around, mistakes)
-        case job_types.ForEachJob():
-            do = node_at(node, "do")
-            if isinstance(do, MappingNode):
-                check_call(draft, do, spec.do.action, around, mistakes)
-            draft.items = draft.template("input")
-        case _:
-            pass
+    do = node.get("do")
+    if isinstance(spec, job_types.CallJob):
+        check_call(draft, node, spec.action, around, mistakes)
+    elif isinstance(spec, job_types.ForEachJob) and isinstance(do, MappingNode):
+        check_call(draft, do, spec.do.action, around, mistakes)
+    if well:
+        check_given(draft, mistakes)
     return draft
 
 
 def _check_neighbours(draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
     """Note the jobs that this one reads and leads to; report unknown ones."""
     node = draft.node
-    draft.reads = dict(reads(node))
+    draft.reads = dict(_reads(node))
     for name in draft.spec.depends_on:
         span = span_of(node.get("depends_on"), name) or node.span
-        is_known_job(name, span, draft, "depends on", around, mistakes)
+        _is_known_job(name, span, draft, "depends on", around, mistakes)
     for route in routes(node, draft.spec):
-        if is_known_job(route.to, route.span, draft, "leads to", around, mistakes):
+        if _is_known_job(route.to, route.span, draft, "leads to", around, mistakes):
             draft.routes.append(route)
 
 
 # --- its keys -----------------------------------------------------------------------------------------------------------
 
 
-def job_model(node: MappingNode, what: str, mistakes: Mistakes) -> type[job_types.JobBase] | None:
+def _job_model(node: MappingNode, what: str, mistakes: Mistakes) -> type[job_types.JobBase] | None:
     """Return the model of the job's type; None for an unknown type."""
     given = node.get("type")
     if given is None:
@@ -76,7 +73,7 @@ def job_model(node: MappingNode, what: str, mistakes: Mistakes) -> type[job_type
     return None
 
 
-def validated(
+def _validated(
     node: MappingNode, model: type[job_types.JobBase], what: str, mistakes: Mistakes
 ) -> job_types.JobBase | None:
     """Return the job's keys as its type has them; an output of a router, which has none, is reported and left out."""
@@ -84,7 +81,7 @@ def validated(
     if entry is not None and "output" not in model.model_fields:
         hint = "write `output` on the jobs it leads to"
         mistakes.add(entry, f"{what} is a router and has no output", hint)
-        node = MappingNode({key: each for key, each in node.entries.items() if key != "output"}, node.span, node.path)
+        node = node.having({key: each for key, each in node.entries.items() if key != "output"})
     if not issubclass(model, job_types.GivingJob):
         _report_stand_in(node, what, mistakes)
     if "type" not in node.entries and _report_typeless(node, what, mistakes):
@@ -122,50 +119,42 @@ def _report_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
 
 JOB_NAMES = frozenset({"input", "jobs", "run", "session"})
 ITEM = ("item", "index")
+SEEING = job_types.JOB_KEYS - {"component", "type", "id"}
+"""Keys that may hold bindings: the others are reported when they are unknown or no plain text."""
 
 
-class _See(Protocol):
-    """Checks the bindings below a node against the names known there."""
-
-    def __call__(self, node: Node | None, what: str, *more: str, chunked: tuple[str, ...] = ()) -> None: ...
-
-
-def check_scopes(
+def _check_scopes(
     node: MappingNode, what: str, id: str, around: Surroundings, mistakes: Mistakes, *, typed: bool
 ) -> None:
     """Report every binding that names what it can't see. A job whose type is unknown may be a for-each."""
     unsure = () if typed else ITEM
+    for part, called, more in _scopes(node, what):
+        names = JOB_NAMES | {*more, *unsure}
+        visible = Visible(called, names, frozenset({"output"} & {*more}), around.jobs, around.routers, id)
+        bindings.check_names(part, visible, mistakes)
 
-    def see(node: Node | None, what: str, *more: str, chunked: tuple[str, ...] = ()) -> None:
-        visible = Visible(what, JOB_NAMES | {*more, *unsure}, frozenset(chunked), around.jobs, around.routers, id)
-        bindings.check_names(node, visible, mistakes)
 
+def _scopes(node: MappingNode, what: str) -> Iterator[tuple[Node | None, str, tuple[str, ...]]]:
+    """Yield the parts of a job, each with what messages call it and the names that only it can see."""
     for key, entry in node.entries.items():
         match key:
-            case _ if key not in job_types.JOB_KEYS:
-                continue  # reported as unknown
             case "output":
-                see(entry.node, f"the output of {what}", "output", chunked=("output",))
+                yield entry.node, f"the output of {what}", ("output",)
             case "on_error":
-                see(entry.node, f"on_error of {what}", "error")
-            case "component" | "type" | "id":
-                continue  # reported when they are no plain text
-            case "do":
-                _check_do_scopes(entry.node, what, see)
+                yield entry.node, f"on_error of {what}", ("error",)
+            case "do" if entry.node.kind == "mapping":
+                for inner in ("action", "input"):
+                    yield entry.node.get(inner), f"the `do` of {what}", ITEM
+                yield entry.node.get("output"), f"the output of the `do` of {what}", (*ITEM, "output")
+            case "do":  # reported as no mapping; every name of a `do` is one that its author knows
+                yield entry.node, f"the `do` of {what}", (*ITEM, "output")
+            case _ if key in SEEING:
+                yield entry.node, what, ()
             case _:
-                see(entry.node, what)
+                continue
 
 
-def _check_do_scopes(do: Node, what: str, see: _See) -> None:
-    if do.kind != "mapping":  # reported as that; every name of a `do` is one that its author knows
-        see(do, f"the `do` of {what}", *ITEM, "output", chunked=("output",))
-        return
-    for key in ("action", "input"):
-        see(do.get(key), f"the `do` of {what}", *ITEM)
-    see(do.get("output"), f"the output of the `do` of {what}", *ITEM, "output", chunked=("output",))
-
-
-def reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
+def _reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
     """Yield the jobs that the job's bindings read, each with where."""
     for key, entry in node.entries.items():
         if key == "component":
@@ -176,7 +165,7 @@ def reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
                     yield str(reference.path[0]), bindings.span_in(bound.scalar, reference.at)
 
 
-def is_known_job(name: str, span: Span, draft: Draft, verb: str, around: Surroundings, mistakes: Mistakes) -> bool:
+def _is_known_job(name: str, span: Span, draft: Draft, verb: str, around: Surroundings, mistakes: Mistakes) -> bool:
     """Return whether a job that this one names exists and is another one."""
     path = draft.node.path
     if name == draft.id:
@@ -207,7 +196,7 @@ DELAYS: Mapping[str, Callable[[Any], object]] = {"duration": duration, "time": m
 """How a delay's values are read."""
 
 
-def report_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
+def _report_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
     """Report conditions that are text with no binding for their whole: they would always be true."""
     for condition in (node.get("condition"), *(node_at(each, "condition") for each in listed(node, "conditions"))):
         if condition is None:
@@ -218,21 +207,17 @@ def report_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
             hint = "put the comparison inside the binding: ${input.name == 'value'}"
             mistakes.add(condition, message, hint)
         elif condition.kind == "scalar" and isinstance(condition.value, str) and condition.value not in SWITCHES:
-            message, hint = "this condition is plain text, which is always true", "write it as a binding: ${…}"
-            mistakes.add(condition, message, hint)
+            message = "this condition is plain text, which is always true"
+            mistakes.add(condition, message, "write it as a binding: ${…}")
 
 
-def report_misfits(node: MappingNode, spec: job_types.JobBase, mistakes: Mistakes) -> None:
+def _report_misfits(node: MappingNode, spec: job_types.JobBase, mistakes: Mistakes) -> None:
     """Report a delay that is no duration or time, and items that are no list."""
-    match spec:
-        case job_types.DelayJob():
-            for key, read in DELAYS.items():
-                if key in spec.model_fields_set:
-                    _report_unreadable(node.entries[key].node, read, mistakes)
-        case job_types.ForEachJob():
-            _report_no_list(node.entries["input"].node, mistakes)
-        case _:
-            pass
+    if isinstance(spec, job_types.DelayJob):
+        for key in DELAYS.keys() & spec.model_fields_set:
+            _report_unreadable(node.entries[key].node, DELAYS[key], mistakes)
+    elif isinstance(spec, job_types.ForEachJob):
+        _report_no_list(node.entries["input"].node, mistakes)
 
 
 def _report_unreadable(node: Node, read: Callable[[Any], object], mistakes: Mistakes) -> None:

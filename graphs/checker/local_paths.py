@@ -10,6 +10,7 @@ from graphs.document import RuntimeEnv
 from graphs.source import MappingNode, Mistakes, Node, Scalar
 from graphs.validation import describe, to_data
 
+RELATIVE = "paths are relative to the document's folder; write one that exists"
 EXPLICIT = ("./", "../", "/", "~")
 ELSEWHERE = ("/", "~")
 """Folders of the machine that the replica runs on, which needn't be this one."""
@@ -37,20 +38,12 @@ def _resolved(node: Node, mark: LocalFolder, mistakes: Mistakes) -> Any:
     if folder.is_dir() if mark.holding is None else (folder / mark.holding).is_file():
         return str(folder.resolve())
     if mark.holding is None or node.value.startswith(EXPLICIT):
-        _report(node, folder, mark, mistakes)
+        if mark.holding is not None and folder.is_dir():
+            message, hint = f"the folder {describe(node)} has no {mark.holding}", "write the folder that holds it"
+        else:
+            message, hint = f"there is no folder {describe(node)}", RELATIVE
+        mistakes.add(node, message, hint)
     return node.value
-
-
-def _report(node: Scalar, folder: Path, mark: LocalFolder, mistakes: Mistakes) -> None:
-    shown = describe(node)
-    if mark.holding is not None and folder.is_dir():
-        message, hint = f"the folder {shown} has no {mark.holding}", "write the folder that holds it"
-    else:
-        message, hint = (
-            f"there is no folder {shown}",
-            "paths are relative to the document's folder; write one that exists",
-        )
-    mistakes.add(node, message, hint)
 
 
 def runtime_env(written: RuntimeEnv | None, keys: MappingNode, mistakes: Mistakes) -> dict[str, Any] | None:
@@ -79,8 +72,7 @@ def _packages(node: Node | None) -> Scalar | None:
 def _beside(node: Scalar, mistakes: Mistakes, instead: str = "") -> Path:
     path = Path(node.span.source.folder, Path(str(node.value)).expanduser())
     if not path.is_file():
-        hint = f"paths are relative to the document's folder; write one that exists{instead}"
-        mistakes.add(node, f"there is no file {describe(node)}", hint)
+        mistakes.add(node, f"there is no file {describe(node)}", RELATIVE + instead)
     return path
 
 

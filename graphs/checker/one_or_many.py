@@ -35,7 +35,10 @@ class Found:
 def has_known_id(node: MappingNode) -> bool:
     """Return whether a node's id is known: it is valid, or left out on purpose."""
     given = node.get("id")
-    return is_id(given) if given is not None else not any(nearest_key(key, ("id",)) for key in node.entries)
+    if given is None:
+        return not any(nearest_key(key, ("id",)) for key in node.entries)
+    id = given.value if given.kind == "scalar" else False
+    return id is None or (isinstance(id, str) and re.fullmatch(ID_PATTERN, id) is not None)
 
 
 def items(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[MappingNode]:
@@ -108,10 +111,3 @@ def as_id(node: Node) -> str:
     if node.kind != "scalar":
         return f"?{node.span}"
     return node.value if isinstance(node.value, str) else describe(node)
-
-
-def is_id(node: Node) -> bool:
-    """Return whether a node can be an id; null means none."""
-    if node.kind != "scalar":
-        return False
-    return node.value is None or (isinstance(node.value, str) and re.fullmatch(ID_PATTERN, node.value) is not None)

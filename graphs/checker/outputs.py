@@ -12,7 +12,7 @@ from graphs.document import job_types
 from graphs.language import chunked_names
 from graphs.language.nodes import Binding, Reference, Template
 from graphs.language.types import flows
-from graphs.plan import ComponentCall, WorkflowCall
+from graphs.plan import ComponentCall
 
 Path = tuple[str | int, ...]
 Seen = Mapping[str, Callable[[Path], bool]]
@@ -65,20 +65,12 @@ class Streams:
         """Return whether a stream may stand at `path` in what a job gets, before its own `output` maps it."""
         if draft.call is None or (isinstance(draft.spec, job_types.ForEachJob) and draft.template("streaming") is None):
             return False
-        output = _mapped_by(draft)
+        output = draft.action.output if draft.action else None
         if output is None or isinstance(draft.spec, job_types.ForEachJob):
             return not path
         if path and isinstance(draft.call, ComponentCall):  # what a replica sends is a stream, or has none in it
             return False
         return self._in(output, path, _ANSWER)
-
-
-def _mapped_by(draft: Draft) -> Template | None:
-    """Return the `output` of the action that a job calls."""
-    if isinstance(draft.call, WorkflowCall):
-        return draft.call.output
-    action = draft.called.action(draft.call.action) if draft.called and draft.call else None
-    return action.output if action else None
 
 
 _ANSWER: Seen = {name: lambda path: not path for name in ANSWER}

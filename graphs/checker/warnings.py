@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from graphs.checker.bindings import span_in
 from graphs.checker.components import CheckedComponent
-from graphs.checker.drafts import Draft
 from graphs.checker.workflows import CheckedWorkflow
 from graphs.document import job_types
 from graphs.language import LanguageError, bindings, parse
-from graphs.source import Entry, MappingNode, Mistakes, Node, Scalar
+from graphs.source import MappingNode, Mistakes, Node, Scalar
 from graphs.validation import describe, without_quotes
 
 # --- text that looks like a binding and is none -------------------------------------------------------------------------
@@ -102,14 +101,11 @@ def warn_of_unused(
         layout, asked = component.layout, component.layout.keys.get("resources")
         takes = ""
         if asked is not None and asked.kind == "mapping" and asked.entries:
-            takes = f", and each of its replicas takes {', '.join(map(_asked, asked.entries.values()))}"
+            each = (f"{key} {without_quotes(describe(entry.node))}" for key, entry in asked.entries.items())
+            takes = f", and each of its replicas takes {', '.join(each)}"
         hint = "call it in a job, or remove it" + (": it is started all the same" if component.cls.deployed else "")
         at = layout.node.get("id") or layout.node
         mistakes.warn(at, f"no job calls component '{id}'{takes}", hint)
-
-
-def _asked(entry: Entry) -> str:
-    return f"{entry.key} {without_quotes(describe(entry.node))}"
 
 
 def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:
@@ -122,10 +118,10 @@ def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:
         return
     fed = {name for each in wires.values() for name in each.feeds_from}
     finals = [draft for id, draft in drafts.items() if id not in fed and not isinstance(draft.spec, _ROUTERS)]
-    if any(_condition(draft) is None and not wires[draft.id].routed_by for draft in finals):
+    if any(draft.node.get("condition") is None and not wires[draft.id].routed_by for draft in finals):
         return
     for final in finals:
-        condition = _condition(final)
+        condition = final.node.get("condition")
         chosen = sorted(name for name in wires[final.id].feeds_from if wires[name].routed_by)
         if condition is not None and chosen:
             names = " and ".join(f"'{name}'" for name in chosen)
@@ -135,7 +131,3 @@ def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:
 
 
 _ROUTERS = tuple(job_types.JOBS[name] for name in sorted(job_types.ROUTERS))
-
-
-def _condition(draft: Draft) -> Node | None:
-    return draft.node.get("condition")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
@@ -81,7 +81,7 @@ def _why(drafts: Mapping[str, Draft], id: str, need: str) -> Span:
 def _cycle_from(start: str, wires: Mapping[str, Wires], done: set[str]) -> list[str] | None:
     """Return the first cycle that is reached from a job, without recursion: chains of jobs may be long."""
     path: list[str] = [start]
-    waiting = [iter(_needs(wires, start))]
+    waiting = [iter(sorted(wires[start].needs))]
     while path:
         need = next(waiting[-1], None)
         if need is None:
@@ -92,27 +92,24 @@ def _cycle_from(start: str, wires: Mapping[str, Wires], done: set[str]) -> list[
             return [*path[path.index(need) :], need]
         elif need not in done:
             path.append(need)
-            waiting.append(iter(_needs(wires, need)))
+            waiting.append(iter(sorted(wires[need].needs)))
     return None
-
-
-def _needs(wires: Mapping[str, Wires], id: str) -> list[str]:
-    return sorted(wires[id].needs) if id in wires else []
 
 
 def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> None:
     dead: set[str] = set()
-    for id in _in_order(wires):
+    for id in TopologicalSorter({id: sorted(each.needs) for id, each in wires.items()}).static_order():
         draft = drafts[id]
         condition = None if isinstance(draft.spec, job_types.IfJob) else draft.node.get("condition")
         if condition is not None and fixed_truth(draft.template("condition")) is False:
             dead.add(id)
-            message, hint = (
-                f"{draft.what} can never run: its condition is always false",
-                "remove the job, or its condition",
-            )
-            mistakes.add(condition, message, hint)
-        elif wires[id].routed_by and not any(_live_routes(id, drafts, dead)):
+            message = f"{draft.what} can never run: its condition is always false"
+            mistakes.add(condition, message, "remove the job, or its condition")
+        elif wires[id].routed_by and not any(
+            route.to == id and not route.dead and each.id not in dead
+            for each in drafts.values()
+            for route in each.routes
+        ):
             follows = dead & wires[id].routed_by
             dead.add(id)
             if not follows:  # else the job that leads here is reported
@@ -126,46 +123,27 @@ def _report_untaken(drafts: Mapping[str, Draft], id: str, wires: Wires, mistakes
     mistakes.add(_why(drafts, id, min(wires.routed_by)), message, hint, drafts[id].node.path)
 
 
-def _live_routes(id: str, drafts: Mapping[str, Draft], dead: set[str]) -> Iterator[bool]:
-    for draft in drafts.values():
-        for route in draft.routes:
-            if route.to == id and not route.dead and draft.id not in dead:
-                yield True
-
-
-def _in_order(wires: Mapping[str, Wires]) -> list[str]:
-    """Return the ids so that every job comes after those it needs."""
-    return list(TopologicalSorter({id: sorted(each.needs) for id, each in wires.items()}).static_order())
-
-
 def _flows(draft: Draft, source: str) -> bool:
     """Return whether this job reads `source`'s output only once, at a place that can take a stream."""
     uses = [
         reference
         for key in draft.node.entries
         if key != "component"
-        for reference in _job_references(draft.template(key), source)
+        if (template := draft.template(key)) is not None
+        for reference in references(template)
+        if reference.name == "jobs" and reference.path[:1] == (source,)
     ]
     if len(uses) != 1:
         return False
     if isinstance(draft.spec, job_types.ForEachJob):
-        return _passes(draft.items, source)
+        return _passes(draft.template("input"), source)
     if _passes(draft.template("output"), source):
         return True
-    if not isinstance(draft.call, ComponentCall) or draft.called is None:
+    if not isinstance(draft.call, ComponentCall) or draft.called is None or draft.action is None:
         return False
-    action = draft.called.action(draft.call.action)
     fields = fields_of(draft.call.input) or {}
     name = next((name for name, template in fields.items() if _passes(template, source)), None)
-    return name is not None and action is not None and _field_flows(action.input, name, draft.called.streamable())
-
-
-def _job_references(template: Template | None, source: str) -> Iterator[object]:
-    if template is None:
-        return
-    for reference in references(template):
-        if reference.name == "jobs" and reference.path[:1] == (source,):
-            yield reference
+    return name is not None and _field_flows(draft.action.input, name, draft.called.streamable())
 
 
 def _passes(template: Template | None, source: str) -> bool:

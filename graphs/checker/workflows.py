@@ -9,7 +9,6 @@ from typing import Any
 from graphs import document
 from graphs.checker import bindings, input_fields, outputs
 from graphs.checker.bindings import Visible, fields_of, required
-from graphs.checker.calls import check_given
 from graphs.checker.drafts import Draft, Surroundings, listed, node_at, node_text
 from graphs.checker.jobs import check_job
 from graphs.checker.layout import WorkflowLayout, name_of
@@ -83,8 +82,6 @@ def check_workflow(
         draft = check_job(node, job_id, what, around, mistakes)
         if draft is not None:
             drafts.setdefault(job_id, draft)
-            if draft.well:
-                check_given(draft, mistakes)
     output = layout.keys.get("output")
     names = frozenset({"output", "input", "jobs", "run", "session"})
     seen = Visible(f"the output of {layout.what}", names, frozenset({"output"}), around.jobs, around.routers)
@@ -121,10 +118,9 @@ def _plan(draft: Draft, wires: Wires) -> Job:
     match valid:
         case job_types.ForEachJob():
             assert draft.call is not None
-            assert draft.items is not None
             return ForEachJob(
                 **common,
-                items=draft.items,
+                items=required(draft.node.get("input")),
                 call=draft.call,
                 item_output=draft.template("do", "output"),
                 max_concurrent_count=valid.max_concurrent_count,

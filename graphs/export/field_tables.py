@@ -75,8 +75,6 @@ def _words(schema: Schema) -> str:
 
 def _value(value: Any) -> str:
     match value:
-        case None:
-            return ""
         case bool():
             return f"`{str(value).lower()}`"
         case float():

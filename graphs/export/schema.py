@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticOmit, core_schema
 
 from graphs import document
@@ -180,8 +180,7 @@ def _workflow(jobs: Mapping[str, Schema], definitions: dict[str, Schema]) -> Sch
 
 def _object(model: type[BaseModel], definitions: dict[str, Schema], binding: Schema) -> Schema:
     """Return a model's schema, in which every scalar may also be a binding."""
-    mode: JsonSchemaMode = "validation"
-    schema = model.model_json_schema(schema_generator=Accepted, ref_template="#/$defs/{model}", mode=mode)
+    schema = model.model_json_schema(schema_generator=Accepted)
     for name, inner in schema.pop("$defs", {}).items():
         definitions[name] = _bindable(inner, binding)
     schema = _bindable(schema, binding)
@@ -209,15 +208,10 @@ def _or_binding(schema: Schema, binding: Schema) -> Schema:
 
 def _with_parts(schema: Schema, binding: Schema) -> Schema:
     """Return the schema of a list or of a free mapping whose parts may be bindings, too."""
-    parts = {
-        key: _or_binding(schema[key], binding) for key in ("items", "additionalProperties") if _is_schema(schema, key)
-    }
+    inner = {key: schema.get(key) for key in ("items", "additionalProperties")}
+    parts = {key: _or_binding(each, binding) for key, each in inner.items() if isinstance(each, dict)}
     each = {"anyOf": [_with_parts(one, binding) for one in schema["anyOf"]]} if "anyOf" in schema else {}
     return {**schema, **parts, **each}
-
-
-def _is_schema(schema: Schema, key: str) -> bool:
-    return isinstance(schema.get(key), dict)
 
 
 def _is(key: str, value: str, *, required: bool = True) -> Schema:

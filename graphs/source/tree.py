@@ -6,7 +6,7 @@ Also: where in its source each character of a scalar's value stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -85,6 +85,19 @@ class ListNode:
 
 
 Node = Scalar | Bound | MappingNode | ListNode
+
+
+def leaves(node: Node) -> Iterator[Scalar | Bound]:
+    """Yield every value below a node."""
+    match node.kind:
+        case "mapping":
+            for entry in node.entries.values():
+                yield from leaves(entry.node)
+        case "list":
+            for item in node.items:
+                yield from leaves(item)
+        case _:
+            yield node
 
 
 def replaced(node: Node, change: Callable[[Scalar | Bound], Node]) -> Node:

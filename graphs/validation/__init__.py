@@ -21,22 +21,13 @@ from graphs.validation.descriptions import (
     expectation,
     without_quotes,
     without_secrets,
-)
+)  # fmt: skip
 from graphs.validation.unknown_keys import model_in, nearest_key, unknown_key
 
 __all__ = [
-    "as_mapping",
-    "describe",
-    "dotted",
-    "expectation",
-    "nearest_key",
-    "report_binding",
-    "to_data",
-    "unknown_key",
-    "validate",
-    "without_quotes",
-    "without_secrets",
-]
+    "as_mapping", "describe", "dotted", "expectation", "nearest_key", "report_binding", "to_data", "unknown_key",
+    "validate", "without_quotes", "without_secrets",
+]  # fmt: skip
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -146,7 +137,7 @@ class _Reporter:
             return
         match error["type"]:
             case "value_error" | "assertion_error":
-                said, _, hint = _message(error).partition("; ")
+                said, _, hint = str(error.get("ctx", {}).get("error", error["msg"])).partition("; ")
                 span = _mentioned(said, target) or key_span or target.span
                 said, hint = without_secrets(said, target), without_secrets(hint, target)
                 self.mistakes.add(span, said, hint or None, target.path)
@@ -165,16 +156,10 @@ def _mentioned(message: str, node: Node) -> Span | None:
     return node.span if node.kind == "scalar" else None
 
 
-def _message(error: ErrorDetails) -> str:
-    return str(error.get("ctx", {}).get("error", error["msg"]))
-
-
 def report_binding(node: Node, mistakes: Mistakes) -> None:
     """Report a binding where none can be."""
-    message, hint = (
-        "a binding can't be used here: this value is fixed before any run",
-        "write the value itself, or ${env.NAME}",
-    )
+    message = "a binding can't be used here: this value is fixed before any run"
+    hint = "write the value itself, or ${env.NAME}"
     expr = node.template.expr if node.kind == "bound" and node.template.kind == "binding" else None
     if expr is not None and expr.kind == "reference" and not expr.path and expr.name.isupper():
         hint = f"write ${{env.{expr.name}}} for an environment variable"

@@ -6,14 +6,19 @@ from collections.abc import Iterable
 
 from pydantic_core import ErrorDetails
 
-from graphs.source import FOREIGN_SPACE, Node, separated, spaced
+from graphs.source import FOREIGN_SPACE, Node, leaves, separated, spaced
 
 EXPECTED = {
     "string_type": "text", "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
     "float_type": "a number", "float_parsing": "a number", "bool_type": "true or false", "bool_parsing": "true or false",
     "dict_type": "a mapping", "list_type": "a list", "model_type": "a mapping", "model_attributes_type": "a mapping",
     "mapping_type": "a mapping", "tuple_type": "a list",
+    "greater_than_equal": "{ge} or more", "greater_than": "more than {gt}", "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}", "string_too_long": "at most {max_length} characters",
+    "string_too_short": "text that isn't empty",
+    "string_pattern_mismatch": "a name of letters a-z and A-Z, digits, '_' and '-'",
 }  # fmt: skip
+"""What pydantic expected, by the kind of its error; the bounds come from the error."""
 
 
 SHORTEST_WORD = 4
@@ -54,19 +59,11 @@ def without_quotes(described: str) -> str:
 
 def without_secrets(message: str, node: Node) -> str:
     """Return the message with every value that came from the environment shown as it is written in the document."""
-    match node.kind:
-        case "scalar" if node.shown is not None and isinstance(node.value, str):
-            message = message.replace(repr(node.value), node.shown)
-            if len(node.value) >= SHORTEST_WORD:
-                message = message.replace(node.value, node.shown)
-        case "mapping":
-            for entry in node.entries.values():
-                message = without_secrets(message, entry.node)
-        case "list":
-            for item in node.items:
-                message = without_secrets(message, item)
-        case _:
-            pass
+    for leaf in leaves(node):
+        if leaf.kind == "scalar" and leaf.shown is not None and isinstance(leaf.value, str):
+            message = message.replace(repr(leaf.value), leaf.shown)
+            if len(leaf.value) >= SHORTEST_WORD:
+                message = message.replace(leaf.value, leaf.shown)
     return message
 
 
@@ -77,26 +74,12 @@ def number(value: float) -> str:
 
 def expectation(error: ErrorDetails) -> str:
     """Return what pydantic expected."""
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "greater_than_equal":
-            return f"{number(context['ge'])} or more"
-        case "greater_than":
-            return f"more than {number(context['gt'])}"
-        case "less_than_equal":
-            return f"at most {number(context['le'])}"
-        case "less_than":
-            return f"less than {number(context['lt'])}"
-        case "too_short":
-            return f"at least {context['min_length']} item" + ("" if context["min_length"] == 1 else "s")
-        case "string_too_long":
-            return f"at most {context['max_length']} characters"
-        case "string_too_short":
-            return "text that isn't empty"
-        case "string_pattern_mismatch":
-            return "a name of letters a-z and A-Z, digits, '_' and '-'"
-        case kind:
-            return EXPECTED.get(kind) or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    bounds = {name: number(each) for name, each in error.get("ctx", {}).items() if isinstance(each, int | float)}
+    if error["type"] == "too_short":
+        return f"at least {bounds['min_length']} item{'s'[: bounds['min_length'] != '1']}"
+    if (expected := EXPECTED.get(error["type"])) is not None:
+        return expected.format(**bounds)
+    return error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
 
 
 SHORT = {"healthcheck": "path", "on_error": "to", "do": "component", "autoscaling": "max", "webui": "port"}
