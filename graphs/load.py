@@ -84,15 +84,10 @@ def _environment(folders: Sequence[Path], environ: Mapping[str, str] | None) -> 
     for folder in folders:
         path = folder / ".env"
         if path.is_file():
-            known |= _dotenv(path)
+            from graphs.source.dotenv import variables
+
+            mistakes = Mistakes()
+            known |= variables(read(path), mistakes)
+            if mistakes:
+                raise DocumentError(mistakes.sorted())
     return {**known, **(os.environ if environ is None else environ)}
-
-
-def _dotenv(path: Path) -> Mapping[str, str]:
-    from graphs.source.dotenv import variables
-
-    mistakes = Mistakes()
-    known = variables(read(path), mistakes)
-    if mistakes:
-        raise DocumentError(mistakes.sorted())
-    return known

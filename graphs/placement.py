@@ -80,7 +80,6 @@ def _together(requests: Sequence[tuple[str, Options]], nodes: Sequence[Node]) ->
 
 
 def _amount(name: str, amount: float) -> str:
-    """Return an amount as people say it."""
     if name == "memory":
         return f"{amount / 2**30:.3g} GiB of memory"
     if name.startswith("accelerator_type:"):

@@ -107,7 +107,7 @@ class _Checker:
         return Plan(
             controller=controller,
             components={id: each.plan for id, each in components.items()},
-            workflows={id: each.plan(workflows) for id, each in workflows.items()},
+            workflows={id: each.runnable(workflows) for id, each in workflows.items()},
             default_workflow=default_workflow,
             secrets=secrets,
         )

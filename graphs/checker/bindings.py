@@ -129,11 +129,8 @@ def _not_in_a_job(reference: Reference, visible: Visible) -> _Found | None:
     if job not in jobs:
         return 1, f"unknown job '{job}'", did_you_mean(job, jobs, listed)
     if job == visible.this_job:
-        return (
-            1,
-            f"job '{job}' refers to its own output",
-            "only its `output` can read its own result, which is called output there",
-        )
+        hint = "only its `output` can read its own result, which is called output there"
+        return 1, f"job '{job}' refers to its own output", hint
     if len(path) < 2 or path[1] != "output":
         got = f"'{path[1]}'" if len(path) > 1 else "nothing"
         return 2, f"expected output after 'jobs.{job}.', got {got}", f"write jobs.{job}.output"

@@ -40,9 +40,7 @@ class CheckedComponent:
         """Return what the type says of an action (field, message) when some of its fields turn out null."""
         if not self.well:
             return []
-        written = dict(zip(self.plan.actions, self.layout.actions, strict=False)).get(action)
-        if written is None:
-            return []
+        written = dict(zip(self.plan.actions, self.layout.actions, strict=True))[action]
         data = {key: None if key in nulls else value for key, value in to_data(written.input).items()}
         return list(self.cls.check(to_data(self.layout.config), data))
 

@@ -58,7 +58,6 @@ def _check_neighbours(draft: Draft, around: Surroundings, mistakes: Mistakes) ->
 
 
 def _job_model(node: MappingNode, what: str, mistakes: Mistakes) -> type[job_types.JobBase] | None:
-    """Return the model of the job's type; None for an unknown type."""
     given = node.get("type")
     if given is None:
         return job_types.CallJob

@@ -10,7 +10,7 @@ from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft, fixed_truth, node_at
 from graphs.checker.jobs import span_of
 from graphs.document import job_types
-from graphs.language import bindings, is_stream_reference, references
+from graphs.language import is_stream_reference, references
 from graphs.language.nodes import Binding, Template
 from graphs.plan import ComponentCall
 from graphs.source import Mistakes, Span
@@ -113,14 +113,10 @@ def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires],
             follows = dead & wires[id].routed_by
             dead.add(id)
             if not follows:  # else the job that leads here is reported
-                _report_untaken(drafts, id, wires[id], mistakes)
-
-
-def _report_untaken(drafts: Mapping[str, Draft], id: str, wires: Wires, mistakes: Mistakes) -> None:
-    """Report a route that leads to a job and is never taken, at the place of the route."""
-    ways = ", ".join(f"{router} -> {id}" for router in sorted(wires.routed_by))
-    message, hint = f"job '{id}' can never run: {ways} is never taken", "change what decides it, or remove the job"
-    mistakes.add(_why(drafts, id, min(wires.routed_by)), message, hint, drafts[id].node.path)
+                ways = ", ".join(f"{router} -> {id}" for router in sorted(wires[id].routed_by))
+                message = f"job '{id}' can never run: {ways} is never taken"
+                hint, span = "change what decides it, or remove the job", _why(drafts, id, min(wires[id].routed_by))
+                mistakes.add(span, message, hint, draft.node.path)
 
 
 def _flows(draft: Draft, source: str) -> bool:
@@ -135,43 +131,32 @@ def _flows(draft: Draft, source: str) -> bool:
     ]
     if len(uses) != 1:
         return False
+    output = (source, "output")
     if isinstance(draft.spec, job_types.ForEachJob):
-        return _passes(draft.template("input"), source)
-    if _passes(draft.template("output"), source):
+        return _passes(draft.template("input"), "jobs", output)
+    if _passes(draft.template("output"), "jobs", output):
         return True
     if not isinstance(draft.call, ComponentCall) or draft.called is None or draft.action is None:
         return False
     fields = fields_of(draft.call.input) or {}
-    name = next((name for name, template in fields.items() if _passes(template, source)), None)
+    name = next((name for name, template in fields.items() if _passes(template, "jobs", output)), None)
     return name is not None and _field_flows(draft.action.input, name, draft.called.streamable())
 
 
-def _passes(template: Template | None, source: str) -> bool:
-    """Return whether a value is exactly `${jobs.source.output}`, so that a stream passes through."""
+def _passes(template: Template | None, name: str, path: tuple[str, ...]) -> bool:
+    """Return whether a value is exactly `${name.path}`, so that a stream passes through."""
     if not isinstance(template, Binding) or not is_stream_reference(template):
         return False
     found = list(references(template))
-    return len(found) == 1 and found[0].name == "jobs" and found[0].path == (source, "output")
+    return len(found) == 1 and found[0].name == name and found[0].path == path
 
 
 def _field_flows(action_input: Template, name: str, streamable: frozenset[str]) -> bool:
     """Return whether the action reads `input.name` once, as the whole of a field that can take a stream."""
     uses = [
-        (field, binding)
+        (field, template)
         for field, template in (fields_of(action_input) or {}).items()
-        for binding in bindings(template)
-        for reference in references(binding)
+        for reference in references(template)
         if reference.name == "input" and reference.path[:1] in ((name,), ())
     ]
-    if len(uses) != 1:
-        return False
-    field, binding = uses[0]
-    template = (fields_of(action_input) or {})[field]
-    found = list(references(binding))
-    return (
-        field in streamable
-        and template is binding
-        and is_stream_reference(binding)
-        and len(found) == 1
-        and found[0].path == (name,)
-    )
+    return len(uses) == 1 and uses[0][0] in streamable and _passes(uses[0][1], "input", (name,))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphs import document
+from graphs import document, plan
 from graphs.checker import bindings, input_fields, outputs
 from graphs.checker.bindings import Visible, fields_of, required
 from graphs.checker.drafts import Draft, Surroundings, listed, node_at, node_text
@@ -16,22 +16,6 @@ from graphs.checker.wiring import Wires, wire
 from graphs.document import job_types
 from graphs.language import chunked_names, references
 from graphs.language.nodes import Binding, Template, Text
-from graphs.plan import (
-    CallJob,
-    Case,
-    DelayJob,
-    ForEachJob,
-    IfJob,
-    InputField,
-    Job,
-    OnError,
-    OutputKind,
-    RandomJob,
-    Retry,
-    SwitchJob,
-    WorkflowCall,
-    WorkflowPlan,
-)  # fmt: skip
 from graphs.source import MappingNode, Mistakes, Node
 from graphs.suggest import did_you_mean
 from graphs.validation import validate
@@ -49,16 +33,16 @@ class CheckedWorkflow:
     def runs(self) -> Iterator[str]:
         """Yield the workflows that its jobs run."""
         for draft in self.drafts.values():
-            if isinstance(draft.call, WorkflowCall):
+            if isinstance(draft.call, plan.WorkflowCall):
                 yield draft.call.workflow
 
-    def inputs(self, workflows: Mapping[str, CheckedWorkflow]) -> tuple[InputField, ...]:
+    def inputs(self, workflows: Mapping[str, CheckedWorkflow]) -> tuple[plan.InputField, ...]:
         """Return the fields of its input; those of the workflows it runs are among them."""
         return input_fields.infer(self.drafts, self.output, lambda name: workflows[name].inputs(workflows))
 
-    def plan(self, workflows: Mapping[str, CheckedWorkflow]) -> WorkflowPlan:
+    def runnable(self, workflows: Mapping[str, CheckedWorkflow]) -> plan.WorkflowPlan:
         """Return the runnable workflow; only for documents without mistakes."""
-        return WorkflowPlan(
+        return plan.WorkflowPlan(
             id=self.id,
             title=self.spec.title if self.spec else None,
             description=self.spec.description if self.spec else None,
@@ -94,31 +78,31 @@ def _read_jobs(template: Template | None) -> frozenset[str]:
     return frozenset(str(each.path[0]) for each in found if each.name == "jobs" and each.path)
 
 
-def _output_kind(template: Template | None, drafts: Mapping[str, Draft]) -> OutputKind:
+def _output_kind(template: Template | None, drafts: Mapping[str, Draft]) -> plan.OutputKind:
     if template is None:
-        return OutputKind()
+        return plan.OutputKind()
     if isinstance(template, Binding):
         cast = template.final_cast or template.cast
         if cast is None:
-            return OutputKind()
+            return plan.OutputKind()
         format: Any = cast.format if cast.format in ("sse-text", "sse-json") else None
-        return OutputKind(cast.name, format)
+        return plan.OutputKind(cast.name, format)
     if isinstance(template, Text):
-        return OutputKind("text")
+        return plan.OutputKind("text")
     if chunked_names(template):  # one stream, each of whose chunks has this shape
-        return OutputKind("json", "sse-json")
+        return plan.OutputKind("json", "sse-json")
     streams = outputs.Streams(drafts)
     names = tuple(key for key, item in (fields_of(template) or {}).items() if streams.in_output(item))
-    return OutputKind("json", "sse-json" if names else None, names)
+    return plan.OutputKind("json", "sse-json" if names else None, names)
 
 
-def _plan(draft: Draft, wires: Wires) -> Job:
+def _plan(draft: Draft, wires: Wires) -> plan.Job:
     """Return the runnable job; only called for documents without mistakes."""
     valid, common = draft.spec, _common(draft, wires)
     match valid:
         case job_types.ForEachJob():
             assert draft.call is not None
-            return ForEachJob(
+            return plan.ForEachJob(
                 **common,
                 items=required(draft.node.get("input")),
                 call=draft.call,
@@ -127,23 +111,27 @@ def _plan(draft: Draft, wires: Wires) -> Job:
                 streaming=draft.template("streaming"),
             )
         case job_types.IfJob():
-            return IfJob(**common, cases=tuple(_if_cases(draft, valid)), otherwise=valid.if_false or valid.otherwise)
+            return plan.IfJob(
+                **common, cases=tuple(_if_cases(draft, valid)), otherwise=valid.if_false or valid.otherwise
+            )
         case job_types.SwitchJob():
             written = zip(listed(draft.node, "cases"), valid.cases, strict=True)
-            cases = tuple(Case(required(node_at(node, "value")), case.then) for node, case in written)
-            return SwitchJob(**common, input=required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise)
+            cases = tuple(plan.Case(required(node_at(node, "value")), case.then) for node, case in written)
+            return plan.SwitchJob(
+                **common, input=required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise
+            )
         case job_types.RandomJob():
-            return RandomJob(
+            return plan.RandomJob(
                 **common,
                 routes=tuple((r.to, 1.0 if r.weight is None else r.weight) for r in valid.routings if r.weight != 0),
             )
         case job_types.DelayJob():
-            return DelayJob(
+            return plan.DelayJob(
                 **common, duration=draft.template("duration"), time=draft.template("time"), timezone=valid.timezone
             )
         case _:
             assert draft.call is not None
-            return CallJob(**common, call=draft.call)
+            return plan.CallJob(**common, call=draft.call)
 
 
 def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
@@ -157,8 +145,8 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
         "condition": condition,
         "condition_text": None if condition is None or node is None else _condition_text(node),
         "output": draft.template("output"),
-        "retry": Retry(valid.retry.max_attempts, valid.retry.delay, valid.retry.backoff, valid.retry.max_delay),
-        "on_error": OnError(draft.template("on_error", "output"), valid.on_error.to) if valid.on_error else None,
+        "retry": plan.Retry(valid.retry.max_attempts, valid.retry.delay, valid.retry.backoff, valid.retry.max_delay),
+        "on_error": plan.OnError(draft.template("on_error", "output"), valid.on_error.to) if valid.on_error else None,
         "timeout": valid.timeout,
     }
 
@@ -174,11 +162,11 @@ def _condition_text(node: Node) -> str:
             return ""
 
 
-def _if_cases(draft: Draft, valid: job_types.IfJob) -> list[Case]:
+def _if_cases(draft: Draft, valid: job_types.IfJob) -> list[plan.Case]:
     if not valid.conditions:
-        return [Case(required(draft.node.get("condition")), valid.if_true)]
+        return [plan.Case(required(draft.node.get("condition")), valid.if_true)]
     written = zip(listed(draft.node, "conditions"), valid.conditions, strict=True)
-    return [Case(required(node_at(node, "condition")), each.if_true) for node, each in written]
+    return [plan.Case(required(node_at(node, "condition")), each.if_true) for node, each in written]
 
 
 # --- components of type `workflow` --------------------------------------------------------------------------------------
@@ -216,7 +204,6 @@ def report_recursion(
 
 
 def _named(node: MappingNode, default: str | None) -> str | None:
-    """Return the workflow that a component runs."""
     return default if _written(node) is None else node_text(node, "workflow")
 
 
@@ -227,7 +214,6 @@ def _written(node: MappingNode) -> Node | None:
 
 
 def _path_back(start: str, workflows: Mapping[str, CheckedWorkflow]) -> list[str] | None:
-    """Return the path from a workflow back to itself."""
     paths = [[start]]
     seen: set[str] = set()
     while paths:

@@ -22,7 +22,7 @@ from graphs.document.field_types import (
     Switch,
     Template,
     listed,
-)  # fmt: skip
+)
 from graphs.document.runtime_env import RuntimeEnv
 from graphs.units import Duration, Size, Timeout
 

@@ -51,7 +51,6 @@ def _row(name: str, field: FieldInfo, schema: Schema) -> str:
 
 
 def _kind(field: FieldInfo, schema: Schema) -> str:
-    """Return what may be written, in words."""
     converted = {mark.func for mark in field.metadata if isinstance(mark, BeforeValidator)}
     if seconds in converted:
         return "duration"

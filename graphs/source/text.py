@@ -140,9 +140,8 @@ def _window(span: Span) -> tuple[str, str, str]:
 
 def _printable(char: str) -> str:
     """Show a control character as a mark of its own: a terminal would obey it."""
-    return (
-        "\N{REPLACEMENT CHARACTER}" if char != "\t" and unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") else char
-    )
+    obeyed = char != "\t" and unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+    return "\N{REPLACEMENT CHARACTER}" if obeyed else char
 
 
 def _width(char: str) -> int:

@@ -21,7 +21,7 @@ from graphs.validation.descriptions import (
     expectation,
     without_quotes,
     without_secrets,
-)  # fmt: skip
+)
 from graphs.validation.unknown_keys import model_in, nearest_key, unknown_key
 
 __all__ = [
@@ -101,16 +101,15 @@ class _Reporter:
         for error in sorted(errors, key=lambda each: each["type"] != "extra_forbidden"):
             target, key_span, inside = _find(self.node, error["loc"])
             place = f"{inside} of {self.what}" if inside else self.what
-            match error["type"]:
-                case "extra_forbidden":
-                    self._unknown(error["loc"], place)
-                case "missing":
-                    self._missing(str(error["loc"][-1]), target, place)
-                case _ if target.span not in self.places:
-                    self.places.append(target.span)
-                    self._wrong(error, target, key_span)
-                case _:
-                    pass
+            if error["type"] == "extra_forbidden":
+                self._unknown(error["loc"], place)
+            elif error["type"] == "missing":
+                key = str(error["loc"][-1])
+                if key not in self.meant:
+                    self.mistakes.add(target, f"{place} needs '{key}'", f"write `{key}: …`")
+            elif target.span not in self.places:
+                self.places.append(target.span)
+                self._wrong(error, target, key_span)
 
     def _unknown(self, loc: tuple[int | str, ...], place: str) -> None:
         key, above = str(loc[-1]), loc[:-1]
@@ -125,10 +124,6 @@ class _Reporter:
         near = unknown_key(key, node, place, names, self.mistakes, (own,) if own else ())
         if near is not None:
             self.meant.add(near)
-
-    def _missing(self, key: str, target: Node, place: str) -> None:
-        if key not in self.meant:
-            self.mistakes.add(target, f"{place} needs '{key}'", f"write `{key}: …`")
 
     def _wrong(self, error: ErrorDetails, target: Node, key_span: Span | None) -> None:
         if isinstance(error["input"], Unknown):
@@ -184,7 +179,6 @@ def _find(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Span | None, st
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Return the model that stands at `loc` below `model`."""
     current: type[BaseModel] | None = model
     for part in loc:
         if current is not None and isinstance(part, str) and part in current.model_fields:
