@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import aiohttp
 
 from deployments.servers.server import Server, Up
 from deployments.upstream.exchange import Exchange, Policy
+from deployments.upstream.http1 import Response
 from deployments.upstream.request import Request
-from deployments.upstream.transport import Response, Transport
 
 
 class Call:
@@ -23,7 +23,7 @@ class Call:
 
     def request(self, request: Request) -> Request:
         """Return a request as one of this call's."""
-        return ServerRequest(**{each.name: getattr(request, each.name) for each in fields(Request)}, call=self)
+        return ServerRequest(request.method, request.url, request.headers, request.body, request.where, call=self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,76 +45,33 @@ class ServerExchange(Exchange):
     def __init__(self, id: str, policy: Policy, server: Server) -> None:
         super().__init__(id, policy)
         self._server = server
-        self._timeout = policy.timeout
-        self._transport = WaitingTransport(self._transport, server, policy.timeout)
 
     async def call(self) -> Call:
         """Return a new call; wait while the server is down."""
-        return Call(await self._server.up(self._timeout))
+        return Call(await self._server.up(self._policy.timeout))
 
-
-class WaitingTransport:
-    """A Transport that waits while the server restarts."""
-
-    def __init__(self, transport: Transport, server: Server, timeout: float) -> None:
-        self._transport = transport
-        self._server = server
-        self._timeout = timeout
-
-    async def send(self, request: Request) -> Response:
+    async def _send(self, request: Request, guarded: bool) -> Response:
         """Send a request; if it can't connect because the server died, wait for the server and send it again."""
-        if not isinstance(request, ServerRequest) or request.path is None:
-            return await self._transport.send(request)
-        call, until = request.call, asyncio.get_running_loop().time() + self._timeout
+        if guarded or not isinstance(request, ServerRequest) or request.path is None:
+            return await super()._send(request, guarded)
+        call, timeout = request.call, self._policy.timeout
+        until = asyncio.get_running_loop().time() + timeout
         while True:
-            call.up = await self._server.up(self._timeout, until)
+            call.up = await self._server.up(timeout, until)
             try:
-                response = await self._transport.send(replace(request, url=call.up.url + request.path))
+                response = await super()._send(replace(request, url=call.up.url + request.path), guarded)
             except aiohttp.ClientConnectorError:
                 if await self._server.gone(call.up) is None:
                     raise
             else:
-                return ClosedAtEnd(response, self._server, call.up) if _ends_by_closing(response) else response
+                if _ends_by_closing(response):
+                    response.at_end = partial(self._check_end, call.up)
+                return response
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._transport.close()
-
-
-class ClosedAtEnd:
-    """A Response that ends when the server closes the connection, which is also what a crash looks like."""
-
-    def __init__(self, response: Response, server: Server, up: Up) -> None:
-        self._response = response
-        self._server = server
-        self._up = up
-
-    @property
-    def status(self) -> int:
-        return self._response.status
-
-    @property
-    def method(self) -> str:
-        return self._response.method
-
-    @property
-    def url(self) -> str:
-        return self._response.url
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._response.headers
-
-    async def read(self) -> bytes:
-        """Return the next bytes; raise if the server died instead of ending the answer."""
-        packet = await self._response.read()
-        if not packet and await self._server.cut(self._up):
+    async def _check_end(self, up: Up) -> None:
+        """Raise if the server died instead of ending an answer: a closed connection looks the same."""
+        if await self._server.cut(up):
             raise aiohttp.ClientPayloadError
-        return packet
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._response.close()
 
 
 def _ends_by_closing(response: Response) -> bool:

@@ -8,7 +8,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import TypeVar
 
 import aiohttp
 
@@ -18,11 +18,10 @@ from deployments.upstream.connection_failures import connection_failure
 from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.guard import Guard
 from deployments.upstream.hosts import Hosts
-from deployments.upstream.http1 import Http1
+from deployments.upstream.http1 import Http1, Response
 from deployments.upstream.rate import Rate
 from deployments.upstream.reading import batches, refusal, retry_after, whole
-from deployments.upstream.request import Request
-from deployments.upstream.transport import Response, Transport
+from deployments.upstream.request import Request, origin
 from deployments.upstream.uploads import InputFailed
 from deployments.upstream.upstreams import Target, in_turn
 from graphs.errors import AnabranchError, UpstreamFailed
@@ -33,6 +32,8 @@ MAX_RETRY_WAIT = 60.0
 MAX_REDIRECTS = 10
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class Exchange:
         self._sleep = sleep
         self._guard = guard or Guard(Hosts())
         self._rate = rate
-        self._transport: Transport = Http1(policy.timeout)
-        self._guarded: Transport | None = None
+        self._transport = Http1(policy.timeout)
+        self._guarded: Http1 | None = None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -82,50 +83,42 @@ class Exchange:
             if self._guarded is not None:
                 await self._guarded.close()
 
-    async def answer(self, targets: Sequence[Target], format: AnswerFormat) -> AsyncGenerator[Batch]:
+    def answer(self, targets: Sequence[Target], format: AnswerFormat) -> AsyncGenerator[Batch]:
         """Yield the answer: lists of chunks as they come, or one list of one Whole.
 
         Until the first chunk has come, a failure that may pass leads to the next target. After the last target a new
         round begins, as often as the policy says. Closing the generator closes the connection at any point.
         """
+        return self._pieces(targets, lambda _, response: batches(response, format))
+
+    async def fetch(self, targets: Sequence[Target]) -> Fetched:
+        """Return a whole answer with its status: JSON as the value it is, anything else as text."""
+        async with aclosing(self._pieces(targets, _fetched)) as pieces:
+            return await anext(pieces)
+
+    async def _pieces(
+        self, targets: Sequence[Target], read: Callable[[Target, Response], AsyncGenerator[T]]
+    ) -> AsyncGenerator[T]:
+        """Yield what `read` makes of the first answer that comes."""
         async with aclosing(_Tries(self._id, self._policy, targets)) as tries:
             while True:
                 for target in tries.round():
                     started = False
-                    await self._turn()
+                    if self._rate is not None:
+                        await self._rate.turn()
                     try:
-                        async with self._opened(target) as response, aclosing(batches(response, format)) as found:
-                            async for batch in found:
+                        async with self._opened(target) as response, aclosing(read(target, response)) as pieces:
+                            async for piece in pieces:
                                 if not started:
                                     started = True
                                     target.health.well()
-                                yield batch
+                                yield piece
                         if not started:
                             target.health.well()
                         return
                     except CallFailed as failed:
                         tries.failed(target, failed.failure, started)
                 await self._sleep(tries.wait())
-
-    async def fetch(self, targets: Sequence[Target]) -> Fetched:
-        """Return a whole answer with its status: JSON as the value it is, anything else as text."""
-        async with aclosing(_Tries(self._id, self._policy, targets)) as tries:
-            while True:
-                for target in tries.round():
-                    await self._turn()
-                    try:
-                        async with self._opened(target) as response:
-                            after = retry_after(response.headers.get("Retry-After"))
-                            value = await whole(response)
-                            target.health.well()
-                            return Fetched(target, response.status, value, after)
-                    except CallFailed as failed:
-                        tries.failed(target, failed.failure, started=False)
-                await self._sleep(tries.wait())
-
-    async def _turn(self) -> None:
-        if self._rate is not None:
-            await self._rate.turn()
 
     @asynccontextmanager
     async def _opened(self, target: Target) -> AsyncGenerator[Response]:
@@ -159,7 +152,7 @@ class Exchange:
                 if response.status in redirects.STATUSES and "Location" in response.headers:
                     before = request
                     request = redirects.redirected(request, response.status, response.headers["Location"])
-                    guarded = guarded or _host(request) != _host(before)
+                    guarded = guarded or origin(request.url)[1] != origin(before.url)[1]
                 elif response.status >= 400 or response.status in redirects.STATUSES:
                     raise CallFailed(await refusal(response, self._policy.timeout))
                 else:
@@ -249,5 +242,6 @@ class _Tries:
         return error.saying(f"{error.message} (before it, {others})", error.details)
 
 
-def _host(request: Request) -> str | None:
-    return urlsplit(request.url).hostname
+async def _fetched(target: Target, response: Response) -> AsyncGenerator[Fetched]:
+    after = retry_after(response.headers.get("Retry-After"))
+    yield Fetched(target, response.status, await whole(response), after)

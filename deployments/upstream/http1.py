@@ -1,11 +1,15 @@
-"""A Transport over HTTP/1.1, by aiohttp: connections are pooled, and use the proxies that the environment names."""
+"""HTTP/1.1, by aiohttp: a Request goes out, a Response comes back when its headers have come.
+
+Connections are pooled, and use the proxies that the environment names.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import lru_cache
 from typing import NoReturn
@@ -18,6 +22,7 @@ from yarl import URL
 from deployments.upstream.aiohttp_internals import buffered
 from deployments.upstream.call_failures import CallFailed, Failure
 from deployments.upstream.request import Request
+from deployments.upstream.spelling import charset_in, kind_in
 from deployments.upstream.unpacking import ASKED_FOR, unpacker
 from deployments.upstream.uploads import InputFailed, Upload
 from graphs.errors import UpstreamFailed
@@ -27,9 +32,11 @@ WITH_HEADERS = 32 * 1024
 PIECE = 64 * 1024
 """A larger body goes in pieces of this size; the server must take each within the timeout."""
 
+_KIND = re.compile(r"[^\s/;]+/[^\s/;]+")
+
 
 class Http1:
-    """One aiohttp session; all calls share its connections."""
+    """One aiohttp session; all calls share its connections. It raises aiohttp's exceptions, TimeoutError and OSError."""
 
     def __init__(self, timeout: float, resolver: AbstractResolver | None = None) -> None:
         self._proxies = {scheme: _proxy(text) for scheme, text in getproxies().items() if scheme in ("http", "https")}
@@ -47,8 +54,8 @@ class Http1:
             max_line_size=65536,
         )
 
-    async def send(self, request: Request) -> Answered:
-        """Send a request; return when the headers of its answer have come."""
+    async def send(self, request: Request) -> Response:
+        """Return the response once its headers have come, a redirect like any other. When cancelled, close the connection."""
         url, body, sent = _parsed(request.url), request.body, None
         if body is not None and (isinstance(body, Upload) or len(body) > WITH_HEADERS):
             body = sent = _Sent(body, self._timeout)
@@ -63,7 +70,7 @@ class Http1:
                 if isinstance(error, aiohttp.ClientError | OSError):
                     _raise_failed_input(sent.upload)
             raise
-        return Answered(response, sent)
+        return Response(response, sent)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -81,38 +88,36 @@ class Http1:
         return proxy
 
 
-class Answered:
-    """A Response over an answer of aiohttp."""
-
-    __slots__ = ("_response", "_sent", "_unpacker")
+class Response:
+    """An answer whose headers have come; its body may still be on the way."""
 
     def __init__(self, response: aiohttp.ClientResponse, sent: _Sent | None) -> None:
+        self.status = response.status
+        self.method = response.method
+        """The method of the request: the answer to a HEAD has no body."""
+        self.headers: Mapping[str, str] = response.headers
+        """The headers; names are found in any case."""
+        self.at_end: Callable[[], Awaitable[None]] | None = None
+        """Awaited at the end of the body; raises if the answer was cut there."""
         self._response = response
         self._sent = sent
         self._unpacker = unpacker(response.headers.get("Content-Encoding", ""), self._read)
 
-    @property
-    def status(self) -> int:
-        return self._response.status
-
-    @property
-    def method(self) -> str:
-        return self._response.method
-
-    @property
-    def url(self) -> str:
-        return str(self._response.url)
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._response.headers
+    def content_type(self) -> tuple[str, str]:
+        """Return the type and the charset that the Content-Type names; an empty type if there is none."""
+        header = self.headers.get("Content-Type", "")
+        kind = kind_in(header)
+        return kind if _KIND.fullmatch(kind) else "", charset_in(header)
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, unpacked; empty at its end."""
-        return await (self._read() if self._unpacker is None else self._unpacker.read())
+        packet = await (self._read() if self._unpacker is None else self._unpacker.read())
+        if not packet and self.at_end is not None:
+            await self.at_end()
+        return packet
 
     def close(self) -> None:
-        """Release the connection."""
+        """Release the connection: keep it for other calls if the body was read to its end, else close it."""
         if self._sent is not None and self._response.connection is not None:
             self._sent.cut()
         self._response.close()

@@ -13,7 +13,7 @@ import aiohttp
 from deployments.upstream.call_failures import CallFailed, Failure, is_transient
 from deployments.upstream.decoding import AnswerFormat, Body, JsonDocument, comes_whole, decoder, is_json
 from deployments.upstream.end_marks import EndMark
-from deployments.upstream.transport import Response, content_type
+from deployments.upstream.http1 import Response
 from deployments.upstream.upstream_errors import StreamFailed, parse_json, status_failure
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
@@ -30,7 +30,7 @@ async def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Ba
     if response.status in (204, 205) or response.method == "HEAD":
         yield [Whole(None)]
         return
-    kind, charset = content_type(response)
+    kind, charset = response.content_type()
     if comes_whole(format.stream_format, kind):
         yield [Whole(await whole(response))]
         return
@@ -59,7 +59,7 @@ async def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Ba
 
 async def whole(response: Response) -> Value:
     """Read a body to its end: JSON as the value it is, anything else as text."""
-    kind, charset = content_type(response)
+    kind, charset = response.content_type()
     body = Body()
     while packet := await response.read():
         body.add(packet)

@@ -18,7 +18,7 @@ from aiohttp.streams import StreamReader
 
 from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.exchange import Exchange, Policy
-from deployments.upstream.http1 import Answered
+from deployments.upstream.http1 import Response
 from deployments.upstream.request import build_request
 from deployments.upstream.upstreams import Target
 from graphs.component import Whole
@@ -150,7 +150,7 @@ async def test_what_came_before_a_failure_is_read_first(error: Exception):
     content.feed_data(b"1")
     content.feed_data(b"2")
     content.set_exception(error)
-    response = Answered(SimpleNamespace(content=content, headers={}), None)  # type: ignore[arg-type]
+    response = Response(SimpleNamespace(content=content, headers={}, status=200, method="GET"), None)  # type: ignore[arg-type]
     assert await response.read() == b"12"
     with pytest.raises(type(error)):
         await response.read()
