@@ -10,8 +10,6 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployments.asgi.compression import accepts_gzip
-
 BURST = 64
 """Pieces that are written before other tasks get their turn: without a pause, chunks that are all there already, and a client
 that takes them at once, would occupy the event loop."""
@@ -121,6 +119,17 @@ class Client:
             return due if due > 0 else every
         await self.write(self._heartbeat)
         return every
+
+
+def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether the request's headers accept gzip."""
+    accepted: dict[str, bool] = {}
+    for name, value in headers:
+        if name == b"accept-encoding":
+            for part in value.decode("latin-1").lower().split(","):
+                coding, _, weight = part.partition(";")
+                accepted[coding.strip()] = weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return accepted.get("gzip", accepted.get("*", False))
 
 
 class _Zip:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,7 +38,7 @@ class Cors:
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = _header(scope, b"origin")
+        origin = _header(scope, "origin")
         if origin is None and not self._origins:
             await self._app(scope, receive, send)
             return
@@ -69,7 +69,7 @@ def _instead(scope: Scope, origin: str, marks: dict[str, str]) -> Response | Non
     """Return the answer to a request that the application doesn't see: a preflight, or one that the page may not send."""
     allowed = "Access-Control-Allow-Origin" in marks
     if scope["type"] == "http" and scope["method"] in SAFE:
-        asked = _header(scope, b"access-control-request-method") if scope["method"] == "OPTIONS" else None
+        asked = _header(scope, "access-control-request-method") if scope["method"] == "OPTIONS" else None
         if asked is None:
             return None
         return _granted(scope, marks) if allowed else _refusal(origin, marks)
@@ -80,8 +80,8 @@ def _is_own(scope: Scope, origin: str) -> bool:
     """Return whether the origin is the server's own. The scheme is ignored, for a proxy may speak TLS in front of the server.
     A page can set neither header: Host is the browser's, and the other needs a preflight, which is refused."""
     host = _host(origin.partition("://")[2])
-    forwarded = (_header(scope, b"x-forwarded-host") or "").partition(",")[0]
-    return host != "" and host in (_host(_header(scope, b"host") or ""), _host(forwarded))
+    forwarded = (_header(scope, "x-forwarded-host") or "").partition(",")[0]
+    return host != "" and host in (_host(_header(scope, "host") or ""), _host(forwarded))
 
 
 def _host(host: str) -> str:
@@ -96,7 +96,7 @@ def _refusal(origin: str, marks: dict[str, str]) -> Response:
 
 
 def _granted(scope: Scope, marks: dict[str, str]) -> Response:
-    more = [name.strip() for name in (_header(scope, b"access-control-request-headers") or "").split(",")]
+    more = [name.strip() for name in (_header(scope, "access-control-request-headers") or "").split(",")]
     known = {name.lower() for name in ALLOWED}
     names = [*ALLOWED, *(name for name in more if name and name.lower() not in known)]
     granted = {
@@ -114,11 +114,8 @@ async def _tell(answer: Response, scope: Scope, receive: Receive, send: Send) ->
         await answer(scope, receive, send)
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    for key, value in scope.get("headers", ()):
-        if key == name:
-            return value.decode("latin-1")
-    return None
+def _header(scope: Scope, name: str) -> str | None:
+    return Headers(raw=scope.get("headers", [])).get(name)
 
 
 def _mark(start: Message, marks: dict[str, str]) -> None:

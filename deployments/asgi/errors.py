@@ -43,30 +43,20 @@ def described(errors: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorAnswer, "description": description} for status, description in every.items()}
 
 
-def error_data(error: AnabranchError, run_id: str | None = None) -> dict[str, Any]:
-    """Return the error as the API shows it."""
-    data = error.to_data()
-    return {"error": data if run_id is None else {**data, "run_id": run_id}}
-
-
 def error_json(error: AnabranchError, run_id: str | None = None) -> bytes:
     """Return the error as JSON on one line; a detail that isn't JSON is written as text."""
-    text = json.dumps(finite(error_data(error, run_id)), ensure_ascii=False, default=_shown)
+    data = error.to_data() if run_id is None else {**error.to_data(), "run_id": run_id}
+    text = json.dumps({"error": finite(data)}, ensure_ascii=False, default=_shown)
     return text.encode("utf-8", "backslashreplace")
 
 
 def error_response(error: AnabranchError, run_id: str | None = None) -> Response:
     """Return the HTTP answer of the error."""
     headers = {} if run_id is None else {RUN_ID: run_id}
-    if (wait := retry_after(error)) is not None:
-        headers["Retry-After"] = str(wait)
-    return Response(error_json(error, run_id), error.status, headers, "application/json")
-
-
-def retry_after(error: AnabranchError) -> int | None:
-    """Return the whole seconds after which the client may try again, if the error says so."""
     seconds = error.details.get("retry_after")
-    return max(0, math.ceil(seconds)) if isinstance(seconds, int | float) and math.isfinite(seconds) else None
+    if isinstance(seconds, int | float) and math.isfinite(seconds):
+        headers["Retry-After"] = str(max(0, math.ceil(seconds)))
+    return Response(error_json(error, run_id), error.status, headers, "application/json")
 
 
 def install_handlers(app: FastAPI) -> None:

@@ -1,17 +1,25 @@
-"""Middleware for every route: refuse bodies that are too large or compressed, answer HEAD, and answer unexpected errors."""
+"""Middleware for every route: refuse bodies that are too large, answer HEAD and unexpected errors, compress whole answers."""
 
 from __future__ import annotations
 
 import logging
 
 from starlette.datastructures import Headers
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.asgi.client import Cut
+from deployments.asgi.client import Cut, accepts_gzip
 from deployments.asgi.errors import error_response
 from deployments.asgi.json_values import shortened
 from graphs.errors import AnabranchError, BadRequest, TooLarge, UnsupportedMediaType
+
+SMALLEST = 1024
+"""Bytes below which the gain of compression isn't worth the work."""
+LARGE = 64 * 1024
+"""Bytes from which on a thread compresses: streams run on the event loop."""
+STREAMED = ("text/event-stream", "application/octet-stream")
+"""The types of streams, whose pieces go past the layers of the application."""
 
 logger = logging.getLogger("anabranch.http")
 
@@ -52,6 +60,24 @@ class AnswerHead:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
+class Compression:
+    """Compresses whole answers; a stream decides for itself (see `Client.start`).
+
+    It is Starlette's GZipMiddleware, given the client's own choice: by itself it ignores weights and `*`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        untouched = (*DEFAULT_EXCLUDED_CONTENT_TYPES, *STREAMED)
+        self._app = GZipMiddleware(app, SMALLEST, 6, LARGE, exclude_content_types=untouched)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            accepted = b"gzip" if accepts_gzip(scope["headers"]) else b"identity"
+            others = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
+            scope = {**scope, "headers": [*others, (b"accept-encoding", accepted)]}
         await self._app(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""Write the values of a run as JSON, and read the JSON of a request."""
+"""Write the values of a run as JSON; read the JSON of a request, and check its fields."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import math
 import re
 import sys
 from collections import Counter
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
 
-from graphs.errors import BadRequest, ComponentFailed
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from graphs.errors import BadRequest, ComponentFailed, InvalidInput
 from graphs.language import kind_of
 from graphs.stream import Value
+from graphs.suggest import closest
+from graphs.validation import expectation
 
 DEEPEST = 100
 """How many levels of objects and lists a request may have: deeper ones are attacks on code that walks them."""
+
+M = TypeVar("M", bound=BaseModel)
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -169,3 +177,30 @@ def _is_deep(value: Any) -> bool:
 
 def _lowered(text: str) -> str:
     return text[:1].lower() + text[1:]
+
+
+def validated(model: type[M], fields: Mapping[str, Any]) -> M:
+    """Return the model with these fields; raise InvalidInput that names every field that is wrong."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as invalid:
+        said = [(_dotted(error), _said(error, model)) for error in invalid.errors(include_url=False)]
+        raise InvalidInput("; ".join(message for _, message in said), field=said[0][0]) from None
+
+
+def _said(error: ErrorDetails, model: type[BaseModel]) -> str:
+    field = _dotted(error)
+    if error["type"] == "extra_forbidden":
+        known = list(model.model_fields)
+        near = closest(field, known)
+        hint = f"did you mean '{near}'?" if near else f"the fields are {', '.join(known)}"
+        return f"unknown field '{field}'; {hint}"
+    if error["type"] == "missing":
+        return f"'{field}' is missing"
+    if error["type"] == "value_error":
+        return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{field}: expected {expectation(error)}, got {kind_of(error['input'])}"
+
+
+def _dotted(error: ErrorDetails) -> str:
+    return ".".join(str(part) for part in error["loc"])

@@ -1,19 +1,20 @@
-"""Start, follow and stop the runs of a plan: the one way from every transport to them."""
+"""Admit, start, follow and stop the runs of a plan: the one way from every transport to them."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
-from deployments.gateway.admission import Admission
 from deployments.runs import runner
 from deployments.runs.events import Delta, Event, Finished, Run, raise_failure
 from deployments.runs.joining import Joining
 from deployments.runs.site import Invoke
 from deployments.telemetry.redaction import Redactor
 from graphs.context import RunContext
-from graphs.errors import BadRequest, NotFound
+from graphs.errors import RETRY_AFTER, BadRequest, NotFound, Overloaded
 from graphs.language.nodes import MappingTemplate
 from graphs.plan import Plan, WorkflowPlan
 from graphs.stream import Value
@@ -77,6 +78,38 @@ class Gateway:
         run = Run(RunContext(new_run_id(now), workflow.id, session_id, deadline), input, now)
         events = runner.run(self.plan, run, self._invoke, place=self._admission.place(), redact=self.redactor.error)
         return Running(run, workflow, events)
+
+
+class Admission:
+    """Lets `places` runs be active, and `queue` more wait in the order they came; further ones are refused at once.
+
+    This isn't left to Ray Serve's own queue, so that the refusal is JSON like every error, and health, readiness and
+    the list of workflows never wait behind runs.
+    """
+
+    def __init__(self, places: int, queue: int) -> None:
+        self._places = places
+        self._queue = queue
+        self._free = asyncio.Semaphore(places)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None]:
+        """Wait for a place and hold it; raise Overloaded when the queue is full."""
+        if self._free.locked() and self._waiting >= self._queue:
+            raise Overloaded(
+                f"the server is full: {self._places} runs active, {self._waiting} queued; try again in {RETRY_AFTER} s",
+                retry_after=RETRY_AFTER,
+            )
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 class Running:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from html import escape
 from importlib.metadata import version
+from importlib.resources import files
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi.client import STRAIGHT
-from deployments.asgi.compression import Compression
 from deployments.asgi.cors import Cors
-from deployments.asgi.docs import add_docs
 from deployments.asgi.errors import install_handlers
-from deployments.asgi.guards import AnswerHead, CatchFaults, CheckBody
+from deployments.asgi.guards import AnswerHead, CatchFaults, CheckBody, Compression
 from deployments.asgi.straight import straight_routes
 from deployments.gateway.gateway import Gateway
 from deployments.transports import routers
 from graphs.plan import Controller
 
 _DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
+_SWAGGER = str(files("fastapi_offline").joinpath("static"))
 
 
 class Api(FastAPI):
@@ -65,7 +69,7 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         version=version("anabranch"),
         lifespan=lifespan,
         middleware=layers,
-        openapi_url=None,  # these pages are ours (deployments/asgi/docs.py)
+        openapi_url=None,  # these pages are ours: see _add_docs
     )
     install_handlers(app)
     straight: dict[str, ASGIApp] = {}
@@ -77,7 +81,7 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
     app.straight = straight
     app.entrance = app.answer
     for prefix in ("", "/api"):
-        add_docs(app, prefix)
+        _add_docs(app, prefix)
     return app
 
 
@@ -97,3 +101,24 @@ def _middleware(controller: Controller) -> list[Middleware]:
         Middleware(Compression),
         Middleware(CheckBody, controller.max_request_size),
     ]
+
+
+def _add_docs(app: FastAPI, prefix: str) -> None:
+    """Serve the reference of the API under a prefix, with Swagger UI's own files: machines without a network show it too."""
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(app.openapi())
+
+    async def docs(request: Request) -> Response:
+        root = request.scope.get("root_path", "").rstrip("/") + prefix
+        return get_swagger_ui_html(
+            openapi_url=f"{root}/openapi.json",
+            title=escape(app.title),
+            swagger_js_url=f"{root}/docs/swagger/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}/docs/swagger/swagger-ui.css",
+            swagger_favicon_url=f"{root}/docs/swagger/favicon.png",
+        )
+
+    app.add_route(f"{prefix}/openapi.json", openapi, include_in_schema=False)
+    app.add_route(f"{prefix}/docs", docs, include_in_schema=False)
+    app.mount(f"{prefix}/docs/swagger", StaticFiles(directory=_SWAGGER))

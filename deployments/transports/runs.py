@@ -13,8 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.client import Client, Cut
 from deployments.asgi.errors import RUN_ID, described, error_json, error_response
-from deployments.asgi.json_values import json_bytes, parse_object
-from deployments.asgi.request_fields import validated
+from deployments.asgi.json_values import json_bytes, parse_object, validated
 from deployments.asgi.straight import StraightRoute
 from deployments.gateway.gateway import Gateway, Running
 from deployments.runs.events import Delta, Finished, raise_failure
@@ -153,39 +152,26 @@ class RunAnswer(Response):
         self._output_only = output_only
         self._compression = compression
         self._heartbeat_every = heartbeat_every
+        self._encoder: sse.Encoder | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        client = Client(scope, receive, send)
-        await client.attend(self._write(client), self._heartbeat_every)
+        self._client = Client(scope, receive, send)
+        await self._client.attend(self._write(), self._heartbeat_every)
 
-    async def _write(self, client: Client) -> None:
-        writer = _Writer(client, self._running, self._compression)
+    async def _write(self) -> None:
         try:
             async with aclosing(self._running):
-                if self._output_only:
-                    await writer.write_output()
-                else:
-                    await writer.write_task()
+                await (self._write_output() if self._output_only else self._write_task())
         except AnabranchError as error:
-            await writer.write_failure(error)
+            await self._write_failure(error)
 
-
-class _Writer:
-    """Writes the events of a run to the client."""
-
-    def __init__(self, client: Client, running: Running, compression: bool) -> None:
-        self._client = client
-        self._running = running
-        self._compression = compression
-        self._encoder: sse.Encoder | None = None
-
-    async def write_task(self) -> None:
+    async def _write_task(self) -> None:
         """Wait for the end, then write the task."""
         finished = await self._running.finish()
         await self._write_json(encode_task(self._running, finished.output, datetime.now(UTC)))
 
-    async def write_output(self) -> None:
+    async def _write_output(self) -> None:
         """Write the output while it comes. Nothing is sent before the first event that has content: it decides the format."""
         kind = self._running.workflow.output_kind
         async for event in self._running:
@@ -202,7 +188,7 @@ class _Writer:
             if isinstance(event, Finished):
                 await self._finish(event)
 
-    async def write_failure(self, error: AnabranchError) -> None:
+    async def _write_failure(self, error: AnabranchError) -> None:
         """Write the error: as the answer, or as the last event of an answer that has begun."""
         run_id = self._running.run.id
         if not self._client.started:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Protocol
 
 from deployments.asgi.json_values import base64_text, json_text, utf8
 from deployments.runs.events import Delta
@@ -22,18 +21,6 @@ chunk."""
 HEARTBEAT = b":\n\n"
 
 _NEWLINE = re.compile("\r\n|\r|\n")
-
-
-class Encoder(Protocol):
-    """Writes a stream's Deltas."""
-
-    def encode(self, delta: Delta) -> bytes:
-        """Return the Delta's events; nothing, where all its chunks are empty."""
-        ...
-
-    def end(self) -> bytes:
-        """Return the end of a stream that succeeded."""
-        ...
 
 
 def encoder(kind: OutputKind, first: Delta) -> Encoder | None:
@@ -132,6 +119,10 @@ class RawBytes:
     def end(self) -> bytes:
         """Return nothing: the end of the body is the end."""
         return b""
+
+
+Encoder = TextEvents | JsonEvents | RawBytes
+"""Writes a stream's Deltas: `encode` returns nothing where all chunks are empty, `end` the end of a stream that succeeded."""
 
 
 def _event(texts: list[str], unencodable: str = "strict") -> bytes:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.asgi.errors import described
 from deployments.gateway.gateway import Gateway
 from deployments.telemetry.redaction import Redactor
 from graphs.export.schema import input_schema
-from graphs.plan import InputField, OutputKind, WorkflowPlan
+from graphs.plan import InputField, WorkflowPlan
 from graphs.stream import Value
 
 
@@ -27,6 +27,8 @@ class WorkflowSummary(BaseModel):
 
 class InputSchema(BaseModel):
     """A field that the workflow reads from its input."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     name: str
     type: str = Field(examples=["text"])
@@ -46,13 +48,9 @@ class OutputSchema(BaseModel):
     streams: list[str] = Field(description="the names of several streams side by side")
 
 
-class WorkflowSchema(BaseModel):
+class WorkflowSchema(WorkflowSummary):
     """The input and the output of a workflow."""
 
-    workflow_id: str
-    title: str | None
-    description: str | None
-    default: bool
     input: list[InputSchema]
     input_schema: dict[str, Any] = Field(description="the same as JSON Schema")
     output: OutputSchema
@@ -96,12 +94,13 @@ def summary(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSummary:
 
 def schema(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSchema:
     """Return the input and the output of a workflow; values from the environment stay hidden."""
+    kind = workflow.output_kind
     public = replace(workflow, inputs=tuple(_public(field, gateway.redactor) for field in workflow.inputs))
     return WorkflowSchema(
         **summary(workflow, gateway).model_dump(),
-        input=[_field(field) for field in public.inputs],
+        input=[InputSchema.model_validate(field) for field in public.inputs],
         input_schema=input_schema(public),
-        output=_output(workflow.output_kind),
+        output=OutputSchema(type=kind.type, format=kind.format, streams=list(kind.names)),
     )
 
 
@@ -120,20 +119,3 @@ def _is_public(value: Value, redactor: Redactor) -> bool:
 
 def _redacted(text: str | None, redactor: Redactor) -> str | None:
     return None if text is None else redactor.text(text)
-
-
-def _field(field: InputField) -> InputSchema:
-    return InputSchema(
-        name=field.name,
-        type=field.type,
-        subtype=field.subtype,
-        format=field.format,
-        default=field.default,
-        required=field.required,
-        options=list(field.options),
-        description=field.description,
-    )
-
-
-def _output(kind: OutputKind) -> OutputSchema:
-    return OutputSchema(type=kind.type, format=kind.format, streams=list(kind.names))

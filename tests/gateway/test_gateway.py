@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from deployments.gateway.admission import Admission
-from deployments.gateway.gateway import Gateway, new_run_id
+from deployments.gateway.gateway import Admission, Gateway, new_run_id
 from deployments.runs.events import Delta
 from deployments.runs.joining import Joining
 from graphs.errors import BadRequest, NotFound, Overloaded, TooLarge

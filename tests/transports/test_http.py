@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession
 from starlette.types import Receive, Scope, Send
 
-from deployments.asgi.compression import accepts_gzip
+from deployments.asgi.client import accepts_gzip
 from deployments.asgi.guards import CatchFaults
 from deployments.gateway.gateway import Gateway
 from deployments.transports.app import build_app
