@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field, TypeAdapter
 
-from deployments.servers.commands import fill
-from deployments.servers.config import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig
+from deployments.servers.commands import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig, fill
 from deployments.upstream.call_fields import CallInput, check_call, requests_for
 from deployments.upstream.completion import Polling, completion_mistakes
 from deployments.upstream.request import Request, join_url

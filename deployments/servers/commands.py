@@ -1,4 +1,4 @@
-"""Make a command of what a document writes: `${port}` filled in, with the replica's environment."""
+"""The fields of a server that a component starts itself, as documents write them, and the commands made of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,72 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Any, cast
 
-from deployments.servers.config import HttpServerConfig
-from deployments.upstream.request import Scalar, spell
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from deployments.upstream.call_fields import CallerConfig, Patience, Written
+from deployments.upstream.spelling import Scalar, spell
+from graphs.component import LocalFolder
 from graphs.language import LanguageError, Scope, evaluate, parse, references
+from graphs.units import Duration
 
 PORT = "port"
+STOP_TIMEOUT = 10.0
+CLEAN_LIMIT = 10.0
+"""The longest that clean may take: Serve waits for the replica to stop."""
+
+
+def _command(value: Any) -> Any:
+    """Take a command as a list of its words, or as text for the shell, each line of which must succeed."""
+    if isinstance(value, str) and value.strip():
+        return ["/bin/sh", "-ec", value]
+    if isinstance(value, list) and value:
+        return cast("list[Any]", value)
+    if value is None or isinstance(value, str | list | dict | int | float):
+        raise ValueError("expected a command; write it on one line, or as a list: [vllm, serve, a-model]")
+    return value
+
+
+CommandLine = Annotated[list[Written], BeforeValidator(_command, json_schema_input_type=str | list[str | float])]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Healthcheck(BaseModel):
+    """When the server counts as ready, and as healthy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    path: str | None = Field(
+        default=None,
+        description="Answers with a status below 400 when the server is healthy; unset, `/` must answer with one below 500.",
+    )
+    interval: Patience = Field(default=2.0, description="The pause between two checks; shorter ones at first.")
+    timeout: Patience = Field(default=5.0, description="The longest wait for one answer.")
+    max_wait: Patience = Field(default=600.0, description="The longest wait for the first such answer after a start.")
+
+
+class HttpServerConfig(CallerConfig):
+    start: CommandLine = Field(
+        description="The command that serves, in the foreground; `${port}` in it is the port it must listen on."
+    )
+    port: Port = Field(
+        default=0,
+        description="The port it listens on; 0 takes a free one, as does a taken one if `start` or `env` has `${port}`.",
+    )
+    healthcheck: Healthcheck = Field(default=Healthcheck(), description="When it counts as ready.")
+    env: dict[str, Written] = Field(default={}, description="Added to the environment of its commands.")
+    working_dir: Annotated[str | None, LocalFolder()] = Field(
+        default=None, description="The folder its commands run in; a relative one begins beside the document."
+    )
+    install: CommandLine | None = Field(
+        default=None, description="Run before the first start on a machine, and again when it is changed."
+    )
+    build: CommandLine | None = Field(default=None, description="Run after install, before every start of a replica.")
+    clean: CommandLine | None = Field(default=None, description="Run when the replica has stopped.")
+    stop_timeout: Duration = Field(
+        default=STOP_TIMEOUT, description="How long it may take to stop before it is killed."
+    )
 
 
 @dataclass(frozen=True, slots=True)

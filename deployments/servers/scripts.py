@@ -13,8 +13,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from deployments.servers.commands import command
-from deployments.servers.config import CLEAN_LIMIT, HttpServerConfig
+from deployments.servers.commands import CLEAN_LIMIT, HttpServerConfig, command
 from deployments.servers.output import Output
 from deployments.servers.process import Process
 from graphs.errors import AnabranchError, Unavailable

@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deployments.servers.commands import command, tells_port
-from deployments.servers.config import HttpServerConfig
-from deployments.servers.health import HealthChecker, Healthy, Unhealthy
+from deployments.servers.commands import HttpServerConfig, command, tells_port
+from deployments.servers.health import Unhealthy, healthy_url
 from deployments.servers.output import Output, unquoted
 from deployments.servers.ports import choose, is_free
 from deployments.servers.process import Process
@@ -25,6 +24,8 @@ PORT_DEADLINE = 10.0
 LOOK = 0.1
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 """The pause before the second restart in a row; it doubles. The first restart is made at once."""
+FIRST_PAUSE = 0.05
+"""The pause after the first check. Pauses grow up to the interval, so that a server which starts fast is ready at once."""
 STEADY = 60.0
 """A server that was up for so many seconds is not one that keeps dying: its next restart is made at once."""
 NEWS = 0.5
@@ -53,7 +54,6 @@ class Server:
         self._config = config
         self._output = output
         self._sleep = sleep
-        self._health = HealthChecker(config.healthcheck)
         self._tells_port = tells_port(config)
         self._port: int | None = None
         self._up: Up | None = None
@@ -112,11 +112,11 @@ class Server:
             raise Unavailable(f"component {self._id!r}: its server {unquoted(self._trouble)}")
         if now - self._healthy_at < self._config.healthcheck.interval:
             return
-        match await self._health.check(up.port):
-            case Healthy():
-                self._healthy_at = now
-            case Unhealthy(why):
-                raise Unavailable(f"component {self._id!r}: its server is not healthy: {why}")
+        try:
+            await healthy_url(self._config.healthcheck, up.port)
+        except Unhealthy as why:
+            raise Unavailable(f"component {self._id!r}: its server is not healthy: {why}") from None
+        self._healthy_at = now
 
     async def _keep_up(self) -> None:
         """Restart it whenever it has ended."""
@@ -210,18 +210,18 @@ class Server:
             for task in (ended, found):
                 task.cancel()
             await asyncio.wait([ended, found])
-        why = seen[-1].why if seen else "no check has ended"
+        why = seen[-1] if seen else "no check has ended"
         raise Unavailable(self._output.quoted(f"its server was not ready within {most:g} s (`max_wait`): {why}"))
 
     async def _find(self, port: int, seen: list[Unhealthy]) -> str:
-        for pause in self._health.pauses():
-            match await self._health.check(port):
-                case Healthy(url):
-                    return url
-                case Unhealthy() as unhealthy:
-                    seen.append(unhealthy)
-            await asyncio.sleep(pause)
-        raise AssertionError("the pauses have no end")
+        healthcheck, pause = self._config.healthcheck, FIRST_PAUSE
+        while True:
+            try:
+                return await healthy_url(healthcheck, port)
+            except Unhealthy as why:
+                seen.append(why)
+            await asyncio.sleep(min(pause, healthcheck.interval))
+            pause *= 1.5
 
     def _ended_early(self, status: int, how: str) -> str:
         hint = "; `start` must stay in the foreground as long as it serves" if status == 0 else ""

@@ -274,7 +274,7 @@ async def test_a_call_whose_connection_is_refused_waits_for_the_server(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, moves: bool
 ):
     component = await serve(max_retries=0)
-    transport = component._exchange._transport._transport  # type: ignore[union-attr]
+    transport = component._exchange._transport  # type: ignore[union-attr]
     send = transport.send
     before: list[dict[str, Any]] = []
 

@@ -5,8 +5,9 @@ import os
 import sys
 import time
 
+from deployments.servers.commands import Command
 from deployments.servers.output import Output
-from deployments.servers.process import Command, Process
+from deployments.servers.process import Process
 
 
 async def own(words: list[str]) -> None:

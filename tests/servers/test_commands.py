@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.servers.commands import command, fill, tells_port
-from deployments.servers.config import HttpServerConfig
+from deployments.servers.commands import HttpServerConfig, command, fill, tells_port
 
 
 def config(**written: Any) -> HttpServerConfig:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from deployments.servers.commands import Command
 from deployments.servers.output import Output
-from deployments.servers.process import Command, Process
+from deployments.servers.process import Process
 from graphs.errors import Unavailable
 from tests.servers.waiting import DEADLINE, called_with, gone, parent_of
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployments.servers.config import HttpServerConfig
+from deployments.servers.commands import HttpServerConfig
 from deployments.servers.output import Output
 from deployments.servers.scripts import clean, prepare
 from graphs.errors import Unavailable
