@@ -37,7 +37,7 @@ class Client:
         # The heartbeat is written beside the answer: what is compressed first must be sent first.
         self._writing = asyncio.Lock()
         self._heartbeat: bytes | None = None
-        self._zip: _Zip | None = None
+        self._zip = None
         self._spoke = self._clock()
         self._written = 0
         self._under_way = False
@@ -50,7 +50,8 @@ class Client:
         """Send the status and the headers; from now on, send `heartbeat` in silence."""
         out = list(headers)
         if compressed and accepts_gzip(self._scope["headers"]):
-            self._zip = _Zip()
+            # Each piece can be read when it arrives; the window is small, for there may be thousands of streams.
+            self._zip = zlib.compressobj(6, zlib.DEFLATED, 16 + 12, 5)
             out.append((b"content-encoding", b"gzip"))
         if compressed:
             out.append((b"vary", b"Accept-Encoding"))
@@ -63,7 +64,7 @@ class Client:
         zip = self._zip
         if zip is not None:
             await self._writing.acquire()
-            body = zip.flushed(body)
+            body = zip.compress(body) + zip.flush(zlib.Z_SYNC_FLUSH)
         self._under_way = True
         try:
             await self._body({"type": "http.response.body", "body": body, "more_body": True})
@@ -81,7 +82,7 @@ class Client:
         async with self._writing:
             self._heartbeat = None
             if self._zip is not None:
-                body = self._zip.finished(body)
+                body = self._zip.compress(body) + self._zip.flush()
             await self._send({"type": "http.response.body", "body": body})
 
     async def answer(self, response: Response) -> None:
@@ -130,16 +131,3 @@ def accepts_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
                 coding, _, weight = part.partition(";")
                 accepted[coding.strip()] = weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return accepted.get("gzip", accepted.get("*", False))
-
-
-class _Zip:
-    """Gzip of which each piece can be read when it arrives; its window is small, for there may be thousands of streams."""
-
-    def __init__(self) -> None:
-        self._deflate = zlib.compressobj(6, zlib.DEFLATED, 16 + 12, 5)
-
-    def flushed(self, body: bytes) -> bytes:
-        return self._deflate.compress(body) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-
-    def finished(self, body: bytes) -> bytes:
-        return self._deflate.compress(body) + self._deflate.flush()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from graphs.component import Component
 from graphs.errors import AnabranchError
@@ -41,7 +41,12 @@ def _all_types() -> Iterator[ComponentType]:
 def _plugged_in(plug_in: EntryPoint) -> list[ComponentType]:
     try:
         target: object = plug_in.load()
-        types = list(_types_under(target)) if inspect.ismodule(target) else [_component_type(target)]
+        if inspect.ismodule(target):
+            types = list(_types_under(target))
+        elif _is_component_type(target):
+            types = [target]
+        else:
+            raise TypeError(f"expected a Component with a `type`, got {target!r}")
     except Exception as error:  # a plug-in may raise anything, and the error must name it
         raise AnabranchError(
             f"the plug-in {plug_in.name!r} ({_origin(plug_in)}) can't be loaded: {type(error).__name__}: {error}; "
@@ -73,13 +78,7 @@ def _types_of(module: ModuleType) -> Iterator[ComponentType]:
             yield value
 
 
-def _component_type(target: object) -> ComponentType:
-    if isinstance(target, type) and issubclass(target, Component) and _is_component_type(target):
-        return target
-    raise TypeError(f"expected a Component with a `type`, got {target!r}")
-
-
-def _is_component_type(value: object) -> bool:
+def _is_component_type(value: object) -> TypeGuard[ComponentType]:
     return (
         isinstance(value, type)
         and issubclass(value, Component)

@@ -13,15 +13,16 @@ from pydantic import Field
 from deployments.upstream.call_fields import (
     CallerConfig,
     CallInput,
+    Completion,
     HostPattern,
     RateLimit,
     Upstreams,
     Url,
     check_call,
+    completion_mistakes,
     requests_for,
     where_mistake,
 )
-from deployments.upstream.completion import Completion, completion_mistakes
 from deployments.upstream.request import header_mistakes, join_url, merge_headers, origin, web_url
 from deployments.upstream.upstreams import Target, Upstream
 from graphs.component import Chunk, Component, Later, Traced, Whole
@@ -78,10 +79,13 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     @classmethod
     def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        has_base = config.get("base_url") is not None or config.get("upstreams") is not None
-        if config.get("base_url") is not None and config.get("upstreams") is not None:
+        base_url, upstreams = config.get("base_url"), config.get("upstreams")
+        has_base = base_url is not None or upstreams is not None
+        if base_url is not None and upstreams is not None:
             yield "upstreams", "'base_url' and 'upstreams' exclude each other; make the base_url one of the upstreams"
-        yield from _upstreams_mistakes(config.get("upstreams"))
+        for at, upstream in enumerate(upstreams if isinstance(upstreams, list) else ()):
+            if isinstance(upstream, Mapping):
+                yield from header_mistakes(upstream.get("headers"), f"upstreams.{at}.headers")
         neither = "an http-client needs a path or an endpoint; write `path: /…`, or `endpoint: https://…`"
         if found := where_mistake(action, has_base, neither):
             yield found
@@ -95,10 +99,9 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     async def setup(self) -> None:
         # aiohttp is heavy, and only replicas need it.
-        from deployments.upstream.exchange import Exchange, Policy
+        from deployments.upstream.exchange import Exchange, Policy, Rate
         from deployments.upstream.guard import Guard
         from deployments.upstream.hosts import Hosts
-        from deployments.upstream.rate import Rate
 
         config = self.config
         limit = config.rate_limit
@@ -172,14 +175,6 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             return Target(request, upstream.health, upstream)
         expected = "expected either a path under base_url or an endpoint, got both or neither"
         raise InvalidInput(expected, field="completion.path")
-
-
-def _upstreams_mistakes(upstreams: Any) -> Iterator[tuple[str, str]]:
-    """Yield (field, message) for headers of an upstream that can't be sent."""
-    for at, upstream in enumerate(upstreams if isinstance(upstreams, list) else ()):
-        headers = upstream.get("headers") if isinstance(upstream, Mapping) else None
-        for name, message in header_mistakes(headers or {}):
-            yield f"upstreams.{at}.headers.{name}", message
 
 
 def _checked(endpoint: str) -> str:

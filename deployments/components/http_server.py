@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import Field, TypeAdapter
 
 from deployments.servers.commands import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig, fill
-from deployments.upstream.call_fields import CallInput, check_call, requests_for
-from deployments.upstream.completion import Polling, completion_mistakes
+from deployments.upstream.call_fields import CallInput, Polling, check_call, completion_mistakes, requests_for
 from deployments.upstream.request import Request, join_url
 from deployments.upstream.upstreams import Target
 from graphs.component import Chunk, Component, Later, Setup, Unknown, Waiting, Whole

@@ -86,8 +86,8 @@ def summary(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSummary:
     """Return the summary of a workflow."""
     return WorkflowSummary(
         workflow_id=workflow.id,
-        title=_redacted(workflow.title, gateway.redactor),
-        description=_redacted(workflow.description, gateway.redactor),
+        title=gateway.redactor.value(workflow.title),
+        description=gateway.redactor.value(workflow.description),
         default=workflow.id == gateway.plan.default_workflow or len(gateway.workflows()) == 1,
     )
 
@@ -107,15 +107,11 @@ def schema(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSchema:
 def _public(field: InputField, redactor: Redactor) -> InputField:
     """Return the field without secrets: a default or an option that holds one is left out, for `***` is neither."""
     options = tuple(option for option in field.options if _is_public(option, redactor))
-    subtype = ",".join(options) or None if field.type == "select" else _redacted(field.subtype, redactor)
+    subtype = ",".join(options) or None if field.type == "select" else redactor.value(field.subtype)
     default = field.default if _is_public(field.default, redactor) else None
-    description = _redacted(field.description, redactor)
+    description = redactor.value(field.description)
     return replace(field, subtype=subtype, default=default, options=options, description=description)
 
 
 def _is_public(value: Value, redactor: Redactor) -> bool:
     return redactor.value(value) == value
-
-
-def _redacted(text: str | None, redactor: Redactor) -> str | None:
-    return None if text is None else redactor.text(text)

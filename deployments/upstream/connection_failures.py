@@ -10,8 +10,8 @@ import ssl
 
 import aiohttp
 
-from deployments.upstream.call_failures import Failure
 from deployments.upstream.guard import HostRefused
+from deployments.upstream.upstream_errors import Failure
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 
 _TELLING = (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)

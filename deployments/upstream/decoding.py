@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from deployments.upstream.sse import MAX_EVENT, EventParser, ServerEvent
-from deployments.upstream.upstream_errors import StreamFailed, error_event, is_failure, parse_json, stream_failure
+from deployments.upstream.upstream_errors import StreamFailed, is_failure, json_or_text, parse_json, stream_failure
 from graphs.errors import UpstreamFailed
 from graphs.stream import MAX_WHOLE, Batch
 
@@ -35,17 +35,6 @@ class AnswerFormat:
     chunk_size: int = 65536
     complete: bool | None = None
     """Whether a stream must end with an end mark; None: where it speaks a protocol that has one."""
-
-
-class Decoder(Protocol):
-    """Turns packets into chunks. `done` is true once the stream has sent `[DONE]`."""
-
-    @property
-    def done(self) -> bool: ...
-
-    def feed(self, packet: bytes) -> Batch: ...
-
-    def end(self) -> Batch: ...
 
 
 def is_json(content_type: str) -> bool:
@@ -144,7 +133,7 @@ class Events:
                 self.done = True
                 break
             if name == "error":
-                raise StreamFailed(chunks, error_event(data))
+                raise StreamFailed(chunks, stream_failure(json_or_text(data)))
             self._add(chunks, data)
         return chunks
 
@@ -231,6 +220,10 @@ class UnlabelledJson:
         return [] if self._inner is None else self._inner.end()
 
 
+Decoder = RawChunks | PlainText | Events | JsonLines | JsonDocument | UnlabelledJson
+"""Turns packets into chunks. `done` is true once the stream has sent `[DONE]`."""
+
+
 class Body:
     """Collects a whole body, up to MAX_WHOLE."""
 
@@ -262,20 +255,11 @@ def known_charset(name: str) -> str:
 
 def add_text(chunks: Batch, data: str) -> None:
     """Add the text of an event; raise StreamFailed if it is an error of the upstream, as JSON."""
-    if '"error"' in data and data.lstrip().startswith("{"):
-        _raise_failure(chunks, data)
+    # Text that only looks like such an error is text.
+    if '"error"' in data and data.lstrip().startswith("{") and is_failure(value := json_or_text(data)):
+        raise StreamFailed(chunks, stream_failure(value))
     if data:
         chunks.append(data)
-
-
-def _raise_failure(chunks: Batch, data: str) -> None:
-    """Raise StreamFailed if the text is an error as JSON; text that only looks like one is text."""
-    try:
-        value = parse_json(data)
-    except UpstreamFailed:
-        return
-    if is_failure(value):
-        raise StreamFailed(chunks, stream_failure(value))
 
 
 def add_json(chunks: Batch, data: str) -> None:

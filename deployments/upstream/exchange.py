@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import aiohttp
+from yarl import URL
 
-from deployments.upstream import redirects
-from deployments.upstream.call_failures import CallFailed, Failure
 from deployments.upstream.connection_failures import connection_failure
 from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.guard import Guard
 from deployments.upstream.hosts import Hosts
 from deployments.upstream.http1 import Http1, Response
-from deployments.upstream.rate import Rate
 from deployments.upstream.reading import batches, refusal, retry_after, whole
-from deployments.upstream.request import Request, origin
+from deployments.upstream.request import PORTS, Request, describe, origin
 from deployments.upstream.uploads import InputFailed
+from deployments.upstream.upstream_errors import CallFailed, Failure
 from deployments.upstream.upstreams import Target, in_turn
 from graphs.errors import AnabranchError, UpstreamFailed
 from graphs.stream import Batch, Value
@@ -30,6 +31,10 @@ from graphs.stream import Batch, Value
 MAX_RETRY_WAIT = 60.0
 """The longest wait between two tries. A longer `Retry-After` is passed on to the client instead."""
 MAX_REDIRECTS = 10
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent"})
+"""The headers that may follow a redirect to another origin; any other could be a credential."""
+_OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language", "content-location"})
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +57,40 @@ class Fetched:
     target: Target
     status: int
     value: Value
-    retry_after: float | None
+    retry_after: float | None = None
+
+
+class Rate:
+    """Limits how many calls begin in any span of time; calls wait for their turn in the order in which they came.
+
+    It is a sliding window. APIs count the calls of the last minute, of which a token bucket would let twice as many through.
+    """
+
+    def __init__(
+        self,
+        requests: int,
+        per: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._per = per
+        self._clock = clock
+        self._sleep = sleep
+        self._begun: deque[float] = deque(maxlen=requests)
+        self._line = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Return when the next call may begin. A call that is cancelled while it waits takes no turn."""
+        # asyncio's lock is fair: calls get it in the order in which they came.
+        async with self._line:
+            while (wait := self._wait()) > 0:
+                await self._sleep(wait)
+            self._begun.append(self._clock())
+
+    def _wait(self) -> float:
+        if len(self._begun) < (self._begun.maxlen or 0):
+            return 0
+        return self._begun[0] + self._per - self._clock()
 
 
 class Exchange:
@@ -149,11 +187,11 @@ class Exchange:
                     raise
                 raise UpstreamFailed("redirected to something that is not a URL") from None
             try:
-                if response.status in redirects.STATUSES and "Location" in response.headers:
+                if response.status in REDIRECTS and "Location" in response.headers:
                     before = request
-                    request = redirects.redirected(request, response.status, response.headers["Location"])
+                    request = redirected(request, response.status, response.headers["Location"])
                     guarded = guarded or origin(request.url)[1] != origin(before.url)[1]
-                elif response.status >= 400 or response.status in redirects.STATUSES:
+                elif response.status >= 400 or response.status in REDIRECTS:
                     raise CallFailed(await refusal(response, self._policy.timeout))
                 else:
                     return response
@@ -245,3 +283,34 @@ class _Tries:
 async def _fetched(target: Target, response: Response) -> AsyncGenerator[Fetched]:
     after = retry_after(response.headers.get("Retry-After"))
     yield Fetched(target, response.status, await whole(response), after)
+
+
+def redirected(request: Request, status: int, location: str) -> Request:
+    """Return the request that a redirect asks for. Another origin gets no credentials."""
+    url = _destination(request.url, location)
+    same_origin = origin(url) == origin(request.url)
+    headers = {name: value for name, value in request.headers.items() if same_origin or name.lower() in _HARMLESS}
+    method, body = request.method, request.body
+    if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
+        headers = {name: value for name, value in headers.items() if name.lower() not in _OF_THE_BODY}
+        method, body = "GET", None
+    moved = replace(request, method=method, url=url, headers=headers, body=body, where=describe(method, url))
+    if not moved.repeatable:
+        raise UpstreamFailed(
+            f"redirected ({status}) to {describe(method, url)}, but a body that was streamed can't be sent twice; "
+            "write that address in the document"
+        )
+    return moved
+
+
+def _destination(url: str, location: str) -> str:
+    """Resolve a Location. Credentials in it are ignored, because the upstream would choose them."""
+    try:
+        old = URL(url)
+        new = old.join(URL(location))
+        if new.scheme in PORTS and new.host:
+            same = new.origin() == old.origin()
+            return str(new.with_user(old.user).with_password(old.password) if same else new.with_user(None))
+    except ValueError:
+        raise UpstreamFailed("redirected to something that is not a URL") from None
+    raise UpstreamFailed(f"redirected to a {new.scheme}: URL; expected http or https")

@@ -20,11 +20,11 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from yarl import URL
 
 from deployments.upstream.aiohttp_internals import buffered
-from deployments.upstream.call_failures import CallFailed, Failure
 from deployments.upstream.request import Request
 from deployments.upstream.spelling import charset_in, kind_in
 from deployments.upstream.unpacking import ASKED_FOR, unpacker
 from deployments.upstream.uploads import InputFailed, Upload
+from deployments.upstream.upstream_errors import CallFailed, Failure
 from graphs.errors import UpstreamFailed
 
 WITH_HEADERS = 32 * 1024

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
-from deployments.upstream.completion import Polling, State, texts
+from deployments.upstream.call_fields import Polling, State, texts
 from deployments.upstream.exchange import Exchange, Fetched
 from deployments.upstream.spelling import spell
 from deployments.upstream.upstream_errors import reason_in, shown
@@ -19,34 +18,15 @@ from graphs.stream import Value
 
 DONE = ("completed", "complete", "succeeded", "success", "successful", "finished", "done", "ready")
 FAILED = (
-    "failed",
-    "failure",
-    "error",
-    "errored",
-    "cancelled",
-    "canceled",
-    "aborted",
-    "expired",
-    "rejected",
-    "timed_out",
-)
+    "failed", "failure", "error", "errored", "cancelled", "canceled", "aborted", "expired", "rejected", "timed_out",
+)  # fmt: skip
 ACCEPTED = 202
 """The HTTP status of a job that isn't done yet."""
 
 LAST_WORD = 1.0
 """The least time, in seconds, that the last question gets for its answer."""
 
-
 P = TypeVar("P", bound=Polling)
-
-
-@dataclass(frozen=True, slots=True)
-class JobStatus:
-    """An answer about a job."""
-
-    status: int
-    value: Value
-    retry_after: float | None = None
 
 
 async def result_of_job(
@@ -62,18 +42,13 @@ async def result_of_job(
     if completion is None:
         return started.value
     target = await target_of(completion, started)
-
-    async def ask() -> JobStatus:
-        answer = await exchange.fetch([target])
-        return JobStatus(answer.status, answer.value, answer.retry_after)
-
     where = f"component {component!r}: {target.request.where}"
-    return await until_done(completion, ask, where, first_wait=started.retry_after)
+    return await until_done(completion, lambda: exchange.fetch([target]), where, first_wait=started.retry_after)
 
 
 async def until_done(
     completion: Polling,
-    ask: Callable[[], Awaitable[JobStatus]],
+    ask: Callable[[], Awaitable[Fetched]],
     where: str,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -105,7 +80,7 @@ async def until_done(
     raise TimedOut(f"the job was not done within {completion.timeout:g} s (completion.timeout); {last_state}").at(where)
 
 
-async def _in_time(ask: Callable[[], Awaitable[JobStatus]], seconds: float) -> JobStatus | None:
+async def _in_time(ask: Callable[[], Awaitable[Fetched]], seconds: float) -> Fetched | None:
     """Return the answer if it comes within so many seconds, else None."""
     scope = asyncio.timeout(seconds)
     try:
@@ -117,7 +92,7 @@ async def _in_time(ask: Callable[[], Awaitable[JobStatus]], seconds: float) -> J
         return None
 
 
-def _state(completion: Polling, answer: JobStatus) -> str | None:
+def _state(completion: Polling, answer: Fetched) -> str | None:
     if completion.status is None:
         return str(answer.status)
     value = answer.value
@@ -134,7 +109,7 @@ def _at(value: Value, key: str) -> Value:
     return None
 
 
-def _outcome(completion: Polling, answer: JobStatus, state: str) -> Literal["done", "failed", "running"]:
+def _outcome(completion: Polling, answer: Fetched, state: str) -> Literal["done", "failed", "running"]:
     by_status = completion.status is None
     if _is_among(state, completion.success_when, () if by_status else DONE):
         return "done"
@@ -149,7 +124,7 @@ def _is_among(state: str, written: Sequence[State] | None, known: Sequence[str])
     return state.casefold() in (known if written is None else texts(written))
 
 
-def _failed(answer: JobStatus, state: str) -> UpstreamFailed:
+def _failed(answer: Fetched, state: str) -> UpstreamFailed:
     reason = reason_in(answer.value)
     cause = f": {reason}" if reason and reason.casefold() != state.casefold() else ""
     return UpstreamFailed(
@@ -157,7 +132,7 @@ def _failed(answer: JobStatus, state: str) -> UpstreamFailed:
     )
 
 
-def _stateless(completion: Polling, answer: JobStatus) -> UpstreamFailed:
+def _stateless(completion: Polling, answer: Fetched) -> UpstreamFailed:
     return UpstreamFailed(
         f"expected the job's state under '{completion.status}', got {shown(str(answer.value))}",
         upstream={"status": answer.status, "body": answer.value},

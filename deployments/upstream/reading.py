@@ -10,15 +10,23 @@ from typing import cast
 
 import aiohttp
 
-from deployments.upstream.call_failures import CallFailed, Failure, is_transient
 from deployments.upstream.decoding import AnswerFormat, Body, JsonDocument, comes_whole, decoder, is_json
 from deployments.upstream.end_marks import EndMark
 from deployments.upstream.http1 import Response
-from deployments.upstream.upstream_errors import StreamFailed, parse_json, status_failure
+from deployments.upstream.upstream_errors import (
+    CallFailed,
+    Failure,
+    StreamFailed,
+    json_or_text,
+    parse_json,
+    status_failure,
+)
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from graphs.stream import Batch, Value
 
+RETRIED = frozenset({408, 429})
+"""Error statuses worth another try, beside every 5xx."""
 MAX_ERROR_BODY = 64 * 1024
 """How much of an error's body is read and passed on, in bytes."""
 LINGER = 0.05
@@ -76,6 +84,10 @@ async def refusal(response: Response, timeout: float) -> Failure:
     return Failure(error, is_transient(response.status), after, answered=True)
 
 
+def is_transient(status: int) -> bool:
+    return status in RETRIED or status >= 500
+
+
 def retry_after(value: str | None) -> float | None:
     """Read a Retry-After header: seconds, or a date."""
     if value is None:
@@ -110,10 +122,7 @@ async def _error_body(response: Response, timeout: float) -> Value:
     text = content[:MAX_ERROR_BODY].decode(errors="replace")
     if len(content) >= MAX_ERROR_BODY:
         text = f"{text[:-1]}…"  # an ellipsis has the redactor look for part of a secret before it
-    try:
-        return parse_json(text)
-    except UpstreamFailed:
-        return text
+    return json_or_text(text)
 
 
 def _with_status(error: UpstreamFailed, response: Response) -> UpstreamFailed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urldefrag, urlencode, urlsplit, urlunsplit
 
 from deployments.upstream.bodies import encode_body
@@ -120,11 +120,11 @@ def merge_headers(*layers: Mapping[str, Scalar]) -> dict[str, str]:
     return {name: _header(name, value) for name, value in merged.values() if value is not None}
 
 
-def header_mistakes(headers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (name, message) for headers that can't be sent; values that aren't text yet are not checked."""
-    for name, value in headers.items():
+def header_mistakes(headers: Any, field: str = "headers") -> Iterator[tuple[str, str]]:
+    """Yield (field, message) for headers that can't be sent; values that aren't text yet are not checked."""
+    for name, value in cast("Mapping[str, Any]", headers).items() if isinstance(headers, Mapping) else ():
         if message := _header_mistake(name, value if isinstance(value, str) else ""):
-            yield name, message
+            yield f"{field}.{name}", message
 
 
 def with_params(url: str, params: Mapping[str, Value] | None) -> str:

@@ -1,18 +1,41 @@
-"""Turn the errors that upstreams write, in a body or inside a stream, into an UpstreamFailed."""
+"""How a call fails, and the errors that upstreams write, in a body or inside a stream, as an UpstreamFailed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
-from graphs.errors import UpstreamFailed
+from graphs.errors import AnabranchError, UpstreamFailed
 from graphs.stream import Batch, Value
 
 _SHOWN = 200
 """How much of an answer a message shows, in characters."""
 _CHUNK_OBJECTS = ("chat.completion", "text_completion")
 _ENVELOPE = frozenset({"type", "request_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error, and what could help against it."""
+
+    error: AnabranchError
+    transient: bool
+    """Whether another try at the same upstream could succeed."""
+    retry_after: float | None = None
+    elsewhere: bool = False
+    """Whether only another upstream could help: the TLS or the HTTP of this one is broken."""
+    answered: bool = False
+    """Whether the upstream gave an answer, which shows that it is up."""
+
+
+class CallFailed(Exception):
+    """Raised when a call fails: in the transport, at a redirect, or while its answer is read."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.error.message)
+        self.failure = failure
 
 
 class StreamFailed(Exception):
@@ -30,6 +53,14 @@ def parse_json(text: str) -> Value:
         return _JSON.decode(text)
     except (ValueError, RecursionError):
         raise UpstreamFailed(f"expected JSON, got {shown(text.strip())}") from None
+
+
+def json_or_text(text: str) -> Value:
+    """Return the JSON value that a text is; the text itself if it is no JSON."""
+    try:
+        return parse_json(text)
+    except UpstreamFailed:
+        return text
 
 
 def shown(text: str) -> str:
@@ -50,15 +81,6 @@ def is_failure(value: Value) -> bool:
         return False
     alone = fields.keys() - _ENVELOPE == {"error"}
     return alone or str(fields.get("object", "")).startswith(_CHUNK_OBJECTS)
-
-
-def error_event(data: str) -> UpstreamFailed:
-    """Return the failure that an `event: error` describes, in JSON or in words."""
-    try:
-        body = parse_json(data)
-    except UpstreamFailed:
-        body = data
-    return stream_failure(body)
 
 
 def stream_failure(body: Value) -> UpstreamFailed:

@@ -11,8 +11,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from deployments.upstream.call_failures import is_transient
 from deployments.upstream.connection_failures import connection_failure
+from deployments.upstream.reading import is_transient
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 
 KEY = ConnectionKey("api.example.com", 443, True, True, None, None, None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from deployments.upstream.multipart import encode_parts
+from deployments.upstream.bodies import encode_parts
 from graphs.errors import InvalidInput
 from tests.fakes.calls import Client, one
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from deployments.components.http_client import HttpClient, HttpClientInput
 from deployments.upstream import polling
-from deployments.upstream.completion import Completion
-from deployments.upstream.polling import JobStatus, until_done
+from deployments.upstream.call_fields import Completion
+from deployments.upstream.exchange import Fetched
+from deployments.upstream.polling import until_done
+from deployments.upstream.request import build_request
+from deployments.upstream.upstreams import Target
 from graphs.component import Unknown, Waiting, Whole
 from graphs.errors import InvalidInput, TimedOut, UpstreamFailed
 from tests.fakes.calls import Client, failure, one
@@ -18,6 +22,7 @@ from tests.fakes.http_server import Answer, Hang, Upstream
 from tests.fakes.http_server.answers import json_answer
 
 SOON = {"interval": 0.001}
+job_status = partial(Fetched, Target(build_request("GET", "http://jobs/7", {}, None, None)))
 
 
 def job(*states: Any, **more: Any) -> dict[str, Any]:
@@ -184,12 +189,10 @@ class Clock:
         self.now += seconds
 
 
-async def ask_until_done(
-    completion: Completion, clock: Clock, *told: JobStatus, first_wait: float | None = None
-) -> None:
+async def ask_until_done(completion: Completion, clock: Clock, *told: Fetched, first_wait: float | None = None) -> None:
     left = list(told)
 
-    async def ask() -> JobStatus:
+    async def ask() -> Fetched:
         return left.pop(0) if len(left) > 1 else left[0]
 
     await until_done(completion, ask, "here", clock, clock.sleep, first_wait)
@@ -199,7 +202,7 @@ async def test_a_job_that_is_never_done_is_given_up_in_time():
     clock = Clock()
     completion = Completion(type="polling", path="/", status="status", interval=2, timeout=7)
     with pytest.raises(TimedOut, match=r"here: the job was not done within 7 s .* its last state was 'running'"):
-        await ask_until_done(completion, clock, JobStatus(200, {"status": "running"}))
+        await ask_until_done(completion, clock, job_status(200, {"status": "running"}))
     assert clock.slept == [2, 2, 2, 1]
 
 
@@ -208,30 +211,30 @@ async def test_a_job_that_is_never_done_is_given_up_in_time():
     [
         (5, None, [], [2]),
         (0.5, 3, [], [2]),
-        (0.5, None, [JobStatus(202, None, 3)], [0.5, 1.5]),
-        (0.5, 1, [JobStatus(202, None, float("inf"))], [1, 1]),
+        (0.5, None, [job_status(202, None, 3)], [0.5, 1.5]),
+        (0.5, 1, [job_status(202, None, float("inf"))], [1, 1]),
     ],
 )
 async def test_the_last_question_comes_when_the_time_is_up(
-    interval: float, first: float | None, told: list[JobStatus], slept: list[float]
+    interval: float, first: float | None, told: list[Fetched], slept: list[float]
 ):
     clock = Clock()
     completion = Completion(type="polling", path="/", interval=interval, timeout=2)
-    await ask_until_done(completion, clock, *told, JobStatus(200, "done"), first_wait=first)
+    await ask_until_done(completion, clock, *told, job_status(200, "done"), first_wait=first)
     assert clock.slept == slept
 
 
 async def test_a_longer_pause_that_the_upstream_asks_for_is_kept():
     clock = Clock()
     completion = Completion(type="polling", path="/", interval=2, timeout=60)
-    await ask_until_done(completion, clock, JobStatus(202, None, 10), JobStatus(202, None, 1), JobStatus(200, None))
+    await ask_until_done(completion, clock, job_status(202, None, 10), job_status(202, None, 1), job_status(200, None))
     assert clock.slept == [2, 10, 2]
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "Succeeded", "success", "done"])
 async def test_states_are_known_in_any_case(state: str):
     clock = Clock()
-    await ask_until_done(Completion(type="polling", path="/", status="s"), clock, JobStatus(200, {"s": state}))
+    await ask_until_done(Completion(type="polling", path="/", status="s"), clock, job_status(200, {"s": state}))
     assert clock.slept == [2]
 
 

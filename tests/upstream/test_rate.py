@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deployments.components.http_client import HttpClient
-from deployments.upstream.rate import Rate
+from deployments.upstream.exchange import Rate
 from tests.fakes.calls import Client, one
 from tests.fakes.http_server import Upstream
 

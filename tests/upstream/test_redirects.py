@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.upstream.redirects import redirected
+from deployments.upstream.exchange import redirected
 from deployments.upstream.request import Request, build_request
 from graphs.errors import UpstreamFailed
 

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from deployments.components.http_client import HttpClient, HttpClientInput
-from deployments.upstream import ejection
-from deployments.upstream.call_failures import CallFailed, Failure
-from deployments.upstream.ejection import UpstreamHealth
+from deployments.upstream import upstreams as ejection
+from deployments.upstream.upstream_errors import CallFailed, Failure
+from deployments.upstream.upstreams import UpstreamHealth
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
 from tests.fakes.calls import Client, everything, failure, one
