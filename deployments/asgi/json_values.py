@@ -108,8 +108,9 @@ def parse_body(body: bytes) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_once_each)
     except json.JSONDecodeError as error:
+        wrong = error.msg[:1].lower() + error.msg[1:]
         raise BadRequest(
-            f"the body is not JSON: {_lowered(error.msg)} at line {error.lineno}, column {error.colno}",
+            f"the body is not JSON: {wrong} at line {error.lineno}, column {error.colno}",
             line=error.lineno,
             column=error.colno,
         ) from None
@@ -173,10 +174,6 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def validated(model: type[M], fields: Mapping[str, Any]) -> M:

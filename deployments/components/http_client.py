@@ -15,6 +15,7 @@ from deployments.upstream.call_fields import (
     CallInput,
     Completion,
     HostPattern,
+    Polling,
     RateLimit,
     Upstreams,
     Url,
@@ -31,6 +32,7 @@ from graphs.errors import InvalidInput
 if TYPE_CHECKING:
     from deployments.upstream.exchange import Exchange, Fetched
 
+_NOT_ONE = "expected either a path under base_url or an endpoint, got both or neither"
 _WITH_HOST = re.compile(r"https?://[^/?#\\]+[/?#]", re.IGNORECASE)
 """The beginning of a URL up to the end of its host, which nothing that follows can change."""
 
@@ -143,13 +145,8 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             (request,) = await requests_for([(url, self.config.headers)], input)
             return [Target(request, guarded=not self._is_own(url, input.fixed("endpoint", url)))]
         if input.path is not None and input.endpoint is None and self._upstreams:
-            urls = [(join_url(upstream.base_url, input.path), upstream.headers) for upstream in self._upstreams]
-            requests = await requests_for(urls, input)
-            return [
-                Target(each, upstream.health, upstream)
-                for each, upstream in zip(requests, self._upstreams, strict=True)
-            ]
-        raise InvalidInput("expected either a path under base_url or an endpoint, got both or neither", field="path")
+            return await _under(self._upstreams, input.path, input)
+        raise InvalidInput(_NOT_ONE, field="path")
 
     def _is_own(self, url: str, fixed: str) -> bool:
         """Return whether the document itself writes the host of a URL, so that it is trusted."""
@@ -159,7 +156,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     async def _target_of_job(self, input: HttpClientInput, completion: Completion, started: Fetched) -> Target:
         """Return the target that knows about a job: the upstream that took it, or a URL from its answer."""
-        upstream, call = started.target.upstream, completion.call()
+        upstream = started.target.upstream
         if completion.endpoint is not None and completion.path is None:
             url = _checked(completion.endpoint)
             own = upstream is not None and origin(upstream.base_url) == origin(url)
@@ -168,13 +165,18 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             )
             # As with redirects: a host that only an upstream names gets no credentials.
             headers = (upstream.headers if upstream is not None and own else self.config.headers) if trusted else {}
-            (request,) = await requests_for([(url, headers)], call)
+            (request,) = await requests_for([(url, headers)], completion)
             return Target(request, guarded=not trusted)
         if completion.path is not None and completion.endpoint is None and upstream is not None:
-            (request,) = await requests_for([(join_url(upstream.base_url, completion.path), upstream.headers)], call)
-            return Target(request, upstream.health, upstream)
-        expected = "expected either a path under base_url or an endpoint, got both or neither"
-        raise InvalidInput(expected, field="completion.path")
+            (target,) = await _under([upstream], completion.path, completion)
+            return target
+        raise InvalidInput(_NOT_ONE, field="completion.path")
+
+
+async def _under(upstreams: Sequence[Upstream], path: str, call: CallInput | Polling) -> list[Target]:
+    """Return a call of a path as one target for each upstream."""
+    requests = await requests_for([(join_url(each.base_url, path), each.headers) for each in upstreams], call)
+    return [Target(request, each.health, each) for request, each in zip(requests, upstreams, strict=True)]
 
 
 def _checked(endpoint: str) -> str:

@@ -116,15 +116,15 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         assert self._exchange is not None
 
         async def target_of(completion: Polling, _: Fetched) -> Target:
-            return Target(await self._request(call, completion.path, completion.call()))
+            return Target(await self._request(call, completion.path, completion))
 
         return await result_of_job(self._exchange, [Target(request)], written, target_of, self.id)
 
-    async def _request(self, call: Call, path: str | None, input: CallInput) -> Request:
+    async def _request(self, call: Call, path: str | None, asked: CallInput | Polling) -> Request:
         if path is None:
             raise InvalidInput("expected a path to call, got null", field="path")
         own = {name: value and fill(value, call.up.port) for name, value in self.config.headers.items()}
-        (request,) = await requests_for([(join_url(call.url, path), own)], input)
+        (request,) = await requests_for([(join_url(call.url, path), own)], asked)
         return call.request(request)
 
     async def _explained(self, error: AnabranchError, call: Call) -> AnabranchError:

@@ -33,14 +33,11 @@ async def _always() -> dict[str, str | None]:
 class Gateway:
     """Starts runs of a plan's workflows, a limited number at a time."""
 
-    def __init__(
-        self, plan: Plan, invoke: Invoke, ready: Ready = _always, *, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, plan: Plan, invoke: Invoke, ready: Ready = _always) -> None:
         self.plan = plan
         self.ready = ready
         self.redactor = Redactor(plan.secrets)
         self._invoke = invoke
-        self._now = now
         options = plan.controller.options
         self._admission = Admission(options.max_concurrent_count, options.max_queued)
 
@@ -66,16 +63,14 @@ class Gateway:
             workflows=list(known),
         )
 
-    def start(
-        self, workflow_id: str | None, input: Value, session_id: str | None = None, deadline: float | None = None
-    ) -> Running:
+    def start(self, workflow_id: str | None, input: Value, session_id: str | None = None) -> Running:
         """Return a run of the workflow, or of the default one; it begins when its events are read.
 
-        `input` is what the workflow's bindings read. `deadline`, on the loop's clock, is when the run must have ended.
+        `input` is what the workflow's bindings read.
         """
         workflow = self.workflow(workflow_id)
-        now = self._now()
-        run = Run(RunContext(new_run_id(now), workflow.id, session_id, deadline), input, now)
+        now = time.time()
+        run = Run(RunContext(new_run_id(now), workflow.id, session_id), input, now)
         events = runner.run(self.plan, run, self._invoke, place=self._admission.place(), redact=self.redactor.error)
         return Running(run, workflow, events)
 

@@ -51,7 +51,9 @@ class Process:
     def __init__(self, popen: subprocess.Popen[bytes], output: Output) -> None:
         self.pid = popen.pid
         """The process that leads the session: `keeper.py`, an ancestor of the command."""
-        self._popen = popen
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        self._popen, self._stdin, self._stdout = popen, popen.stdin, popen.stdout
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Ending] = self._loop.create_future()
@@ -93,34 +95,28 @@ class Process:
 
     async def stop(self, grace: float) -> None:
         """Ask it to end, and kill what is left after `grace` seconds."""
-        assert self._popen.stdin is not None
         try:
             with suppress(OSError, ValueError):  # it has ended
-                self._popen.stdin.write(b"t")
+                self._stdin.write(b"t")
             await asyncio.wait([self._ended], timeout=grace)
         finally:
-            self._kill()
+            self._stdin.close()  # which has the keeper kill what is left
         await asyncio.wait([self._ended], timeout=SLACK)
         if not self.ended:
             logger.error("process %d could not be killed within %g s", self.pid, SLACK)
-
-    def _kill(self) -> None:
-        assert self._popen.stdin is not None
-        self._popen.stdin.close()
 
     def _follow(self) -> None:
         """Read the output and wait for the end, in a thread: an event loop can't wait for processes on every system."""
         reading = threading.Thread(target=self._read, name=f"output of process {self.pid}", daemon=True)
         reading.start()
         status = self._popen.wait()
-        self._kill()
+        self._stdin.close()
         reading.join(LAST_WORDS)
         with suppress(RuntimeError):  # the loop is closed: nothing awaits the end any more
             self._loop.call_soon_threadsafe(self._ended.set_result, Ending(status if status >= 0 else 128 - status))
 
     def _read(self) -> None:
-        assert self._popen.stdout is not None
-        with self._popen.stdout as said:
+        with self._stdout as said:
             while packet := said.read(PIECE):
                 self._output.feed(packet)
         self._output.end()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +13,6 @@ from dataclasses import dataclass
 from deployments.servers.commands import HttpServerConfig, command, tells_port
 from deployments.servers.health import Unhealthy, healthy_url
 from deployments.servers.output import Output, unquoted
-from deployments.servers.ports import choose, is_free
 from deployments.servers.process import Process
 from graphs.errors import AnabranchError, Unavailable
 
@@ -32,6 +33,8 @@ NEWS = 0.5
 """How long after a lost connection the server's death may become known."""
 SURE_NEWS = 5.0
 """The same where nothing listens on the port any more: the server has died, or is ending."""
+
+TAKEN = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -226,3 +229,42 @@ class Server:
     def _ended_early(self, status: int, how: str) -> str:
         hint = "; `start` must stay in the foreground as long as it serves" if status == 0 else ""
         return self._output.quoted(f"its server {how} before it was ready{hint}")
+
+
+def choose(wanted: int, before: int | None) -> int:
+    """Return the wanted port if it is free, else the previous one, else any free one."""
+    for port in (wanted, before):
+        if port and is_free(port):
+            return port
+    while True:
+        with _bound(socket.AF_INET, 0) as found:
+            port = int(found.getsockname()[1])
+        if is_free(port):
+            return port
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on a port, on every address of this machine."""
+    return all(_binds(family, port) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _binds(family: socket.AddressFamily, port: int) -> bool:
+    try:
+        _bound(family, port).close()
+    except OSError as error:
+        return error.errno not in TAKEN  # any other error comes from a machine without IPv6
+    return True
+
+
+def _bound(family: socket.AddressFamily, port: int) -> socket.socket:
+    probe = socket.socket(family)
+    try:
+        # As servers do: the remains of closed connections don't keep a server from listening.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind(("", port))
+    except OSError:
+        probe.close()
+        raise
+    return probe

@@ -114,16 +114,16 @@ Upstreams = Annotated[
 HostPattern = Annotated[str, AfterValidator(host_pattern)]
 
 
-async def requests_for(targets: Sequence[tuple[str, Mapping[str, Scalar]]], input: CallInput) -> list[Request]:
+async def requests_for(targets: Sequence[tuple[str, Mapping[str, Scalar]]], call: CallInput | Polling) -> list[Request]:
     """Return one call's request to each of its targets, given as a URL and its headers.
 
     The requests share one body, because a stream can be read only once.
     """
-    headers = [merge_headers(of_target, input.headers) for _, of_target in targets]
-    body = await sendable(input.body, content_type_of(headers[0]))
+    headers = [merge_headers(of_target, call.headers) for _, of_target in targets]
+    body = await sendable(call.body, content_type_of(headers[0]))
     try:
         return [
-            build_request(input.method, url, merged, input.params, body)
+            build_request(call.method, url, merged, call.params, body)
             for (url, _), merged in zip(targets, headers, strict=True)
         ]
     except BaseException:
@@ -168,10 +168,6 @@ class Polling(BaseModel):
         default=2.0, description="The pause before each question; a longer Retry-After is waited for."
     )
     timeout: Patience = Field(default=600.0, description="The longest wait for the job to be done.")
-
-    def call(self) -> CallInput:
-        """Return the call that asks for the job once."""
-        return CallInput(method=self.method, headers=self.headers, params=self.params, body=self.body)
 
 
 class Completion(Polling):

@@ -78,7 +78,7 @@ def join_url(base: str, path: str) -> str:
     """Put a path under a base URL: it stays on that host, both queries are kept, and a `#` is part of the path."""
     root = urlsplit(base)
     above = f"{root.path.rstrip('/')}/"
-    below, _, query = _UNWRITABLE.sub(_escaped, path).partition("?")
+    below, _, query = _UNWRITABLE.sub(lambda found: f"%{ord(found[0]):02X}", path).partition("?")
     queries = "&".join(part for part in (root.query, query) if part)
     url = urlunsplit((root.scheme, root.netloc, above + below.lstrip("/"), queries, ""))
     # Checked as it is joined, not as it was written.
@@ -134,10 +134,6 @@ def with_params(url: str, params: Mapping[str, Value] | None) -> str:
     if not query:
         return url
     return f"{url}&{query}" if urlsplit(url).query else f"{url.rstrip('?')}?{query}"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"%{ord(found[0]):02X}"
 
 
 def _content(body: Value | Upload, headers: Mapping[str, str]) -> tuple[bytes | Upload | None, Mapping[str, str]]:

@@ -19,8 +19,7 @@ import pytest
 from deployments.components.http_server import HttpServer
 from deployments.servers import server as servers
 from deployments.servers.output import Output
-from deployments.servers.ports import choose
-from deployments.servers.server import Server
+from deployments.servers.server import Server, choose
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Setup, Whole
 from graphs.errors import AnabranchError, Unavailable, UpstreamFailed
