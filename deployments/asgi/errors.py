@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from deployments.asgi.json_values import finite, shortened
+from deployments.asgi.json_values import finite, json_bytes, shortened
 from graphs.errors import AnabranchError, InvalidInput
 from graphs.suggest import closest
 
@@ -78,7 +78,8 @@ async def answer_http(request: Request, error: Exception) -> Response:
         message = f"{shortened(request.method)} isn't allowed on {shortened(request.url.path)}; use {allow}"
     elif status == HTTPStatus.NOT_FOUND and message == HTTPStatus.NOT_FOUND.phrase:
         message = _nothing_at(request)
-    return _answer(status, _type_of(status), message, headers)
+    body = json_bytes({"error": {"type": _type_of(status), "message": message}})
+    return Response(body, status, headers, "application/json")
 
 
 async def _answer_error(_: Request, error: Exception) -> Response:
@@ -92,11 +93,6 @@ async def _answer_invalid(_: Request, error: Exception) -> Response:
     found = [(".".join(str(part) for part in each["loc"][1:]), each["msg"]) for each in error.errors()]
     message = "; ".join(f"{field}: {wrong}" for field, wrong in found)
     return error_response(InvalidInput(message, field=found[0][0] if found else ""))
-
-
-def _answer(status: int, type: str, message: str, headers: Mapping[str, str]) -> Response:
-    body = json.dumps({"error": {"type": type, "message": message}}, ensure_ascii=False)
-    return Response(body.encode("utf-8", "backslashreplace"), status, headers, "application/json")
 
 
 def _type_of(status: int) -> str:

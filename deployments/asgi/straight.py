@@ -41,23 +41,20 @@ def straight_routes(router: APIRouter, dependencies: list[Depends]) -> Iterator[
             yield route.path, _answering(route.endpoint)
 
 
-def _asked(dependencies: list[Depends], route: APIRoute) -> Iterator[str]:
-    """Yield what FastAPI would have to do."""
-    if dependencies or route.dependencies:
-        yield "dependencies"
+def _asked(dependencies: list[Depends], route: APIRoute) -> list[str]:
+    """Return what FastAPI would have to do."""
     # getattr: the signature is read to refuse what is unknown, not to pass less
-    if list(signature(route.endpoint).parameters) != ["request"]:
-        yield "parameters other than `request`"
-    if not iscoroutinefunction(route.endpoint):
-        yield "endpoint, which is not async"
-    if route.response_model is not None:
-        yield "response_model"
-    if route.status_code is not None:
-        yield "status_code"
-    if route.methods != {"POST"}:
-        yield "methods other than POST"
-    if route.param_convertors:
-        yield "path parameters"
+    parameters = list(signature(route.endpoint).parameters)
+    asked = {
+        "dependencies": dependencies or route.dependencies,
+        "parameters other than `request`": parameters != ["request"],
+        "endpoint, which is not async": not iscoroutinefunction(route.endpoint),
+        "response_model": route.response_model is not None,
+        "status_code": route.status_code is not None,
+        "methods other than POST": route.methods != {"POST"},
+        "path parameters": route.param_convertors,
+    }
+    return [what for what, is_asked in asked.items() if is_asked]
 
 
 def _answering(endpoint: Any) -> ASGIApp:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import Field, TypeAdapter
 
 from deployments.servers.commands import CLEAN_LIMIT, STOP_TIMEOUT, HttpServerConfig, fill
+from deployments.servers.output import Output
 from deployments.upstream.call_fields import CallInput, Polling, check_call, completion_mistakes, requests_for
 from deployments.upstream.request import Request, join_url
 from deployments.upstream.upstreams import Target
@@ -19,7 +20,6 @@ from graphs.units import Duration
 
 if TYPE_CHECKING:
     from deployments.servers.exchange import Call, ServerExchange
-    from deployments.servers.output import Output
     from deployments.servers.server import Server
     from deployments.upstream.exchange import Fetched
 
@@ -45,8 +45,7 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
 
     def __init__(self, config: HttpServerConfig, setup: Setup) -> None:
         super().__init__(config, setup)
-        self._hide = setup.hide
-        self._output: Output | None = None
+        self._output = Output(self.id, setup.hide)
         self._server: Server | None = None
         self._exchange: ServerExchange | None = None
 
@@ -68,12 +67,10 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
     async def setup(self) -> None:
         # aiohttp, which these import, waits for the replica.
         from deployments.servers.exchange import ServerExchange
-        from deployments.servers.output import Output
         from deployments.servers.scripts import prepare
         from deployments.servers.server import Server
         from deployments.upstream.exchange import Policy
 
-        self._output = Output(self.id, self._hide)
         await prepare(self.config, self._output)
         self._server = Server(self.id, self.config, self._output)
         await self._server.start()
@@ -101,10 +98,9 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
             await self._exchange.close()
         if self._server is not None:
             await self._server.stop()
-        if self._output is not None:
-            from deployments.servers.scripts import clean
+        from deployments.servers.scripts import clean
 
-            await clean(self.config, self._output)
+        await clean(self.config, self._output)
 
     async def healthy(self) -> None:
         assert self._server is not None

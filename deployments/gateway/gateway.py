@@ -41,10 +41,6 @@ class Gateway:
         options = plan.controller.options
         self._admission = Admission(options.max_concurrent_count, options.max_queued)
 
-    def workflows(self) -> tuple[WorkflowPlan, ...]:
-        """Return every workflow, in document order."""
-        return tuple(self.plan.workflows.values())
-
     def workflow(self, id: str | None) -> WorkflowPlan:
         """Return the workflow of this id; of none, the default or only one."""
         known = self.plan.workflows

@@ -10,8 +10,8 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from deployments.upstream.bodies import Scalar, spell
 from deployments.upstream.call_fields import CallerConfig, Patience, Written
-from deployments.upstream.spelling import Scalar, spell
 from graphs.component import LocalFolder
 from graphs.language import LanguageError, Scope, evaluate, parse, references
 from graphs.units import Duration

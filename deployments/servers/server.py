@@ -10,14 +10,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deployments.servers.commands import HttpServerConfig, command, tells_port
-from deployments.servers.health import Unhealthy, healthy_url
+import aiohttp
+
+from deployments.servers.commands import Healthcheck, HttpServerConfig, command, fill, tells_port
 from deployments.servers.output import Output, unquoted
 from deployments.servers.process import Process
 from graphs.errors import AnabranchError, Unavailable
 
 logger = logging.getLogger("anabranch.servers")
 
+HOSTS = ("127.0.0.1", "[::1]")
+"""The addresses at which a server may listen."""
 COLLISIONS = 5
 """How often a start is tried because another process took the port in the meantime."""
 PORT_DEADLINE = 10.0
@@ -37,6 +40,10 @@ SURE_NEWS = 5.0
 TAKEN = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class Unhealthy(Exception):
+    """Raised for a server that doesn't answer, or not as it should; says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +213,9 @@ class Server:
         try:
             await asyncio.wait([ended, found], timeout=most, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
-                raise Unavailable(self._ended_early(ended.result().status, str(ended.result())))
+                how = ended.result()
+                hint = "; `start` must stay in the foreground as long as it serves" if how.status == 0 else ""
+                raise Unavailable(self._output.quoted(f"its server {how} before it was ready{hint}"))
             if found.done():
                 return found.result()
         finally:
@@ -225,10 +234,6 @@ class Server:
                 seen.append(why)
             await asyncio.sleep(min(pause, healthcheck.interval))
             pause *= 1.5
-
-    def _ended_early(self, status: int, how: str) -> str:
-        hint = "; `start` must stay in the foreground as long as it serves" if status == 0 else ""
-        return self._output.quoted(f"its server {how} before it was ready{hint}")
 
 
 def choose(wanted: int, before: int | None) -> int:
@@ -268,3 +273,33 @@ def _bound(family: socket.AddressFamily, port: int) -> socket.socket:
         probe.close()
         raise
     return probe
+
+
+async def healthy_url(healthcheck: Healthcheck, port: int) -> str:
+    """Return the URL at which the server answers as it should, after one request; else raise Unhealthy."""
+    path = "/" + fill(healthcheck.path or "", port).lstrip("/")
+    asked = f"GET {path} on port {port}"
+    for host in HOSTS:
+        url = f"http://{host}:{port}"
+        try:
+            status = await _status(url + path, healthcheck.timeout)
+        except aiohttp.ClientConnectorError:
+            continue
+        except TimeoutError:
+            raise Unhealthy(f"{asked} gave no answer within {healthcheck.timeout:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unhealthy(f"{asked} gave no valid answer ({type(error).__name__})") from None
+        if status < (500 if healthcheck.path is None else 400):
+            return url
+        raise Unhealthy(f"{asked} answered with status {status}")
+    raise Unhealthy(f"nothing listens on port {port}")
+
+
+async def _status(url: str, timeout: float) -> int:
+    # A session for each check: an open connection would keep some servers from stopping.
+    limits = aiohttp.ClientTimeout(total=timeout)
+    async with (
+        aiohttp.ClientSession(timeout=limits, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        session.get(url, allow_redirects=False, headers={"Connection": "close"}) as response,
+    ):
+        return response.status

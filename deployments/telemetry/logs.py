@@ -19,29 +19,25 @@ class RedactedRecords:
     """A factory of log records: what it makes holds no secret, whichever logger asks and whichever handler writes it."""
 
     def __init__(self, redactor: Redactor, make: Callable[..., logging.LogRecord]) -> None:
-        self._redactor = redactor
-        self._make = make
+        self.redactor = redactor
+        self.make = make
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         """Return a new record."""
-        record = self._make(*args, **kwargs)
+        record = self.make(*args, **kwargs)
         said = _said(record)
-        if (clean := self._redactor.text(said)) != said:
+        if (clean := self.redactor.text(said)) != said:
             record.msg, record.args = clean, None
         if record.exc_info:
             # Not by a Formatter, which prints to a file: in replicas Ray has a `print` of its own, and it garbles that.
             shown = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
             # Formatters take `exc_text` where it is set, and some, Ray's JSON among them, only beside a true `exc_info`.
-            record.exc_text = self._redactor.text(shown)
+            record.exc_text = self.redactor.text(shown)
             if record.exc_text != shown:
                 record.exc_info = (None, None, None)
         if record.stack_info:
-            record.stack_info = self._redactor.text(record.stack_info)
+            record.stack_info = self.redactor.text(record.stack_info)
         return record
-
-    def beside(self, redactor: Redactor) -> RedactedRecords:
-        """Return a factory that redacts the other's secrets as well."""
-        return RedactedRecords(Redactor(self._redactor.secrets | redactor.secrets), self._make)
 
 
 def redact_logs(redactor: Redactor) -> None:
@@ -51,8 +47,9 @@ def redact_logs(redactor: Redactor) -> None:
     all get them redacted.
     """
     make = logging.getLogRecordFactory()
-    known = isinstance(make, RedactedRecords)
-    logging.setLogRecordFactory(make.beside(redactor) if known else RedactedRecords(redactor, make))
+    if isinstance(make, RedactedRecords):
+        redactor, make = Redactor(make.redactor.secrets | redactor.secrets), make.make
+    logging.setLogRecordFactory(RedactedRecords(redactor, make))
 
 
 def log_to_replica() -> None:

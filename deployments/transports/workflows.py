@@ -67,7 +67,7 @@ def routes(gateway: Gateway) -> APIRouter:
     router = APIRouter(tags=["workflows"])
 
     async def list_workflows() -> WorkflowList:
-        return WorkflowList(workflows=[summary(each, gateway) for each in gateway.workflows()])
+        return WorkflowList(workflows=[summary(each, gateway) for each in gateway.plan.workflows.values()])
 
     async def show_schema(workflow_id: str) -> WorkflowSchema:
         return schema(gateway.workflow(workflow_id), gateway)
@@ -88,7 +88,7 @@ def summary(workflow: WorkflowPlan, gateway: Gateway) -> WorkflowSummary:
         workflow_id=workflow.id,
         title=gateway.redactor.value(workflow.title),
         description=gateway.redactor.value(workflow.description),
-        default=workflow.id == gateway.plan.default_workflow or len(gateway.workflows()) == 1,
+        default=workflow.id == gateway.plan.default_workflow or len(gateway.plan.workflows) == 1,
     )
 
 

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from deployments.upstream.bodies import body_mistake
+from deployments.upstream.bodies import Scalar, body_mistake, content_type_of, spell
 from deployments.upstream.decoding import AnswerFormat, StreamFormat
 from deployments.upstream.hosts import host_pattern
 from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, path_mistake, web_url
-from deployments.upstream.spelling import Scalar, content_type_of, spell
 from deployments.upstream.uploads import Upload, sendable
 from graphs.component import ActionInput, ComponentConfig, Streamable, upper_case
 from graphs.units import Duration, Size, seconds

@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import re
 import ssl
+import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import lru_cache
@@ -20,9 +21,8 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from yarl import URL
 
 from deployments.upstream.aiohttp_internals import buffered
+from deployments.upstream.bodies import charset_in, kind_in
 from deployments.upstream.request import Request
-from deployments.upstream.spelling import charset_in, kind_in
-from deployments.upstream.unpacking import ASKED_FOR, unpacker
 from deployments.upstream.uploads import InputFailed, Upload
 from deployments.upstream.upstream_errors import CallFailed, Failure
 from graphs.errors import UpstreamFailed
@@ -32,6 +32,15 @@ WITH_HEADERS = 32 * 1024
 PIECE = 64 * 1024
 """A larger body goes in pieces of this size; the server must take each within the timeout."""
 
+ASKED_FOR = "gzip"
+"""The Accept-Encoding of every request that sets none itself."""
+MAX_PIECE = 256 * 1024
+"""The most that is unpacked at once: a small packet may hold a thousand times its size."""
+
+_ZLIB = frozenset({"gzip", "x-gzip", "deflate"})
+_OTHER = frozenset({"br", "zstd", "compress", "x-compress"})
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_MEMBER = b"\x1f"
 _KIND = re.compile(r"[^\s/;]+/[^\s/;]+")
 
 
@@ -46,7 +55,7 @@ class Http1:
             connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=_tls_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "anabranch", "Accept-Encoding": ASKED_FOR},
-            # Unpacked here: see unpacking.py.
+            # Unpacked here: see Unpacker.
             auto_decompress=False,
             skip_auto_headers=["Content-Type"],
             timeout=aiohttp.ClientTimeout(total=None, connect=timeout, sock_connect=timeout, sock_read=timeout),
@@ -132,6 +141,64 @@ class Response:
             if self._sent is not None:
                 _raise_failed_input(self._sent.upload)
             raise
+
+
+class Unpacker:
+    """Unpacks one body, a bounded piece at a time. If its encoding is unknown, only reading it fails.
+
+    aiohttp could unpack, but takes a gzip body that breaks off for a whole one, and loses the status of an answer whose
+    encoding it doesn't know.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]], unknown: str = "") -> None:
+        self._read = read
+        self._unknown = unknown
+        self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._packed = b""
+        self._begun = False
+
+    async def read(self) -> bytes:
+        """Return the next unpacked bytes; empty at the end of the body."""
+        while not (piece := self._next_piece()):
+            packet = await self._read()
+            if not packet:
+                if self._begun and not self._unpacker.eof:
+                    raise aiohttp.ClientPayloadError
+                return b""
+            if self._unknown:
+                raise UpstreamFailed(f"answered in the encoding {self._unknown[:40]!r}, which was not asked for")
+            self._packed += packet
+            self._begun = True
+        return piece
+
+    def _next_piece(self) -> bytes:
+        """Return the next piece of what has come; empty if it needs another packet."""
+        while self._packed:
+            if self._unpacker.eof:
+                # A body may be several gzip members, one after the other; anything else that follows is padding.
+                if not self._packed.startswith(_MEMBER):
+                    self._packed = b""
+                    break
+                self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+            try:
+                piece = self._unpacker.decompress(self._packed, MAX_PIECE)
+            except zlib.error:
+                raise UpstreamFailed("the answer is not the gzip that its Content-Encoding says") from None
+            self._packed = self._unpacker.unused_data or self._unpacker.unconsumed_tail
+            if piece:
+                return piece
+        return b""
+
+
+def unpacker(encoding: str, read: Callable[[], Awaitable[bytes]]) -> Unpacker | None:
+    """Return what unpacks a body in this Content-Encoding; None if it isn't packed."""
+    match [name for each in encoding.split(",") if (name := each.strip().lower()) in _ZLIB | _OTHER]:
+        case []:
+            return None
+        case [name] if name in _ZLIB:
+            return Unpacker(read)
+        case _:
+            return Unpacker(read, unknown=encoding)
 
 
 class _Sent(aiohttp.Payload):

@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, TypeVar, cast
 
+from deployments.upstream.bodies import spell
 from deployments.upstream.call_fields import Polling, State, texts
 from deployments.upstream.exchange import Exchange, Fetched
-from deployments.upstream.spelling import spell
 from deployments.upstream.upstream_errors import reason_in, shown
 from deployments.upstream.upstreams import Target
 from graphs.component import Waiting

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urldefrag, urlencode, urlsplit, urlunsplit
 
-from deployments.upstream.bodies import encode_body
-from deployments.upstream.spelling import Scalar, content_type_of, pairs, spell
+from deployments.upstream.bodies import Scalar, content_type_of, encode_body, pairs, spell
 from deployments.upstream.uploads import Upload
 from graphs.errors import InvalidInput
 from graphs.stream import Value

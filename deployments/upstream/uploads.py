@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from deployments.upstream.bodies import needs_whole
+from deployments.upstream.bodies import charset_in, encode_text, json_bytes, kind_in, needs_whole
 from deployments.upstream.decoding import JSON_LINES
-from deployments.upstream.spelling import charset_in, encode_text, json_bytes, kind_in
 from graphs.component import Note, Stream
 from graphs.errors import AnabranchError, InvalidInput
 from graphs.stream import Batch, Chunk, Value, is_empty, kind_of
@@ -78,18 +77,9 @@ async def sendable(body: Value, content_type: str | None) -> Value | Upload:
         return body
     if content_type is not None:
         return await body.join() if needs_whole(content_type) else Upload(body, content_type)
-    batches = body.batches()
-    try:
-        first = await _first(batches)
-    except BaseException:
-        await batches.aclose()
-        raise
-
-    async def close() -> None:
-        await batches.aclose()
-        await body.aclose()
-
-    stream = Stream(_resumed(first, batches), close)
+    batches = body.batches()  # which, once they are read, close the body when they end, fail or are closed
+    first = await _first(batches)
+    stream = Stream(_resumed(first, batches), batches.aclose)
     match _leading(first):
         case None:
             return b""

@@ -85,22 +85,18 @@ def is_failure(value: Value) -> bool:
 
 def stream_failure(body: Value) -> UpstreamFailed:
     """Return the failure of a stream that reported an error."""
-    reason = reason_in(body)
-    return UpstreamFailed(
-        f"the stream ended with an error: {reason}" if reason else "the stream ended with an error",
-        upstream={"body": body},
-    )
+    return UpstreamFailed(_with_reason("the stream ended with an error", body), upstream={"body": body})
 
 
 def status_failure(status: int, body: Value, retry_after: float | None) -> UpstreamFailed:
     """Return the failure of an answer with an error status."""
-    reason = reason_in(body)
     details = {} if retry_after is None else {"retry_after": retry_after}
-    return UpstreamFailed(
-        f"answered {status}: {reason}" if reason else f"answered {status}",
-        upstream={"status": status, "body": body},
-        **details,
-    )
+    upstream = {"status": status, "body": body}
+    return UpstreamFailed(_with_reason(f"answered {status}", body), upstream=upstream, **details)
+
+
+def _with_reason(words: str, body: Value) -> str:
+    return f"{words}: {reason}" if (reason := reason_in(body)) else words
 
 
 def reason_in(body: Value) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from deployments.upstream.bodies import Scalar
 from deployments.upstream.request import Request
-from deployments.upstream.spelling import Scalar
 from deployments.upstream.upstream_errors import CallFailed
 
 IN_A_ROW = 5
