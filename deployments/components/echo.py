@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from graphs.component import (
-    ActionInput,
-    Chunk,
-    Component,
-    ComponentConfig,
-    Note,
-    Setup,
-    Stream,
-    Streamable,
-    Truth,
-    Whole,
-)
+from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Stream, Streamable, Truth, Whole
 from graphs.errors import ComponentFailed
 from graphs.units import Duration
 
@@ -52,10 +41,7 @@ class Echo(Component[ComponentConfig, EchoInput]):
 
     type = "echo"
     Input = EchoInput
-
-    def __init__(self, config: ComponentConfig, setup: Setup) -> None:
-        super().__init__(config, setup)
-        self._clock: _Clock | None = None
+    _clock: _Clock | None = None
 
     async def run(self, input: EchoInput) -> AsyncIterator[Chunk]:
         # asyncio is heavy, and checking documents needs only the fields above.

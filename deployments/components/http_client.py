@@ -101,19 +101,15 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     async def setup(self) -> None:
         # aiohttp is heavy, and only replicas need it.
-        from deployments.upstream.exchange import Exchange, Policy, Rate
+        from deployments.upstream.exchange import Exchange, Rate
         from deployments.upstream.guard import Guard
         from deployments.upstream.hosts import Hosts
 
-        config = self.config
-        limit = config.rate_limit
+        limit = self.config.rate_limit
+        rate = None if limit is None else Rate(limit.requests, limit.per)
+        guard = Guard(Hosts(self.config.allow_hosts))
         self._upstreams = self._all_upstreams()
-        self._exchange: Exchange = Exchange(
-            self.id,
-            Policy(config.timeout, config.max_retries, config.retry_delay),
-            guard=Guard(Hosts(config.allow_hosts)),
-            rate=Rate(limit.requests, limit.per) if limit is not None else None,
-        )
+        self._exchange: Exchange = Exchange(self.id, self.config, guard=guard, rate=rate)
 
     async def run(self, input: HttpClientInput) -> AsyncIterator[Chunk]:
         targets = await self._targets(input)

@@ -69,13 +69,11 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         from deployments.servers.exchange import ServerExchange
         from deployments.servers.scripts import prepare
         from deployments.servers.server import Server
-        from deployments.upstream.exchange import Policy
 
         await prepare(self.config, self._output)
         self._server = Server(self.id, self.config, self._output)
         await self._server.start()
-        policy = Policy(self.config.timeout, self.config.max_retries, self.config.retry_delay)
-        self._exchange = ServerExchange(self.id, policy, self._server)
+        self._exchange = ServerExchange(self.id, self.config, self._server)
 
     async def run(self, input: HttpServerInput) -> AsyncIterator[Chunk]:
         assert self._exchange is not None

@@ -9,7 +9,8 @@ from functools import partial
 import aiohttp
 
 from deployments.servers.server import Server, Up
-from deployments.upstream.exchange import Exchange, Policy
+from deployments.upstream.call_fields import CallerConfig
+from deployments.upstream.exchange import Exchange
 from deployments.upstream.http1 import Response
 from deployments.upstream.request import Request
 
@@ -42,19 +43,19 @@ class ServerRequest(Request):
 class ServerExchange(Exchange):
     """An Exchange with the server of this replica."""
 
-    def __init__(self, id: str, policy: Policy, server: Server) -> None:
-        super().__init__(id, policy)
+    def __init__(self, id: str, config: CallerConfig, server: Server) -> None:
+        super().__init__(id, config)
         self._server = server
 
     async def call(self) -> Call:
         """Return a new call; wait while the server is down."""
-        return Call(await self._server.up(self._policy.timeout))
+        return Call(await self._server.up(self._config.timeout))
 
     async def _send(self, request: Request, guarded: bool) -> Response:
         """Send a request; if it can't connect because the server died, wait for the server and send it again."""
         if guarded or not isinstance(request, ServerRequest) or request.path is None:
             return await super()._send(request, guarded)
-        call, timeout = request.call, self._policy.timeout
+        call, timeout = request.call, self._config.timeout
         until = asyncio.get_running_loop().time() + timeout
         while True:
             call.up = await self._server.up(timeout, until)

@@ -33,9 +33,8 @@ CANNOT_RUN = 126
 def main() -> NoReturn:
     """Run the command that the arguments name."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(
-            signum, lambda *_: None
-        )  # sent to the group, and meant for the server; SIG_IGN would be inherited
+        # Sent to the group, and meant for the server; SIG_IGN would be inherited.
+        signal.signal(signum, lambda *_: None)
     keeper = os.fork()
     os._exit(_relay(keeper) if keeper else _keep(int(sys.argv[1]), sys.argv[2:]))
 

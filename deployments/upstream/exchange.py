@@ -15,6 +15,7 @@ from typing import TypeVar
 import aiohttp
 from yarl import URL
 
+from deployments.upstream.call_fields import CallerConfig
 from deployments.upstream.connection_failures import connection_failure
 from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.guard import Guard
@@ -24,7 +25,7 @@ from deployments.upstream.reading import batches, refusal, retry_after, whole
 from deployments.upstream.request import PORTS, Request, describe, origin
 from deployments.upstream.uploads import InputFailed
 from deployments.upstream.upstream_errors import CallFailed, Failure
-from deployments.upstream.upstreams import Target, in_turn
+from deployments.upstream.upstreams import Target
 from graphs.errors import AnabranchError, UpstreamFailed
 from graphs.stream import Batch, Value
 
@@ -39,15 +40,6 @@ _OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language"
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The timeout and the retries of a component's calls."""
-
-    timeout: float
-    max_retries: int
-    retry_delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +91,18 @@ class Exchange:
     def __init__(
         self,
         id: str,
-        policy: Policy,
+        config: CallerConfig,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         *,
         guard: Guard | None = None,
         rate: Rate | None = None,
     ) -> None:
         self._id = id
-        self._policy = policy
+        self._config = config
         self._sleep = sleep
         self._guard = guard or Guard(Hosts())
         self._rate = rate
-        self._transport = Http1(policy.timeout)
+        self._transport = Http1(config.timeout)
         self._guarded: Http1 | None = None
 
     async def close(self) -> None:
@@ -125,7 +117,7 @@ class Exchange:
         """Yield the answer: lists of chunks as they come, or one list of one Whole.
 
         Until the first chunk has come, a failure that may pass leads to the next target. After the last target a new
-        round begins, as often as the policy says. Closing the generator closes the connection at any point.
+        round begins, as often as the configuration says. Closing the generator closes the connection at any point.
         """
         return self._pieces(targets, lambda _, response: batches(response, format))
 
@@ -138,7 +130,7 @@ class Exchange:
         self, targets: Sequence[Target], read: Callable[[Target, Response], AsyncGenerator[T]]
     ) -> AsyncGenerator[T]:
         """Yield what `read` makes of the first answer that comes."""
-        async with aclosing(_Tries(self._id, self._policy, targets)) as tries:
+        async with aclosing(_Tries(self._id, self._config, targets)) as tries:
             while True:
                 for target in tries.round():
                     started = False
@@ -167,7 +159,7 @@ class Exchange:
                 response = await self._follow(target.request, target.guarded)
                 yield response
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise CallFailed(connection_failure(error, self._policy.timeout, response is not None)) from None
+                raise CallFailed(connection_failure(error, self._config.timeout, response is not None)) from None
             except UpstreamFailed as error:
                 # About the answer itself: where a redirect leads, what a body holds.
                 raise CallFailed(Failure(error, transient=False, answered=True)) from None
@@ -192,7 +184,7 @@ class Exchange:
                     request = redirected(request, response.status, response.headers["Location"])
                     guarded = guarded or origin(request.url)[1] != origin(before.url)[1]
                 elif response.status >= 400 or response.status in REDIRECTS:
-                    raise CallFailed(await refusal(response, self._policy.timeout))
+                    raise CallFailed(await refusal(response, self._config.timeout))
                 else:
                     return response
             except BaseException:
@@ -210,27 +202,28 @@ class Exchange:
             raise aiohttp.InvalidURL(request.url) from None
         if self._guarded is None:
             # A pool of its own: a connection that was opened unguarded must not serve a guarded call.
-            self._guarded = Http1(self._policy.timeout, self._guard.resolver())
+            self._guarded = Http1(self._config.timeout, self._guard.resolver())
         return await self._guarded.send(request)
 
 
 class _Tries:
     """The tries of one call: what has failed, and how long to wait before the next round."""
 
-    def __init__(self, id: str, policy: Policy, targets: Sequence[Target]) -> None:
+    def __init__(self, id: str, config: CallerConfig, targets: Sequence[Target]) -> None:
         self._id = id
-        self._policy = policy
+        self._config = config
         self._targets = targets
         self._rounds = 0
         self._left = 0
         self._failures: list[tuple[Target, Failure]] = []
 
     def round(self) -> Sequence[Target]:
-        """Begin a round; return the targets that are worth a try."""
+        """Begin a round; return the targets that are worth a try: whose upstreams are ready, or the first if none is."""
         self._rounds += 1
         # A failure that stays is not tried again, but is still reported at the end.
         self._failures = [each for each in self._failures if not each[1].transient]
-        targets = in_turn(self._hopeful() if self._failures else self._targets)
+        targets = self._hopeful() if self._failures else self._targets
+        targets = [target for target in targets if target.health.ready] or targets[:1]
         self._left = len(targets)
         return targets
 
@@ -254,14 +247,14 @@ class _Tries:
         """Return how long to wait before another round; raise the last failure if there have been enough."""
         passing = [each for each in self._failures if each[1].transient]
         asked = min((failure.retry_after or 0.0 for _, failure in passing), default=0.0)
-        if self._rounds > self._policy.max_retries or asked > MAX_RETRY_WAIT or not self._hopeful():
+        if self._rounds > self._config.max_retries or asked > MAX_RETRY_WAIT or not self._hopeful():
             raise self._error()
-        grown = min(self._policy.retry_delay * 2 ** min(self._rounds - 1, 16), MAX_RETRY_WAIT)
+        grown = min(self._config.retry_delay * 2 ** min(self._rounds - 1, 16), MAX_RETRY_WAIT)
         wait = max(grown * random.uniform(0.5, 1.0), asked)
         target, failure = (passing or self._failures)[-1]
         logger.warning(
             "component %s: %s: %s; trying again in %.1f s (%d of %d)",
-            self._id, target.request.where, failure.error.message, wait, self._rounds, self._policy.max_retries,
+            self._id, target.request.where, failure.error.message, wait, self._rounds, self._config.max_retries,
         )  # fmt: skip
         return wait
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -98,10 +98,3 @@ class Target:
     upstream: Upstream | None = None
     guarded: bool = False
     """Whether the URL came with a client's request, so that private addresses are refused."""
-
-
-def in_turn(targets: Sequence[Target]) -> Sequence[Target]:
-    """Return the targets whose upstreams are ready, in order; the first alone if none is."""
-    if len(targets) == 1:
-        return targets
-    return [target for target in targets if target.health.ready] or targets[:1]

@@ -15,6 +15,7 @@ import pytest
 
 from deployments.components.http_client import HttpClientInput
 from deployments.upstream import exchange
+from deployments.upstream.call_fields import CallerConfig
 from deployments.upstream.decoding import AnswerFormat
 from deployments.upstream.request import build_request
 from deployments.upstream.upstreams import Target
@@ -117,14 +118,14 @@ async def test_retries_end_and_tell_the_last_failure(client: Client, upstream: U
     assert len(upstream.calls) == 3
 
 
-async def waits_of(upstream: Upstream, path: str, **policy: Any) -> list[float]:
+async def waits_of(upstream: Upstream, path: str, **config: Any) -> list[float]:
     """Call until it gives up, without sleeping; return how long it would have slept."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    calls = exchange.Exchange("api", exchange.Policy(timeout=5, **policy), sleep)
+    calls = exchange.Exchange("api", CallerConfig(timeout=5, **config), sleep)
     request = build_request("GET", f"{upstream.base_url}{path}", {}, None, None)
     try:
         await failure(calls.answer([Target(request)], AnswerFormat()))

@@ -16,8 +16,9 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
+from deployments.upstream.call_fields import CallerConfig
 from deployments.upstream.decoding import AnswerFormat
-from deployments.upstream.exchange import Exchange, Policy
+from deployments.upstream.exchange import Exchange
 from deployments.upstream.http1 import Response
 from deployments.upstream.request import build_request
 from deployments.upstream.upstreams import Target
@@ -352,7 +353,7 @@ async def test_who_leaves_while_a_retry_is_waited_for_makes_none(upstream: Upstr
         asleep.set()
         await asyncio.Event().wait()
 
-    exchange = Exchange("api", Policy(timeout=5, max_retries=5, retry_delay=1), sleep)
+    exchange = Exchange("api", CallerConfig(timeout=5, max_retries=5, retry_delay=1), sleep)
     request = build_request("GET", f"{upstream.base_url}/status/503", {}, None, None)
     await cancelled_once(everything(exchange.answer([Target(request)], AnswerFormat())), asleep.wait())
     await exchange.close()
