@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
+R = TypeVar("R")
 Finish = Literal["stop", "length", "tool_calls"]
 """As OpenAI says it: an end token or a stop string, no more room, or calls of tools."""
 
@@ -94,3 +97,20 @@ class Engine(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Stop what runs and let go of the memory."""
+
+
+async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[R]], at_once: int) -> list[R]:
+    """Do the work for `at_once` items at a time. The first failure stops the others, and is the one that is raised."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(item: T) -> R:
+        async with room:
+            return await work(item)
+
+    tasks = [asyncio.ensure_future(one(item)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,8 +13,15 @@ import pytest
 
 from deployments.engines.vllm import library
 from deployments.engines.vllm.library import import_vllm
-from deployments.engines.vllm.overhearing import overhearing
-from deployments.engines.vllm.starting import Start, check_device, check_options, gpus_needed, spreads, start
+from deployments.engines.vllm.starting import (
+    Start,
+    check_device,
+    check_options,
+    gpus_needed,
+    overhearing,
+    spreads,
+    start,
+)
 from graphs.errors import InvalidInput, Unavailable
 
 KNOWN = ["model", "dtype", "max_model_len", "tensor_parallel_size", "quantization", "_api_process_count"]

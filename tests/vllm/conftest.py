@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.vllm import models
 
 if TYPE_CHECKING:
-    from deployments.engines.vllm import VLLM
+    from deployments.engines.vllm.engine import VLLM
 
 THERE = importlib.util.find_spec("vllm") is not None
 collect_ignore_glob = [] if THERE else ["test_*.py"]
@@ -44,6 +44,6 @@ async def engine() -> AsyncIterator[VLLM]:
 
 
 async def started(kind: str, task: str, **options: Any) -> VLLM:
-    from deployments.engines.vllm import VLLM
+    from deployments.engines.vllm.engine import VLLM
 
     return await VLLM.start(str(models.model(kind)), task=task, precision="float32", options={**OPTIONS, **options})

@@ -29,7 +29,7 @@ async def test_what_its_own_process_fails_of_is_told_too():
 
 
 async def test_a_device_that_this_build_does_not_run_on_is_refused():
-    from deployments.engines.vllm import VLLM
+    from deployments.engines.vllm.engine import VLLM
     from tests.vllm import models
 
     with pytest.raises(AnabranchError, match="device cuda was asked for, and this build of vLLM runs on cpu"):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from deployments.components.model.checks import check_component, check_placement, find_model
+from deployments.components.model.checks import OWN_OPTIONS, check_component, check_placement, find_model
 from deployments.components.model.fields import ModelConfig, ModelInput
 from graphs.component import Chunk, Component
 from graphs.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from deployments.engines.engine import Engine
     from deployments.engines.model_pool import Pool
 
 
@@ -45,12 +47,11 @@ class Model(Component[ModelConfig, ModelInput]):
 
     async def setup(self) -> None:
         """Load as many of the models as may be loaded at a time, so that a replica that is ready answers at once."""
-        from deployments.components.model.drivers import start_engine
         from deployments.engines.model_pool import Pool
         from graphs.requirements import check_requirements
 
         check_requirements(self.config.driver, lock="vllm" if self.config.driver == "vllm" else "serve")
-        self._pool = Pool(lambda name: start_engine(name, self.config), self.config.max_models or len(self._names))
+        self._pool = Pool(self._start, self.config.max_models or len(self._names))
         await self._pool.preload(self._names)
 
     async def run(self, input: ModelInput) -> AsyncGenerator[Chunk]:
@@ -74,6 +75,25 @@ class Model(Component[ModelConfig, ModelInput]):
     async def healthy(self) -> None:
         assert self._pool is not None
         await self._pool.healthy()
+
+    async def _start(self, name: str) -> Engine:
+        """Return the engine of a model, loaded, by the driver that the component names."""
+        config = self.config
+        options = {key: value for key, value in config.options.items() if key not in OWN_OPTIONS}
+        if config.driver == "vllm":
+            from deployments.engines.vllm.engine import VLLM
+
+            return await VLLM.start(
+                name, task=config.task, device=config.device, precision=config.precision, options=options
+            )
+        from deployments.engines.huggingface import loading
+
+        own = {key: options.pop(key) for key in loading.OF_THE_ENGINE if key in options}
+        loaded = await asyncio.to_thread(loading.load, name, config.task, config.device, config.precision, options)
+        # Imported last: `load` says in a line what is missing where torch isn't installed.
+        from deployments.engines.huggingface.engine import HuggingFace
+
+        return HuggingFace(loaded, **own)
 
     @property
     def _names(self) -> list[str]:

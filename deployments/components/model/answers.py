@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from deployments.components.model.checks import AT_ONCE, check_action
 from deployments.components.model.fields import ModelConfig, ModelInput
-from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage
+from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage, for_each
 from deployments.engines.tool_calls import CallDelta, ToolCallParser, join_calls
 from graphs.component import Chunk, Note, Stream, Whole
 from graphs.errors import ComponentFailed, InvalidInput
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +128,14 @@ async def _whole(engine: Engine, talk: _Talk) -> Whole:
 
 async def _wholes(engine: Engine, ask: Ask, texts: Sequence[str], at_once: int) -> Whole:
     """Return the answers to several texts, in their order; `at_once` of them are generated at a time."""
-    room = asyncio.Semaphore(at_once)
 
     async def one(text: str) -> tuple[str, Ended]:
-        async with room:
-            pieces = [piece async for piece in _read(engine, _Talk(replace(ask, text=text)))]
+        pieces = [piece async for piece in _read(engine, _Talk(replace(ask, text=text)))]
         ended = pieces.pop()
         assert isinstance(ended, Ended)
         return "".join(map(str, pieces)), ended
 
-    answers = await _all([one(text) for text in texts])
+    answers = await for_each(texts, one, at_once)
     usages = [ended.usage for _, ended in answers]
     usage = Usage(sum(each.prompt_tokens for each in usages), sum(each.completion_tokens for each in usages))
     notes = {"usage": _usage(usage), "finish_reason": [ended.finish for _, ended in answers]}
@@ -161,17 +156,6 @@ async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[str | CallDelta |
             for part in (piece,) if parser is None else parser.feed(piece):
                 yield part
     raise _cut()
-
-
-async def _all(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all. The first failure stops the others, and is the one that is raised."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _ask(input: ModelInput, text: str | None, **chat: Any) -> Ask:

@@ -192,10 +192,9 @@ def _check_options(config: Mapping[str, Any]) -> Found:
 
         yield from _refusal("options.tool_parser", lambda: style_of(None, parser))
     if options and config.get("driver", "huggingface") == "huggingface":
-        from deployments.engines.huggingface import engine as huggingface
         from deployments.engines.huggingface import loading
 
-        known = (*OWN_OPTIONS, *loading.OPTIONS, *huggingface.OPTIONS)
+        known = (*OWN_OPTIONS, *loading.OPTIONS, *loading.OF_THE_ENGINE)
         for name, value in options.items():
             shown = str(value).lower() if isinstance(value, bool) else repr(value)
             if name in COUNTS and not (type(value) is int and value > 0) and _known(value):

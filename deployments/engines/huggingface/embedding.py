@@ -7,7 +7,7 @@ Without these files a vector is the mean over the text's tokens, of length 1.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -134,13 +134,10 @@ async def _ids(loaded: Loaded, text: str, max_input_length: int | None) -> list[
 def _vectors(loaded: Loaded, ids: list[list[int]], recipe: Recipe) -> list[list[float]]:
     import torch
 
-    with torch.inference_mode():
-        tokens, mask = _padded(loaded, ids)
-        states = loaded.model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
-        vectors = _pool(states, mask, recipe.mode)
-        if recipe.normalized:
-            vectors = torch.nn.functional.normalize(vectors, dim=-1)
-        return vectors.tolist()
+    tokens, mask = _padded(loaded, ids)
+    states = loaded.model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+    vectors = _pool(states, mask, recipe.mode)
+    return (torch.nn.functional.normalize(vectors, dim=-1) if recipe.normalized else vectors).tolist()
 
 
 def _pool(states: torch.Tensor, mask: torch.Tensor, mode: Mode) -> torch.Tensor:
@@ -160,12 +157,9 @@ def _pool(states: torch.Tensor, mask: torch.Tensor, mode: Mode) -> torch.Tensor:
 
 
 def _labels(loaded: Loaded, ids: list[list[int]]) -> list[list[dict[str, Any]]]:
-    import torch
-
-    with torch.inference_mode():
-        tokens, mask = _padded(loaded, ids)
-        scores = _scores(loaded.model(input_ids=tokens, attention_mask=mask).logits.float(), loaded.config)
-        return [_ranked(row, loaded.config.id2label) for row in scores.tolist()]
+    tokens, mask = _padded(loaded, ids)
+    scores = _scores(loaded.model(input_ids=tokens, attention_mask=mask).logits.float(), loaded.config)
+    return [ranked(row, loaded.config.id2label) for row in scores.tolist()]
 
 
 def _scores(logits: torch.Tensor, config: Any) -> torch.Tensor:
@@ -176,7 +170,8 @@ def _scores(logits: torch.Tensor, config: Any) -> torch.Tensor:
     return logits.sigmoid() if several else logits.softmax(-1)
 
 
-def _ranked(scores: Iterable[float], labels: dict[int, str]) -> list[dict[str, Any]]:
+def ranked(scores: Iterable[float], labels: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the labels with their scores, the likeliest first."""
     found = [{"label": labels[index], "score": score} for index, score in enumerate(scores)]
     return sorted(found, key=lambda each: -each["score"])
 

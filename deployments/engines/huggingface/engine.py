@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
+
+import torch
 
 from deployments.engines import prompts
 from deployments.engines.conversations import template_of
@@ -14,15 +16,16 @@ from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.engine import Ask, Ended, Engine, Pooled
 from deployments.engines.grammar import Grammars
 from deployments.engines.huggingface import embedding
+from deployments.engines.huggingface import torch_failures as failures
+from deployments.engines.huggingface.caches import affordable
+from deployments.engines.huggingface.loading import Loaded
+from deployments.engines.huggingface.loop import Batcher
+from deployments.engines.huggingface.network import network
+from deployments.engines.huggingface.rows import Row
+from deployments.engines.huggingface.shaping import Shaper
+from deployments.engines.huggingface.text_outlet import TextOutlet
+from deployments.engines.settings import Space, ending, settle
 from graphs.errors import AnabranchError, ComponentFailed
-
-if TYPE_CHECKING:
-    from deployments.engines.huggingface.loading import Loaded
-    from deployments.engines.huggingface.rows import Row
-    from deployments.engines.settings import Space
-
-OPTIONS = ("max_batch_size", "max_cache_tokens")
-"""The keys of a document's `options` that are for this engine. The others are for loading."""
 
 MAX_BATCH_SIZE = 64
 """Requests that share a step; others wait in a queue."""
@@ -41,23 +44,13 @@ class HuggingFace(Engine):
         self._fault: AnabranchError | None = None
         """The error of a device that has failed, which stays failed: no more vectors or labels can be computed."""
         self._generates = loaded.kind in ("decoder", "encoder-decoder")
-        if self._generates:
-            self._prepare(max_batch_size, max_cache_tokens)
-
-    def _prepare(self, max_batch_size: int, max_cache_tokens: int | None) -> None:
-        from deployments.engines.huggingface.caches import affordable
-        from deployments.engines.huggingface.loop import Batcher
-        from deployments.engines.huggingface.network import network
-        from deployments.engines.huggingface.shaping import Shaper
-        from deployments.engines.settings import ending
-
-        loaded = self._loaded
-        tokenizer = loaded.tokenizer
-        self._network = network(loaded.model, tokenizer, loaded.device)
+        if not self._generates:
+            return
+        self._network = network(loaded.model, loaded.tokenizer, loaded.device)
         self._shaper = Shaper(self._network)
-        self._ends = ending(self._network.own, tokenizer)
-        self._detokenizers = Detokenizers(tokenizer)
-        self._grammars = Grammars(tokenizer, sorted(self._ends))
+        self._ends = ending(self._network.own, loaded.tokenizer)
+        self._detokenizers = Detokenizers(loaded.tokenizer)
+        self._grammars = Grammars(loaded.tokenizer, sorted(self._ends))
         most = max_cache_tokens or affordable(loaded.token_bytes, self._network.device)
         self._batcher = Batcher(self._network, loaded.name, max_batch_size, most)
 
@@ -96,10 +89,6 @@ class HuggingFace(Engine):
 
     async def _row(self, ask: Ask) -> Row:
         """Return the request as a row for the loop. Requests that can't be served are refused here."""
-        from deployments.engines.huggingface.rows import Row
-        from deployments.engines.huggingface.text_outlet import TextOutlet
-        from deployments.engines.settings import settle
-
         loaded, network = self._loaded, self._network
         prompt = await prompts.prepare(
             ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, ask.sampling.max_output_length
@@ -125,8 +114,6 @@ class HuggingFace(Engine):
         )
 
     def _space(self, prompt: int) -> Space:
-        from deployments.engines.settings import Space
-
         if self._network.encodes:
             # The decoder has positions of its own and begins with its start token.
             positions = prompts.answer_length(self._loaded.config)
@@ -135,19 +122,11 @@ class HuggingFace(Engine):
         return Space(prompt, context and context - prompt)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        from deployments.engines.huggingface import torch_failures as failures
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, _inferring, work)
+            # As a decorator: the mode belongs to the thread that does the work.
+            return await asyncio.get_running_loop().run_in_executor(self._reader, torch.inference_mode()(work))
         except Exception as error:
             told = failures.public_error(error, self._loaded.name)
             if failures.fatal(error):
                 self._fault = told
             raise told from error
-
-
-def _inferring(work: Callable[[], Any]) -> Any:
-    import torch
-
-    with torch.inference_mode():
-        return work()

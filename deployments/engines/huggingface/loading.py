@@ -29,7 +29,9 @@ Kind = Literal["decoder", "encoder-decoder", "embedding", "classification"]
 OPTIONS = (
     "revision", "trust_remote_code", "attn_implementation", "source_language", "target_language", "max_model_len",
 )  # fmt: skip
-"""The keys of `options:` that are about loading. The engine has some of its own."""
+"""The keys of `options:` that are about loading…"""
+OF_THE_ENGINE = ("max_batch_size", "max_cache_tokens")
+"""…and those that the engine takes."""
 WEIGHTS = ("*.safetensors", "*.bin")
 """Files of weights, as transformers names them."""
 PACKAGES = ("torch", "transformers")

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Without
-from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Usage
+from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Sampling, Usage, for_each
+from deployments.engines.grammar.blanks import KEYWORD, require_blanks
+from deployments.engines.huggingface.embedding import ranked
 from deployments.engines.prompts import Prompt
+from deployments.engines.settings import Space, settle
 from deployments.engines.tokenizers import special_tokens
-from deployments.engines.vllm.asking import sampling_params
-from deployments.engines.vllm.errors import in_words
-from deployments.engines.vllm.finding import POOLING, find
-from deployments.engines.vllm.starting import start
-from graphs.errors import ComponentFailed, Unavailable
+from deployments.engines.vllm.library import in_words
+from deployments.engines.vllm.starting import POOLING, find, start
+from graphs.errors import ComponentFailed, InvalidInput, Unavailable
+
+LARGEST_SEED = 2**63 - 1
+"""What torch and the wire between vLLM's processes both take."""
 
 
 class VLLM(Engine):
@@ -73,7 +78,7 @@ class VLLM(Engine):
 
     async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
         found, usage = await self._pool(texts, batch_size, max_input_length)
-        return Pooled([self._labelled(scores.tolist()) for scores in found], usage)
+        return Pooled([ranked(scores.tolist(), self._config.id2label) for scores in found], usage)
 
     async def healthy(self) -> None:
         with in_words(self._name):
@@ -92,7 +97,7 @@ class VLLM(Engine):
         self._running.add(id)
         try:
             with in_words(self._name):
-                params = sampling_params(ask, self._own, prompt, self._context, tagged=tagged)
+                params = _sampling_params(ask, self._own, prompt, self._context, tagged=tagged)
                 async with aclosing(self._llm.generate(tokens_input(prompt.ids), params, id)) as outputs:
                     async for output in outputs:
                         yield output.outputs[0]
@@ -114,32 +119,20 @@ class VLLM(Engine):
         self, texts: Sequence[str], batch_size: int, max_input_length: int | None
     ) -> tuple[list[Any], Usage]:
         """Return a tensor for each text, `batch_size` of them under way at a time."""
-        places = asyncio.Semaphore(batch_size)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._pool_one(text, places, max_input_length)) for text in texts]
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        results = [task.result() for task in tasks]
-        return [data for data, _ in results], Usage(prompt_tokens=sum(length for _, length in results))
-
-    async def _pool_one(self, text: str, places: asyncio.Semaphore, max_input_length: int | None) -> tuple[Any, int]:
         from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
         from vllm.pooling_params import PoolingParams  # pyright: ignore[reportMissingImports]
 
-        cut = min(filter(None, (max_input_length, self._longest)), default=None)
-        ask = Ask(text=text, max_input_length=cut)
-        prompt = await prompts.prepare(ask, self._tokenizer, self._config, self._task, self._context, 0)
-        params = PoolingParams(task=POOLING[self._task])
-        with in_words(self._name):
-            async with places, aclosing(self._llm.encode(tokens_input(prompt.ids), params, uuid4().hex)) as outputs:
-                output = await anext(outputs)
-        return output.outputs.data.float(), len(prompt.ids)
+        async def pool(ids: list[int]) -> Any:
+            params = PoolingParams(task=POOLING[self._task])
+            with in_words(self._name):
+                async with aclosing(self._llm.encode(tokens_input(ids), params, uuid4().hex)) as outputs:
+                    return (await anext(outputs)).outputs.data.float()
 
-    def _labelled(self, scores: list[float]) -> list[dict[str, Any]]:
-        labels: Mapping[int, str] = self._config.id2label
-        found = [{"label": labels[index], "score": score} for index, score in enumerate(scores)]
-        return sorted(found, key=lambda each: each["score"], reverse=True)
+        cut = min(filter(None, (max_input_length, self._longest)), default=None)
+        asks = [Ask(text=text, max_input_length=cut) for text in texts]
+        read = [await prompts.prepare(ask, self._tokenizer, self._config, self._task, self._context, 0) for ask in asks]
+        found = await for_each([prompt.ids for prompt in read], pool, batch_size)
+        return found, Usage(prompt_tokens=sum(len(prompt.ids) for prompt in read))
 
 
 def _generation_config(config: Any) -> Any:
@@ -148,3 +141,43 @@ def _generation_config(config: Any) -> Any:
 
     own = {} if config.generation_config == "vllm" else config.try_get_generation_config()
     return GenerationConfig(**{**own, **config.override_generation_config})
+
+
+def _sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged: bool = False) -> Any:
+    """Return how vLLM should generate; `own` is the model's GenerationConfig, `tagged` shows special tokens."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams  # pyright: ignore[reportMissingImports]
+
+    constrained = ask.json_schema is not None
+    space = Space(len(prompt.ids), context - len(prompt.ids))
+    settings = settle(_without_beams(ask.sampling), own, space, stops=prompt.stop, constrained=constrained)
+    return SamplingParams(
+        max_tokens=settings.most,
+        min_tokens=settings.least,
+        temperature=settings.draw.temperature,
+        top_k=settings.draw.top_k,
+        top_p=settings.draw.top_p,
+        min_p=own.min_p or 0.0,
+        repetition_penalty=settings.repetition_penalty,
+        seed=None if settings.seed is None else settings.seed & LARGEST_SEED,
+        stop=list(settings.stops),
+        structured_outputs=_structure(ask) if constrained else None,
+        output_kind=RequestOutputKind.DELTA if ask.streaming else RequestOutputKind.FINAL_ONLY,
+        skip_special_tokens=not tagged,
+    )
+
+
+def _without_beams(sampling: Sampling) -> Sampling:
+    asked = sampling.num_beams
+    if asked is not None and asked > 1:
+        raise InvalidInput(
+            f"expected num_beams 1, because vLLM has no beam search, got {asked}; leave it out, or write `driver: huggingface`",
+            field="params.num_beams",
+        )
+    return replace(sampling, num_beams=None)
+
+
+def _structure(ask: Ask) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams  # pyright: ignore[reportMissingImports]
+
+    require_blanks()
+    return StructuredOutputsParams(json={**(ask.json_schema or {"type": "object"}), **KEYWORD})

@@ -1,14 +1,14 @@
-"""What the driver needs of vLLM beyond its documentation, imported and checked before an engine starts."""
+"""What the driver needs of vLLM beyond its documentation, checked before an engine starts; and what its errors mean."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.engines.vllm.errors import first_line
-from graphs.errors import Unavailable
+from graphs.errors import ComponentFailed, InvalidInput, Overloaded, Unavailable
 
 SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -21,6 +21,8 @@ SETTINGS = {
 CACHE_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 CONFIGURE_LOGGING = "VLLM_CONFIGURE_LOGGING"
 LOGGING_CONFIG = "VLLM_LOGGING_CONFIG_PATH"
+RETRY_AFTER = 1
+"""Seconds until a full queue of vLLM's is worth another try: it empties as fast as answers end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +66,32 @@ def import_vllm(model: str) -> Library:
             f"{'; '.join(lacking)}; install one of those that anabranch requires"
         )
     return Library(AsyncEngineArgs, AsyncLLM, current_platform, __version__, DEFAULT_LOGGING_CONFIG)
+
+
+@contextmanager
+def in_words(name: str) -> Generator[None]:
+    """Turn vLLM's errors into ours; `name` is the model's."""
+    from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMServerError  # pyright: ignore[reportMissingImports]
+    from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
+
+    try:
+        yield
+    except EngineDeadError:
+        raise Unavailable(
+            f"model {name!r}: its vLLM engine died; the replica's log says why, and Serve starts another"
+        ) from None
+    except GracefulHTTPError as refusal:
+        raise Overloaded(f"model {name!r}: {first_line(refusal)}", retry_after=RETRY_AFTER) from None
+    except VLLMClientError as refusal:
+        raise InvalidInput(f"model {name!r}: {first_line(refusal)}") from None
+    except VLLMServerError as failure:
+        # EngineGenerateError says nothing itself; what it was raised from does.
+        raise ComponentFailed(
+            f"model {name!r}: generation failed: {first_line(failure.__cause__ or failure)}"
+        ) from failure
+
+
+def first_line(error: BaseException) -> str:
+    """Return the message of an error in one line: vLLM's own errors repeat their parameters behind it."""
+    message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)

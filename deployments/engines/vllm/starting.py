@@ -1,20 +1,26 @@
-"""A model's name and options -> AsyncLLM, its process running and its weights loaded."""
+"""What a document says of a model -> AsyncLLM, its process running and its weights loaded."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
 
-from deployments.engines.vllm.errors import first_line
-from deployments.engines.vllm.library import CACHE_SPACE, import_vllm
-from deployments.engines.vllm.overhearing import overhearing
+from deployments.engines.fetching import fetch, trusts_code
+from deployments.engines.huggingface.embedding import Mode, Recipe, read_recipe
+from deployments.engines.huggingface.loading import read_config
+from deployments.engines.vllm.library import CACHE_SPACE, CONFIGURE_LOGGING, LOGGING_CONFIG, first_line, import_vllm
 from graphs.errors import InvalidInput, Unavailable
 from graphs.suggest import closest
 
@@ -28,6 +34,15 @@ NEEDED = {"skip_tokenizer_init": "a component answers in text", "headless": "the
 """Options that would take away what the component works with."""
 CPU_CACHE_BYTES = 2**30
 """By itself vLLM takes nine tenths of the machine's memory, which on a CPU all processes share."""
+POOLING = {"text-embedding": "embed", "text-classification": "classify"}
+"""Tasks that generate nothing, and what vLLM calls them."""
+OF_THE_FILES = ("revision", "trust_remote_code")
+"""Options that matter where the model's files are looked up."""
+OWN_WAYS = ("load_format", "download_dir", "model_loader_extra_config")
+"""Options by which vLLM finds the weights itself."""
+MODES: Mapping[Mode, str] = {"mean": "MEAN", "cls": "CLS", "lasttoken": "LAST"}
+RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): (.+)$", re.MULTILINE)
+"""The line that ends a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,34 @@ class Start:
     """Texts to embed are cut to so many tokens."""
 
 
+def find(name: str, task: str, device: str | None, precision: str, options: Mapping[str, Any]) -> Start:
+    """Return how to start vLLM. Call it in a thread: it downloads files that are missing."""
+    options = {**options, "trust_remote_code": trusts_code(options)}
+    of_the_files = {key: options[key] for key in OF_THE_FILES if key in options}
+    config = read_config(name, of_the_files)
+    if config.is_encoder_decoder:
+        raise InvalidInput(
+            f"model {name!r} is an encoder-decoder, which vLLM can't run; write `driver: huggingface`", field="driver"
+        )
+    if task == "text-embedding":
+        folder = fetch(name, of_the_files)
+        recipe = read_recipe(folder, name)
+        return Start(name, str(folder), device, precision, options, _pooler(recipe, name), recipe.longest)
+    # Workers on other nodes have other disks.
+    by_itself = spreads(options) or any(option in options for option in OWN_WAYS)
+    model = name if by_itself else str(fetch(name, of_the_files))
+    return Start(name, model, device, precision, options, {} if task in POOLING else None)
+
+
+def _pooler(recipe: Recipe, name: str) -> Mapping[str, Any]:
+    """Return what vLLM calls the same pooling."""
+    if recipe.mode not in MODES:
+        raise InvalidInput(
+            f"model {name!r} pools by {recipe.mode}, which vLLM can't; write `driver: huggingface`", field="driver"
+        )
+    return {"seq_pooling_type": MODES[recipe.mode], "use_activation": recipe.normalized}
+
+
 def start(asked: Start) -> Any:
     """Return AsyncLLM, ready. Takes as long as the weights do to load; belongs in a thread."""
     vllm = import_vllm(asked.name)
@@ -55,7 +98,7 @@ def start(asked: Start) -> Any:
     logger.info("loading %s with vLLM %s on %s…", asked.name, vllm.version, vllm.platform.device_type)
     began = time.monotonic()
     # Workers on other nodes could not read the file that it takes.
-    with nullcontext(_nothing) if spreads(asked.options) else overhearing(vllm.logging) as overheard:
+    with nullcontext(lambda: None) if spreads(asked.options) else overhearing(vllm.logging) as overheard:
         try:
             engine = vllm.engine.from_engine_args(vllm.arguments(**_arguments(asked, vllm.platform)))
         except (ValueError, RuntimeError, OSError, TypeError) as error:
@@ -136,8 +179,36 @@ def _arguments(asked: Start, platform: Any) -> dict[str, Any]:
     return arguments | dict(asked.options)
 
 
-def _nothing() -> None:
-    """Return no error: nothing is overheard."""
+@contextmanager
+def overhearing(logging: Mapping[str, Any]) -> Generator[Callable[[], str | None]]:
+    """Give a function that returns the first error of the processes started meanwhile; `logging` is vLLM's configuration."""
+    if LOGGING_CONFIG in os.environ or os.environ.get(CONFIGURE_LOGGING) == "0":
+        yield lambda: None  # the environment configures the logs itself
+        return
+    with TemporaryDirectory(prefix="anabranch-vllm-") as folder:
+        errors, config = Path(folder, "errors.log"), Path(folder, "logging.json")
+        config.write_text(json.dumps(_with_errors_to(errors, logging)), encoding="utf-8")
+        os.environ[LOGGING_CONFIG] = str(config)
+        try:
+            yield lambda: _first(errors)
+        finally:
+            del os.environ[LOGGING_CONFIG]
+
+
+def _with_errors_to(file: Path, logging: Mapping[str, Any]) -> dict[str, Any]:
+    config = deepcopy(dict(logging))
+    # Opened at once: the file's name goes before its handlers do, and a handler that can't open it would fail.
+    config.setdefault("handlers", {})["errors"] = {
+        "class": "logging.FileHandler", "filename": str(file), "level": "ERROR", "encoding": "utf-8",
+    }  # fmt: skip
+    config["loggers"]["vllm"]["handlers"].append("errors")
+    return config
+
+
+def _first(file: Path) -> str | None:
+    """Return the first error in the file: later ones only repeat that it happened."""
+    found = RAISED.search(file.read_text(encoding="utf-8")) if file.exists() else None
+    return found[1].strip() if found else None
 
 
 def _reason(error: Exception, overheard: str | None) -> str:
