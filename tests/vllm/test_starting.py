@@ -13,7 +13,7 @@ from tests.vllm.conftest import started
         ("llama", {"dtype": "half"}, r"'dtype' is a field of the component; write `precision:` there"),
         ("llama", {"max_model_len": 4096}, r"model '.*llama-wide': vLLM could not start: .*4096"),
         ("llama", {"quantization": "nonsense"}, r"model '.*llama-wide': vLLM could not start: .*nonsense"),
-        ("bart", {}, r"is an encoder-decoder model, which vLLM doesn't run; write `driver: huggingface`"),
+        ("bart", {}, r"is an encoder-decoder, which vLLM can't run; write `driver: huggingface`"),
     ],
 )  # fmt: skip
 async def test_it_says_why(kind, options, message):
