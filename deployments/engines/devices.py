@@ -1,24 +1,28 @@
-"""A document's device and precision -> a device of this replica, and torch's type for its weights."""
+"""A document's device and precision -> a device of this replica, torch's type for its weights, and room for its cache."""
 
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import torch
 
 from graphs.errors import Unavailable
 
-if TYPE_CHECKING:
-    import torch
+SHARE = 0.4
+"""Of the memory that is free once a model is loaded, how much keys and values may take: joining copies them."""
 
-DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
-"""What a document may write. GPUs are counted within the replica: its first is cuda:0, whichever the node's is."""
+OF_ALL = 0.25
+"""Of a machine's memory, where what is free can't be told from what only caches files."""
+
+CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says what a container may take of the machine's, in cgroups' two versions."""
 
 
 def choose_device(wanted: str | None, name: str) -> str:
     """Return the wanted device, or raise if the replica lacks it. Where none is named: the first GPU, else the CPU."""
-    import torch
-
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     match (wanted or "").partition(":"):
         case ("", _, _):
@@ -40,8 +44,6 @@ def choose_device(wanted: str | None, name: str) -> str:
 
 def choose_precision(wanted: str, device: str) -> torch.dtype:
     """Return the type of the weights. By default float32 on a CPU, and on a GPU the half precision it is made for."""
-    import torch
-
     if wanted != "auto":
         return getattr(torch, wanted)
     if device.startswith("cuda"):
@@ -51,8 +53,6 @@ def choose_precision(wanted: str, device: str) -> torch.dtype:
 
 def placed(device: str) -> str:
     """Return the device in words."""
-    import torch
-
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
@@ -61,8 +61,6 @@ def placed(device: str) -> str:
 
 def memory(device: str) -> int:
     """Return the bytes this process holds: on the GPU, else in RAM."""
-    import torch
-
     if device.startswith("cuda"):
         return torch.cuda.memory_allocated(device)
     try:
@@ -72,19 +70,26 @@ def memory(device: str) -> int:
         return 0
 
 
-def in_bytes(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in ("B", "kB", "MB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def affordable(size: int, device: torch.device) -> int | None:
+    """Return how many tokens of so many bytes there is memory for; None where tokens take none."""
+    return max(1, _for_caches(device) // size) if size else None
+
+
+def _for_caches(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(min([machine, *_limits()]) * OF_ALL)
+
+
+def _limits() -> Iterator[int]:
+    for path in CONTAINER:
+        with suppress(OSError, ValueError):  # there is no such file, or it says `max`
+            yield int(Path(path).read_text())
 
 
 def _why_no_gpu() -> str:
     """Return why torch sees no GPU, and what to do: install, ask for one, or look at the node."""
-    import torch
-
     if torch.version.cuda is None and torch.version.hip is None:
         return "the installed PyTorch is built for CPUs only; install the CUDA build, or leave `device` out"
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":

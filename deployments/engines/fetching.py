@@ -16,7 +16,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from deployments.engines.devices import in_bytes
 from graphs.component import truth
 from graphs.errors import InvalidInput, Unavailable
 
@@ -205,6 +204,15 @@ def _bar(log: Callable[[float], object]) -> Any:
                     log(done)
 
     return Bar
+
+
+def in_bytes(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("B", "kB", "MB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 def _no_config(name: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from deployments.engines import devices
 from deployments.engines.engine import Ask, Sampling
-from deployments.engines.huggingface import caches
 from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from tests.engines.asking import PROMPTS, answer, answers, ask, generated, loaded, serving
 
@@ -197,11 +197,11 @@ async def test_more_tokens_than_there_is_memory_for_stand_in_line():
 async def test_a_container_has_no_more_memory_than_it_may_take(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     limit, unlimited = tmp_path / "memory.max", tmp_path / "none"
     unlimited.write_text("max\n")
-    monkeypatch.setattr(caches, "CONTAINER", (str(unlimited), str(tmp_path / "missing")))
-    whole = caches.affordable(loaded("llama").token_bytes, torch.device("cpu"))
+    monkeypatch.setattr(devices, "CONTAINER", (str(unlimited), str(tmp_path / "missing")))
+    whole = devices.affordable(loaded("llama").token_bytes, torch.device("cpu"))
     limit.write_text("8388608\n")
-    monkeypatch.setattr(caches, "CONTAINER", (str(limit), str(unlimited)))
-    part = caches.affordable(loaded("llama").token_bytes, torch.device("cpu"))
+    monkeypatch.setattr(devices, "CONTAINER", (str(limit), str(unlimited)))
+    part = devices.affordable(loaded("llama").token_bytes, torch.device("cpu"))
     assert part is not None
     assert whole is not None
     assert 1 < part < whole

@@ -12,8 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from deployments.engines import fetching
-from deployments.engines.devices import in_bytes
-from deployments.engines.fetching import fetch, fetch_config, hub_errors, wanted
+from deployments.engines.fetching import fetch, fetch_config, hub_errors, in_bytes, wanted
 from graphs.errors import Unavailable
 from tests.engines import tiny
 from tests.engines.hub import Hub, served

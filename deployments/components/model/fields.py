@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from deployments.engines.devices import DEVICE
 from graphs.component import ActionInput, ComponentConfig, LocalFolder, Streamable, Truth, Unknown
 
 Task = Literal[
@@ -20,6 +20,8 @@ TOLD_OF_ANSWERS = ("usage", "finish_reason", "refusal", "annotations", "parsed")
 """What answers carry, ours and OpenAI's, beside what was said: a model doesn't read it…"""
 EMPTY = ("audio", "function_call")
 """…and what it may not hold, but is often there, empty."""
+DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
+"""What a document may write. GPUs are counted within the replica: its first is cuda:0, whichever the node's is."""
 MODEL_FOLDER = LocalFolder(holding="config.json")
 
 

@@ -29,8 +29,11 @@ def alike(network: Network, rows: Sequence[Row], most: int) -> int:
 
 
 def search(network: Network, rows: Sequence[Row], between: Callable[[], bool]) -> list[str]:
-    """Return each row's whole text, and end the row. `between` is called after each step; True stops the search."""
-    prompts, mask = _padded(network, rows)
+    """Return each row's whole text, and end the row. `between` is called after each step; True stops the search.
+
+    A row that has failed or was cancelled has no text.
+    """
+    prompts, mask = network.padded([row.prompt for row in rows])
     before = 1 if network.encodes else prompts.shape[1]
     seed = rows[0].settings.seed
     devices = [network.device] if network.device.type == "cuda" else []
@@ -44,25 +47,8 @@ def search(network: Network, rows: Sequence[Row], between: Callable[[], bool]) -
             stopping_criteria=StoppingCriteriaList([_Between(rows, between, None if network.encodes else prompts)]),
             tokenizer=network.tokenizer,  # for a model that has stop strings of its own
         )
-    return [_text(row, tokens) for row, tokens in zip(rows, found[:, before:].tolist(), strict=True)]
-
-
-def _text(row: Row, tokens: Sequence[int]) -> str:
-    """Return the row's text. A row that has failed or was cancelled has none."""
-    return "" if row.over else row.finish(tokens)
-
-
-def _padded(network: Network, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """Return prompts and mask. A decoder continues at the right end, so its prompts are padded on the left."""
-    longest = max(len(row.prompt) for row in rows)
-    padding = network.model.config.pad_token_id or 0
-    prompts: list[list[int]] = []
-    mask: list[list[int]] = []
-    for row in rows:
-        gap, length = longest - len(row.prompt), len(row.prompt)
-        prompts.append([*row.prompt, *[padding] * gap] if network.encodes else [*[padding] * gap, *row.prompt])
-        mask.append([1] * length + [0] * gap if network.encodes else [0] * gap + [1] * length)
-    return torch.tensor(prompts, device=network.device), torch.tensor(mask, device=network.device)
+    answers = zip(rows, found[:, before:].tolist(), strict=True)
+    return ["" if row.over else row.finish(tokens) for row, tokens in answers]
 
 
 def _configuration(own: GenerationConfig, row: Row, before: int) -> GenerationConfig:

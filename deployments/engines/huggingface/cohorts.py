@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers.modeling_outputs import BaseModelOutput
 
-from deployments.engines.huggingface import caches
 from deployments.engines.huggingface import transformers_internals as internals
 from deployments.engines.huggingface.network import Network
 from deployments.engines.huggingface.rows import Row
@@ -25,20 +25,20 @@ class Cohort(ABC):
 
     sturdy = True
 
-    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
+    def __init__(self, network: Network, rows: Sequence[Row], cache: Any) -> None:
         self.network = network
         self.rows = list(rows)
+        self.cache = cache
         self.width = 0
         """Tokens of each row in the cache, with padding."""
-        self.cache: Any = None
 
     @abstractmethod
     def fill(self, budget: int) -> Tensor | None:
         """Read about `budget` tokens of the prompts. Return the scores of the first tokens once all are read."""
 
-    @abstractmethod
     def step(self) -> Tensor:
         """Read each row's last token, and return the scores of the next."""
+        return self._forward(torch.tensor([[row.tokens[-1]] for row in self.rows], device=self.network.device))
 
     @abstractmethod
     def keep(self, indices: Sequence[int]) -> None:
@@ -64,15 +64,32 @@ class Cohort(ABC):
         self.rows = [self.rows[index] for index in indices]
         return torch.tensor(indices, device=self.network.device)
 
-    def _last(self) -> Tensor:
-        return torch.tensor([[row.tokens[-1]] for row in self.rows], device=self.network.device)
+    @abstractmethod
+    def _forward(self, tokens: Tensor) -> Tensor:
+        """Read the same number of tokens of each row."""
+
+    def _logits(self, count: int, **inputs: Any) -> Tensor:
+        """Return what the network says of inputs that add so many tokens to the cache."""
+        try:
+            logits = self.network.logits(self.cache, self.width + count, **inputs)
+        except Exception:
+            if self.sturdy:  # what the step has added to some of the layers is taken back
+                layers = internals.pairs_of(self.cache)
+                cut = [(keys[:, :, : self.width], values[:, :, : self.width]) for keys, values in layers]
+                internals.put_pairs(self.cache, cut)
+            raise
+        self.width += count
+        return logits
 
 
 def cohort(network: Network, rows: Sequence[Row]) -> Cohort:
     """Return a cohort of these rows. Their prompts aren't read yet."""
+    config = network.model.config
     if network.encodes:
-        return Encoded(network, rows)
-    return Padded(network, rows) if network.joins else Uniform(network, rows)
+        return Encoded(network, rows, internals.encoder_decoder_cache(config))
+    if network.joins:
+        return Padded(network, rows, internals.growing_cache(config))
+    return Uniform(network, rows, internals.plain_cache(config))
 
 
 def together(network: Network, rows: Sequence[Row], budget: int) -> int:
@@ -90,11 +107,10 @@ def together(network: Network, rows: Sequence[Row], budget: int) -> int:
 class Padded(Cohort):
     """Rows of any lengths, padded on the left, of a decoder all of whose layers attend to tokens alone."""
 
-    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
-        super().__init__(network, rows)
+    def __init__(self, network: Network, rows: Sequence[Row], cache: Any) -> None:
+        super().__init__(network, rows, cache)
         longest = max(len(row.prompt) for row in rows)
         self.pads = [longest - len(row.prompt) for row in rows]
-        self.cache = internals.growing_cache(network.model.config)
 
     def fill(self, budget: int) -> Tensor | None:
         whole = self.pads[0] + len(self.rows[0].prompt)
@@ -103,9 +119,6 @@ class Padded(Cohort):
         prompts = [[0] * pads + list(row.prompt) for pads, row in zip(self.pads, self.rows, strict=True)]
         logits = self._forward(torch.tensor([prompt[self.width : end] for prompt in prompts]))
         return logits if end == whole else None
-
-    def step(self) -> Tensor:
-        return self._forward(self._last())
 
     def part(self, indices: Sequence[int]) -> Cohort:
         other = copy.copy(self)
@@ -117,8 +130,9 @@ class Padded(Cohort):
         chosen = self._choose(indices)
         pads = [self.pads[index] for index in indices]
         cut = min(pads)
-        internals.put_pairs(self.cache, caches.selected(internals.pairs_of(self.cache), chosen, cut))
-        self.pads = [pad - cut for pad in pads]
+        layers = internals.pairs_of(self.cache)
+        internals.put_pairs(self.cache, [(keys[chosen, :, cut:], values[chosen, :, cut:]) for keys, values in layers])
+        self.pads = [gap - cut for gap in pads]
         self.width -= cut
 
     def take_in(self, other: Cohort) -> bool:
@@ -126,9 +140,10 @@ class Padded(Cohort):
         wasted = width * (len(self.rows) + len(other.rows)) - self.size - other.size
         if not isinstance(other, Padded) or wasted > max(WASTE, self.size + other.size):
             return False
-        layers = caches.joined([internals.pairs_of(self.cache), internals.pairs_of(other.cache)], width)
-        internals.put_pairs(self.cache, layers)
-        self.pads = [pad + width - part.width for part in (self, other) for pad in part.pads]
+        layers = zip(internals.pairs_of(self.cache), internals.pairs_of(other.cache), strict=True)
+        joined = [[_joined(states, width) for states in zip(*pairs, strict=True)] for pairs in layers]
+        internals.put_pairs(self.cache, [(keys, values) for keys, values in joined])
+        self.pads = [gap + width - part.width for part in (self, other) for gap in part.pads]
         self.rows += other.rows
         self.width = width
         return True
@@ -142,15 +157,7 @@ class Padded(Cohort):
             pads = torch.tensor(self.pads, device=device)[:, None]
             mask = (columns >= pads).long()
             positions = (positions - pads).clamp(min=0)
-        try:
-            logits = self.network.logits(
-                self.cache, end, input_ids=tokens.to(device), attention_mask=mask, position_ids=positions
-            )
-        except Exception:
-            caches.shorten(self.cache, self.width)
-            raise
-        self.width = end
-        return logits
+        return self._logits(tokens.shape[1], input_ids=tokens.to(device), attention_mask=mask, position_ids=positions)
 
 
 class Uniform(Cohort):
@@ -158,70 +165,41 @@ class Uniform(Cohort):
 
     sturdy = False
 
-    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
-        super().__init__(network, rows)
-        self.cache = internals.plain_cache(network.model.config)
-
     def fill(self, budget: int) -> Tensor:
         del budget
         return self._forward(torch.tensor([list(row.prompt) for row in self.rows]))
-
-    def step(self) -> Tensor:
-        return self._forward(self._last())
 
     def keep(self, indices: Sequence[int]) -> None:
         self.cache.reorder_cache(self._choose(indices))
 
     def _forward(self, tokens: Tensor) -> Tensor:
-        end = self.width + tokens.shape[1]
-        logits = self.network.logits(self.cache, end, input_ids=tokens.to(self.network.device))
-        self.width = end
-        return logits
+        return self._logits(tokens.shape[1], input_ids=tokens.to(self.network.device))
 
 
 class Encoded(Cohort):
     """Rows of an encoder-decoder. Their prompts were encoded together, and their answers have the same length."""
 
-    def __init__(self, network: Network, rows: Sequence[Row]) -> None:
-        super().__init__(network, rows)
-        self.cache = internals.encoder_decoder_cache(network.model.config)
-        self._read: Tensor | None = None
-        self._mask: Tensor | None = None
+    _read: Tensor
+    _mask: Tensor
+    """What the encoder has made of the prompts, from `fill` on."""
 
     def fill(self, budget: int) -> Tensor:
         del budget
-        device = self.network.device
-        longest = max(len(row.prompt) for row in self.rows)
-        padding = self.network.model.config.pad_token_id or 0
-        prompts = [[*row.prompt, *[padding] * (longest - len(row.prompt))] for row in self.rows]
-        lengths = torch.tensor([[len(row.prompt)] for row in self.rows], device=device)
-        mask = (torch.arange(longest, device=device) < lengths).long()
+        prompts, self._mask = self.network.padded([row.prompt for row in self.rows])
         encoder = self.network.model.get_encoder()
-        self._read = encoder(input_ids=torch.tensor(prompts, device=device), attention_mask=mask).last_hidden_state
-        self._mask = mask
-        return self._forward(torch.full((len(self.rows), 1), self.network.start, device=device))
-
-    def step(self) -> Tensor:
-        return self._forward(self._last())
+        self._read = encoder(input_ids=prompts, attention_mask=self._mask).last_hidden_state
+        return self._forward(torch.full((len(self.rows), 1), self.network.start, device=self.network.device))
 
     def keep(self, indices: Sequence[int]) -> None:
         chosen = self._choose(indices)
         self.cache.reorder_cache(chosen)
-        assert self._read is not None
-        assert self._mask is not None
         self._read, self._mask = self._read[chosen], self._mask[chosen]
 
     def _forward(self, tokens: Tensor) -> Tensor:
-        try:
-            logits = self.network.logits(
-                self.cache,
-                self.width + 1,
-                attention_mask=self._mask,
-                encoder_outputs=BaseModelOutput(last_hidden_state=self._read),
-                decoder_input_ids=tokens,
-            )
-        except Exception:
-            caches.shorten(self.cache, self.width)
-            raise
-        self.width += 1
-        return logits
+        read = BaseModelOutput(last_hidden_state=self._read)
+        return self._logits(1, attention_mask=self._mask, encoder_outputs=read, decoder_input_ids=tokens)
+
+
+def _joined(parts: Sequence[Tensor], length: int) -> Tensor:
+    """Return the keys, or the values, of the rows of all parts, each padded on the left to the length."""
+    return torch.cat([pad(part, (0, 0, length - part.shape[-2], 0)) for part in parts])

@@ -49,22 +49,14 @@ async def embed(
     """Return a vector for each text, in order."""
     recipe = read_recipe(loaded.folder, loaded.name)
     cut = min(filter(None, (max_input_length, recipe.longest)), default=None)
-
-    def pooled(ids: list[list[int]]) -> list[list[float]]:
-        return _vectors(loaded, ids, recipe)
-
-    return await _in_batches(loaded, texts, batch_size, cut, call, pooled)
+    return await _in_batches(loaded, texts, batch_size, cut, call, lambda ids: _vectors(loaded, ids, recipe))
 
 
 async def classify(
     loaded: Loaded, texts: Sequence[str], batch_size: int, max_input_length: int | None, call: Call[Any]
 ) -> Pooled:
     """Return all labels of each text with their scores, the likeliest first."""
-
-    def judged(ids: list[list[int]]) -> list[list[dict[str, Any]]]:
-        return _labels(loaded, ids)
-
-    return await _in_batches(loaded, texts, batch_size, max_input_length, call, judged)
+    return await _in_batches(loaded, texts, batch_size, max_input_length, call, lambda ids: _labels(loaded, ids))
 
 
 def read_recipe(folder: Path, name: str) -> Recipe:
@@ -177,11 +169,8 @@ def ranked(scores: Iterable[float], labels: Mapping[int, str]) -> list[dict[str,
 
 
 def _padded(loaded: Loaded, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return tokens and mask, with short rows padded on the right. The mask hides the padding, so any token will do."""
-    import torch
+    from deployments.engines.huggingface.network import padded
 
+    # The mask hides the padding, so any token will do.
     pad = next((id for id in (loaded.config.pad_token_id, loaded.tokenizer.pad_token_id) if id is not None), 0)
-    width = max(map(len, ids))
-    tokens = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids], device=loaded.device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids], device=loaded.device)
-    return tokens, mask
+    return padded(ids, pad, loaded.device)

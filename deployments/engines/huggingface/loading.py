@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deployments.engines import devices
-from deployments.engines.fetching import CONFIG, fetch, fetch_config, trusts_code
+from deployments.engines.fetching import CONFIG, fetch, fetch_config, in_bytes, trusts_code
 from deployments.engines.prompts import context_length
 from graphs.errors import AnabranchError, InvalidInput, Unavailable, first_line
 from graphs.suggest import closest
@@ -32,6 +31,8 @@ OPTIONS = (
 """The keys of `options:` that are about loading…"""
 OF_THE_ENGINE = ("max_batch_size", "max_cache_tokens")
 """…and those that the engine takes."""
+KINDS: Mapping[str, Kind] = {"text-embedding": "embedding", "text-classification": "classification"}
+"""Of the tasks that generate nothing."""
 WEIGHTS = ("*.safetensors", "*.bin")
 """Files of weights, as transformers names them."""
 PACKAGES = ("torch", "transformers")
@@ -69,19 +70,17 @@ def load(
     check_options(options, OPTIONS)
     with _ONE_AT_A_TIME, _staying(name):
         _refuse_without_packages(name, "huggingface")
-        return _load(name, task, device, precision, options)
+        from deployments.engines import devices
 
-
-def _load(name: str, task: str, device: str | None, precision: str, options: Mapping[str, Any]) -> Loaded:
-    with _quiet():
-        chosen = devices.choose_device(device, name)
-        dtype = devices.choose_precision(precision, chosen)
-        folder = fetch(name, options)
-        logger.info("loading %s on %s…", name, devices.placed(chosen))
-        began, before = time.monotonic(), devices.memory(chosen)
-        loaded = _loaded(name, task, folder, chosen, dtype, options)
-        _log_loaded(loaded, time.monotonic() - began, devices.memory(chosen) - before)
-        return loaded
+        with _quiet():
+            chosen = devices.choose_device(device, name)
+            dtype, placed = devices.choose_precision(precision, chosen), devices.placed(chosen)
+            folder = fetch(name, options)
+            logger.info("loading %s on %s…", name, placed)
+            began, before = time.monotonic(), devices.memory(chosen)
+            loaded = _loaded(name, task, folder, chosen, dtype, options)
+            _log_loaded(loaded, placed, time.monotonic() - began, devices.memory(chosen) - before)
+            return loaded
 
 
 def read_config(name: str, options: Mapping[str, Any] | None = None) -> Any:
@@ -127,7 +126,7 @@ def _staying(name: str) -> Generator[None]:
 def _loaded(name: str, task: str, folder: Path, device: str, dtype: torch.dtype, options: Mapping[str, Any]) -> Loaded:
     trust = trusts_code(options)
     config = _config(name, folder, trust)
-    kind = _kind(task, config)
+    kind = KINDS.get(task) or ("encoder-decoder" if config.is_encoder_decoder else "decoder")
     _refuse_unfit(name, task, kind, config)
     try:
         tokenizer = _tokenizer(name, folder, trust, options)
@@ -186,16 +185,6 @@ def _refuse_unknown_architecture(name: str, folder: Path, trust: bool) -> None:
     raise Unavailable(f"model {name!r} could not be loaded: its config.json: {why}")
 
 
-def _kind(task: str, config: Any) -> Kind:
-    match task:
-        case "text-embedding":
-            return "embedding"
-        case "text-classification":
-            return "classification"
-        case _:
-            return "encoder-decoder" if config.is_encoder_decoder else "decoder"
-
-
 def _refuse_unfit(name: str, task: str, kind: Kind, config: Any) -> None:
     """Refuse a model that was made for something else: transformers would fill in random weights."""
     from transformers.models.auto import modeling_auto as auto
@@ -217,11 +206,8 @@ def _refuse_unfit(name: str, task: str, kind: Kind, config: Any) -> None:
 
 
 def _classes(*mappings: Mapping[Any, Any]) -> set[str]:
-    found: set[str] = set()
-    for mapping in mappings:
-        for names in mapping.values():
-            found.update([names] if isinstance(names, str) else names)
-    return found
+    found = [names for mapping in mappings for names in mapping.values()]
+    return {name for names in found for name in ([names] if isinstance(names, str) else names)}
 
 
 def _tokenizer(name: str, folder: Path, trust: bool, options: Mapping[str, Any]) -> Any:
@@ -328,12 +314,12 @@ def _reason(error: Exception, device: str) -> str:
     return said
 
 
-def _log_loaded(loaded: Loaded, seconds: float, grown: int) -> None:
+def _log_loaded(loaded: Loaded, placed: str, seconds: float, grown: int) -> None:
     parameters = list(loaded.model.parameters())
     count = sum(each.numel() for each in parameters)
     size = sum(each.numel() * each.element_size() for each in parameters)
     logger.info(
         "loaded %s: %.1f M parameters, %s, %s on %s, %.1f s, memory +%s",
-        loaded.name, count / 1e6, devices.in_bytes(size), str(loaded.dtype).removeprefix("torch."),
-        devices.placed(loaded.device), seconds, devices.in_bytes(max(0, grown)),
+        loaded.name, count / 1e6, in_bytes(size), str(loaded.dtype).removeprefix("torch."),
+        placed, seconds, in_bytes(max(0, grown)),
     )  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from deployments.engines.huggingface import transformers_internals as internals
 from graphs.errors import Unavailable
@@ -38,6 +39,11 @@ class Network:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return tokens and mask. A decoder continues at the right end, so its prompts are padded on the left."""
+        padding = self.model.config.pad_token_id or 0
+        return padded(prompts, padding, self.device, side="right" if self.encodes else "left")
+
     def logits(self, cache: Any, length: int, **inputs: Any) -> Tensor:
         """Return the scores of each row's next token; the cache holds `length` tokens of each row afterwards."""
         inputs[self.cache_argument] = cache
@@ -56,6 +62,18 @@ class Network:
             return self.model(**inputs, use_cache=False).logits[0]
         given = torch.tensor([[*prompt, *tokens]], device=self.device)
         return self.model(input_ids=given, use_cache=False).logits[0, len(prompt) - 1 :]
+
+
+def padded(
+    rows: Sequence[Sequence[int]], padding: int, device: Any, side: Literal["left", "right"] = "right"
+) -> tuple[Tensor, Tensor]:
+    """Return the rows' tokens, short rows padded, and the mask that hides the padding."""
+    tokens = [torch.tensor(row, dtype=torch.long) for row in rows]
+    both = (
+        pad_sequence(tokens, batch_first=True, padding_value=padding, padding_side=side),
+        pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True, padding_side=side),
+    )
+    return both[0].to(device), both[1].to(device)
 
 
 def network(model: Any, tokenizer: Any, device: Any) -> Network:

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from deployments.engines.detokenizing import Detokenizer, Stops
 from deployments.engines.engine import Ended, Finish, Usage
+from deployments.engines.grammar import Guide
 from deployments.engines.huggingface.sampling import NOTHING, pick
 from deployments.engines.huggingface.shaping import Shape
 from deployments.engines.huggingface.text_outlet import TextOutlet
 from deployments.engines.settings import Draw, Settings
 from graphs.errors import AnabranchError, ComponentFailed
-
-
-class Constraint(Protocol):
-    """The grammar that one answer must follow."""
-
-    def mask(self, logits: Tensor) -> None:
-        """Set the scores of tokens that aren't allowed next to -inf, in place."""
-        ...
-
-    def accept(self, token: int) -> bool:
-        """Take the chosen token, and return whether the text is complete with it."""
-        ...
 
 
 class Row:
@@ -41,7 +29,7 @@ class Row:
         detokenizer: Detokenizer,
         outlet: TextOutlet,
         shape: Shape | None = None,
-        constraint: Constraint | None = None,
+        constraint: Guide | None = None,
         streaming: bool = True,
     ) -> None:
         self.prompt = prompt

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from deployments.engines.huggingface import torch_failures as failures
-from deployments.engines.huggingface.caches import token_bytes
 from deployments.engines.huggingface.cohorts import Cohort, cohort
 from deployments.engines.huggingface.network import Network
-from deployments.engines.huggingface.transformers_internals import VERSIONS
+from deployments.engines.huggingface.transformers_internals import VERSIONS, token_bytes
 from graphs.errors import AnabranchError, Unavailable
 
 if TYPE_CHECKING:

@@ -50,18 +50,15 @@ class TextOutlet:
             items, self._items = self._items, []
             last = None if isinstance(items[-1], str) else items.pop()
             if items:
-                self._take(len(items))
+                self.taken += len(items)
+                if self.parked and self.roomy:
+                    self._caught_up()
                 yield "".join(item for item in items if isinstance(item, str))
             if isinstance(last, Exception):
                 raise last
             if last is not None:
                 yield last
                 return
-
-    def _take(self, count: int) -> None:
-        self.taken += count
-        if self.parked and self.roomy:
-            self._caught_up()
 
 
 class Deliveries:

@@ -190,6 +190,11 @@ def put_pairs(cache: Any, pairs: Pairs) -> None:
         layer.keys, layer.values = keys, values
 
 
+def token_bytes(cache: Any) -> int:
+    """Return the bytes that each token of a row takes in this cache; 0 where a model keeps a state of fixed size."""
+    return sum(each.shape[1] * each.shape[3] * each.element_size() for pair in pairs_of(cache) for each in pair)
+
+
 def refuse_short(cache: Any, length: int) -> None:
     """Raise unless the cache holds so many tokens: a model that was given it and used another would answer nonsense."""
     own = _own(cache)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from itertools import islice
 
 import torch
@@ -87,13 +88,12 @@ class Turns:
             return False
         self._receive(arrived)
         for part in (*self._cohorts, *self._parked):
-            rows = part.rows
-            try:
-                self._tidy(part)
-            except Exception as error:  # noqa: BLE001 -- out of memory for the copies, for example; the other cohorts go on
-                failures.reraise_fatal(error)
-                self._remove(part)
-                self._fail([row for row in rows if not row.over], error)
+            with self._failing(part.rows):
+                try:
+                    self._tidy(part)
+                except Exception:
+                    self._remove(part)
+                    raise
         began = time.perf_counter()
         self._read_prompts()
         while self._crowded() and time.perf_counter() - began < PATIENCE:
@@ -131,10 +131,9 @@ class Turns:
             return
         if len(going) < len(part.rows):
             part.keep(going)
-        if part in self._parked:
-            self._move(part, [index for index, row in enumerate(part.rows) if row.outlet.roomy])
-        else:
-            self._move(part, [index for index, row in enumerate(part.rows) if row.outlet.full])
+        outlets = enumerate(row.outlet for row in part.rows)
+        parked = part in self._parked
+        self._move(part, [index for index, outlet in outlets if (outlet.roomy if parked else outlet.full)])
 
     def _move(self, part: Cohort, indices: list[int]) -> None:
         """Park these rows of a cohort, or resume them if they are parked."""
@@ -187,15 +186,10 @@ class Turns:
             self._fail(rows, error)
             return
         for row in rows:
-            part = cohort(self._network, [row])
-            try:
-                logits = None
+            with self._failing([row]):
+                part, logits = cohort(self._network, [row]), None
                 while logits is None:
                     logits = part.fill(self._pace.budget)
-            except Exception as own:  # noqa: BLE001 -- as above
-                failures.reraise_fatal(own)
-                self._fail([row], own)
-            else:
                 self._go_on(part, logits)
 
     def _crowded(self) -> bool:
@@ -235,14 +229,9 @@ class Turns:
             self._settle(part)
         else:
             for index, row in enumerate(part.rows):
-                single = part.part([index])
-                try:
-                    logits = single.step()
-                except Exception as own:  # noqa: BLE001 -- as above
-                    failures.reraise_fatal(own)
-                    self._fail([row], own)
-                else:
-                    self._go_on(single, logits)
+                with self._failing([row]):
+                    single = part.part([index])
+                    self._go_on(single, single.step())
 
     def _go_on(self, part: Cohort, logits: torch.Tensor) -> None:
         """Give the rows of a new cohort their token, and join those that go on with the others."""
@@ -250,13 +239,10 @@ class Turns:
         going = [index for index, row in enumerate(part.rows) if not row.over]
         if not going:
             return
-        try:
+        with self._failing(part.rows):
             if len(going) < len(part.rows):
                 part.keep(going)
             self._settle(part)
-        except Exception as error:  # noqa: BLE001 -- as in a turn
-            failures.reraise_fatal(error)
-            self._fail([row for row in part.rows if not row.over], error)
 
     def _settle(self, part: Cohort) -> None:
         try:
@@ -268,20 +254,14 @@ class Turns:
 
     def _take(self, part: Cohort, logits: torch.Tensor) -> None:
         """Choose a token for each row, and send the text."""
-        try:
-            chosen = choose(logits, part.rows)
-        except Exception as error:  # noqa: BLE001 -- the other cohorts go on
-            failures.reraise_fatal(error)
-            self._fail(part.rows, error)
-            return
-        for row, token in zip(part.rows, chosen, strict=True):
-            if isinstance(token, AnabranchError):
-                self._fail([row], token)
-                continue
-            try:
-                self._send(row, row.take(token))
-            except Exception as error:  # noqa: BLE001 -- a tokenizer that fails, fails one row
-                self._fail([row], error)
+        with self._failing(part.rows):
+            for row, token in zip(part.rows, choose(logits, part.rows), strict=True):
+                try:
+                    if isinstance(token, AnabranchError):
+                        raise token
+                    self._send(row, row.take(token))
+                except Exception as error:  # noqa: BLE001 -- a tokenizer that fails, fails one row
+                    self._fail([row], error)
         self.deliveries.deliver()
 
     def _send(self, row: Row, text: str) -> None:
@@ -316,6 +296,15 @@ class Turns:
     def _between(self) -> bool:
         """Take a turn for the other rows between two steps of a search. Return whether the search should end."""
         return not self.run() or all(row.over for row in self._searching)
+
+    @contextmanager
+    def _failing(self, rows: list[Row]) -> Generator[None]:
+        """Fail with an error of the block those of the rows that aren't over: the other cohorts go on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 -- out of memory for the copies, for example
+            failures.reraise_fatal(error)
+            self._fail([row for row in rows if not row.over], error)
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         told = failures.public_error(error, self._name)
