@@ -21,21 +21,8 @@ How a piece of text is judged:
 
 from __future__ import annotations
 
-from deployments.engines.tool_calls.choice import ToolUse, tool_use
-from deployments.engines.tool_calls.deltas import CallDelta, Piece, join_calls
-from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, ToolCallParser
-from deployments.engines.tool_calls.styles import STYLES, Style, style_of
+from deployments.engines.tool_calls.choice import tool_use
+from deployments.engines.tool_calls.parser import CallDelta, CallParser, ToolCallParser, join_calls
+from deployments.engines.tool_calls.styles import STYLES, style_of
 
-__all__ = [
-    "STYLES",
-    "CallDelta",
-    "CallParser",
-    "NamedCallParser",
-    "Piece",
-    "Style",
-    "ToolCallParser",
-    "ToolUse",
-    "join_calls",
-    "style_of",
-    "tool_use",
-]  # fmt: skip
+__all__ = ["STYLES", "CallDelta", "CallParser", "ToolCallParser", "join_calls", "style_of", "tool_use"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,33 +43,29 @@ class ToolUse:
 
     async def judge(self) -> None:
         """Refuse a demanded call whose arguments no grammar can be made of, whichever the engine."""
-        for name, schema in self.demanded.items():
-            try:
-                await JUDGE.judge(schema)
-            except Unenforceable as cause:
-                raise self._refusal(name, cause) from None
+        for index, tool in enumerate(self.tools):
+            if (name := _name(tool)) in self.demanded:
+                try:
+                    await JUDGE.judge(self.demanded[name])
+                except Unenforceable as cause:
+                    raise _unenforceable(index, name, cause) from None
 
     def tags(self, style: Style) -> tuple[str, ...]:
         """Return what marks a call in the answer; among special tokens, these alone are of use."""
         return style.tags if self.mode == "auto" else ()
 
-    def parser(self, style: Style, new_id: Callable[[], str] | None = None) -> ToolCallParser | None:
-        """Return who reads the answer; None when all of it is content."""
-        new_id = new_id or style.new_id
+    def parser(self, style: Style) -> ToolCallParser | None:
+        """Return what reads the answer; None when all of it is content."""
         match self.mode:
             case "none":
                 return None
             case "named":
                 assert self.name is not None
-                return NamedCallParser(self.name, new_id)
+                return NamedCallParser(self.name, style)
             case "required":
-                return CallParser(REQUIRED, (), new_id)
+                return CallParser(REQUIRED, (), style.new_id)
             case "auto":
-                return CallParser(style, frozenset(map(_name, self.tools)), new_id)
-
-    def _refusal(self, name: str, cause: Unenforceable) -> InvalidInput:
-        index = next(index for index, tool in enumerate(self.tools) if _name(tool) == name)
-        return _unenforceable(index, name, cause)
+                return CallParser(style, frozenset(map(_name, self.tools)), style.new_id)
 
 
 def tool_use(tools: Sequence[Any] | None, tool_choice: Any) -> ToolUse:

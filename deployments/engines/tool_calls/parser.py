@@ -1,13 +1,12 @@
-"""Generated text in pieces -> content and CallDeltas in pieces."""
+"""Generated text in pieces -> content and CallDeltas in pieces, as OpenAI writes them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
-from deployments.engines.tool_calls.deltas import CallDelta, Piece
 from deployments.engines.tool_calls.reader import SPACE, Reader, Wait
 from deployments.engines.tool_calls.styles import ARGUMENTS, Style
 
@@ -16,19 +15,24 @@ _KEYS = ("name", "arguments", "parameters", "type", "id")
 """What a call without a tag may say: any other key shows at once that the answer is some other JSON."""
 
 
-class ToolCallParser(Protocol):
-    @property
-    def called(self) -> bool:
-        """Whether there has been a call."""
-        ...
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """The first of a call has `id` and `name` and no arguments; each that follows, a piece of the arguments."""
 
-    def feed(self, text: str) -> list[Piece]:
-        """Take more of the answer; return what is certain by now."""
-        ...
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
 
-    def end(self) -> list[Piece]:
-        """Return what was held back: nothing more will come."""
-        ...
+    def to_openai(self) -> dict[str, Any]:
+        if self.id is None:
+            return {"index": self.index, "function": {"arguments": self.arguments}}
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"index": self.index, "id": self.id, "type": "function", "function": function}
+
+
+Piece = str | CallDelta
+"""A piece of an answer: content, or something of a call."""
 
 
 @dataclass(slots=True)
@@ -48,10 +52,10 @@ class CallParser:
     What the reader has read and not forgotten is held: not yet known to be content or part of a call.
     """
 
-    def __init__(self, style: Style, tools: Collection[str], new_id: Callable[[], str] | None = None) -> None:
+    def __init__(self, style: Style, tools: Collection[str], new_id: Callable[[], str]) -> None:
         self._style = style
         self._tools = tools
-        self._new_id = new_id or style.new_id
+        self._new_id = new_id
         self._opening = _any_of(style.opens)
         self._half_open = _any_of(sorted({tag[:size] for tag in style.opens for size in range(1, len(tag))}), r"\Z")
         self._reader = Reader()
@@ -62,13 +66,16 @@ class CallParser:
 
     @property
     def called(self) -> bool:
+        """Return whether there has been a call."""
         return self._index >= 0
 
     def feed(self, text: str) -> list[Piece]:
+        """Take more of the answer; return what is certain by now."""
         self._reader.text += text
         return self._advance()
 
     def end(self) -> list[Piece]:
+        """Return what was held back: nothing more will come."""
         self._reader.ended = True
         return self._advance()
 
@@ -263,22 +270,35 @@ class CallParser:
 class NamedCallParser:
     """The whole answer is the arguments of one call: a grammar has seen to it."""
 
-    def __init__(self, name: str, new_id: Callable[[], str]) -> None:
-        self._name = name
-        self._new_id = new_id
+    def __init__(self, name: str, style: Style) -> None:
+        self._first = CallDelta(0, style.new_id(), name)
         self.called = False
 
     def feed(self, text: str) -> list[Piece]:
-        return list(self._deltas(text)) if text else []
+        if not text:
+            return []
+        opening = [] if self.called else [self._first]
+        self.called = True
+        return [*opening, CallDelta(0, arguments=text)]
 
     def end(self) -> list[Piece]:
         return []
 
-    def _deltas(self, text: str) -> Iterable[CallDelta]:
-        if not self.called:
-            self.called = True
-            yield CallDelta(0, self._new_id(), self._name)
-        yield CallDelta(0, arguments=text)
+
+ToolCallParser = CallParser | NamedCallParser
+
+
+def join_calls(deltas: Iterable[CallDelta]) -> list[dict[str, Any]]:
+    """Return the whole calls, as a message's `tool_calls` has them."""
+    opened: dict[int, CallDelta] = {}
+    arguments: dict[int, list[str]] = {}
+    for delta in deltas:
+        opened.setdefault(delta.index, delta)
+        arguments.setdefault(delta.index, []).append(delta.arguments)
+    return [
+        {"id": delta.id, "type": "function", "function": {"name": delta.name, "arguments": "".join(arguments[index])}}
+        for index, delta in opened.items()
+    ]
 
 
 def _any_of(words: Collection[str], then: str = "") -> re.Pattern[str]:
