@@ -60,7 +60,7 @@ def decoder_steps(tokenizer: Any) -> set[str]:
         # What pickling keeps of it: the same JSON as in tokenizer.json, without the vocabulary.
         return set(_types(json.loads(decoder.__getstate__())))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise _changed("tokenizers", "the state of a decoder is no longer its JSON") from error
+        raise changed("tokenizers", "the state of a decoder is no longer its JSON") from error
 
 
 def byte_tokens(tokenizer: Any) -> dict[int, int]:
@@ -68,6 +68,14 @@ def byte_tokens(tokenizer: Any) -> dict[int, int]:
     names = [f"<0x{byte:02X}>" for byte in range(256)]
     vocabulary: Mapping[str, int] = tokenizer.get_vocab()
     return {vocabulary[name]: byte for byte, name in enumerate(names) if name in vocabulary}
+
+
+def changed(distribution: str, how: str) -> Unavailable:
+    """Return the error of a library whose inside is no longer as it was."""
+    return Unavailable(
+        f"{distribution} {installed_version(distribution)} differs from the versions that anabranch is made for: {how}; "
+        "install one of those that anabranch requires"
+    )
 
 
 def _types(decoder: Mapping[str, Any]) -> Iterable[str]:
@@ -80,11 +88,4 @@ def _part(owner: Any, name: str, distribution: str) -> Any:
     try:
         return getattr(owner, name)
     except AttributeError as error:
-        raise _changed(distribution, f"{type(owner).__name__} has no {name!r}") from error
-
-
-def _changed(distribution: str, how: str) -> Unavailable:
-    return Unavailable(
-        f"{distribution} {installed_version(distribution)} differs from the versions that anabranch is made for: {how}; "
-        "install one of those that anabranch requires"
-    )
+        raise changed(distribution, f"{type(owner).__name__} has no {name!r}") from error

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from transformers import AutoTokenizer, MarianTokenizer, PreTrainedTokenizerFast
 
 from deployments.engines.engine import Ask, Sampling
-from deployments.engines.grammar import Grammars, Unenforceable, blanks, enforceable, judge, schema_of
+from deployments.engines.grammar import Grammars, Unenforceable, enforceable, guides, judge, schema_of
 from deployments.engines.grammar.dialect import DEEPEST
 from deployments.engines.grammar.guides import CACHED, MAX_SCHEMA
 from deployments.engines.grammar.vocabulary import read_vocabulary
@@ -444,15 +444,15 @@ def test_a_wrong_response_format_is_told_what_to_write(response_format, message)
 @pytest.mark.parametrize(
     ("name", "changed", "keyword"),
     [
-        ("OVERRIDES", {"whitespace_patterns": blanks.BLANK}, "whitespace_pattern"),
-        ("KEYWORD", {"x-guided": blanks.KEYWORD["x-guidance"]}, "x-guidance"),
+        ("OVERRIDES", {"whitespace_patterns": guides.BLANK}, "whitespace_pattern"),
+        ("KEYWORD", {"x-guided": guides.KEYWORD["x-guidance"]}, "x-guidance"),
     ],
 )
 def test_a_library_that_does_not_limit_blanks_is_named_with_its_version(
     name: str, changed: dict[str, Any], keyword: str, monkeypatch: pytest.MonkeyPatch
 ):
-    blanks.require_blanks()
-    blanks.require_blanks.cache_clear()
-    monkeypatch.setattr(blanks, name, changed)
+    guides.require_blanks()
+    guides.require_blanks.cache_clear()
+    monkeypatch.setattr(guides, name, changed)
     with pytest.raises(Unavailable, match=rf"llguidance \d.* does not limit blanks by '{keyword}'"):
-        blanks.require_blanks()
+        guides.require_blanks()

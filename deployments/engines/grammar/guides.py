@@ -1,4 +1,7 @@
-"""A JSON Schema and a tokenizer -> a Guide, which says after each token what may come next."""
+"""A JSON Schema and a tokenizer -> a Guide, which says after each token what may come next.
+
+Blanks between the tokens of JSON are limited: a model that has lost its way would fill its whole answer with them.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from deployments.engines.grammar.blanks import OVERRIDES, require_blanks
-from deployments.engines.grammar.dialect import Unenforceable
+from deployments.engines.grammar.dialect import Unenforceable, enforceable
 from deployments.engines.grammar.vocabulary import read_vocabulary
+from deployments.engines.tokenizers import changed
 from graphs.errors import InvalidInput
+from graphs.suggest import closest
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
+    from llguidance._lib import JsonCompileOptions
     from torch import Tensor
 
 MAX_SCHEMA = 256 * 1024
@@ -23,8 +29,50 @@ MAX_SCHEMA = 256 * 1024
 CACHED = 64
 """How many compiled grammars an engine keeps, the latest used."""
 
+BLANK = r"\x20|\r?\n[\x20\x09]{0,64}"
+"""A space, or a line break and an indentation."""
+
+OVERRIDES: JsonCompileOptions = {"whitespace_pattern": BLANK}
+"""For `grammar_from_json_schema`."""
+
+KEYWORD: Mapping[str, Any] = {
+    "x-guidance": {
+        "whitespace_flexible": False, "item_separator": f",({BLANK})?", "key_separator": f":({BLANK})?",
+    }
+}  # fmt: skip
+"""For the schema itself, where vLLM makes the grammar: blanks stand behind commas and colons alone.
+
+Elsewhere too would be as with the other driver, but the library that vLLM brings repeats what it is told of them.
+"""
+
+TYPES = ("text", "json_object", "json_schema")
+_KEYS = ("name", "description", "schema", "strict")
+_WRITE = "write {type: json_schema, json_schema: {name: …, schema: {…}}}"
+
 _UNWRITABLE = "the model's vocabulary has no way to write such an answer"
 _IMPOSSIBLE = "no text can ever fit it"
+
+
+@cache
+def require_blanks() -> None:
+    """Raise Unavailable where the installed llguidance does not limit blanks as OVERRIDES and KEYWORD say."""
+    from llguidance import LLMatcher
+
+    make = LLMatcher.grammar_from_json_schema
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    own = make(json.dumps(schema), overrides=OVERRIDES)
+    if _allows(own, "{\n" + 65 * " ") or not _allows(own, '{\n\t"a": 1\n}'):
+        raise changed("llguidance", "it does not limit blanks by 'whitespace_pattern'")
+    # As vLLM makes it: blanks anywhere, unless the schema says otherwise.
+    by_keyword = make(json.dumps({**schema, **KEYWORD}), defaults={"whitespace_flexible": True})
+    if _allows(by_keyword, "{ ") or not _allows(by_keyword, '{"a":\n\t1}'):
+        raise changed("llguidance", "it does not limit blanks by 'x-guidance'")
+
+
+def _allows(grammar: str, text: str) -> bool:
+    from llguidance import LLMatcher, LLTokenizer
+
+    return LLMatcher(LLTokenizer("byte"), grammar, log_level=0).consume_tokens(list(text.encode()))
 
 
 class Grammars:
@@ -126,6 +174,56 @@ def refusal(cause: Unenforceable) -> InvalidInput:
         f"this JSON Schema can't be enforced: {cause}; simplify it, or write response_format: {{type: json_object}}",
         field="response_format",
     )
+
+
+def schema_of(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what the answer must be: None for any text, {} for any JSON object, else a schema."""
+    if response_format is None:
+        return None
+    match response_format.get("type"):
+        case "text":
+            return None
+        case "json_object":
+            return {}
+        case "json_schema":
+            return _schema(response_format.get("json_schema"))
+        case other:
+            near = closest(other, TYPES) if isinstance(other, str) else None
+            hint = f"; did you mean '{near}'?" if near else ""
+            raise _refusal("type", f"expected a type, one of {', '.join(TYPES)}, got {other!r}{hint}")
+
+
+async def judge(schema: Mapping[str, Any] | None) -> None:
+    """Refuse a schema that no grammar can be made of, whichever the engine."""
+    try:
+        if schema:
+            await JUDGE.judge(schema)
+    except Unenforceable as cause:
+        raise refusal(cause) from None
+
+
+def _schema(wrapper: Any) -> Mapping[str, Any]:
+    if not isinstance(wrapper, Mapping):
+        raise _refusal("json_schema", f"expected the schema and its name, got {wrapper!r}; {_WRITE}")
+    if "schema" not in wrapper and ("type" in wrapper or "properties" in wrapper):
+        raise _refusal("json_schema", f"the schema stands one level too high; {_WRITE}")
+    for key in wrapper:
+        if key not in _KEYS:
+            near = closest(str(key), _KEYS)
+            hint = f"did you mean '{near}'?" if near else f"the keys are {', '.join(_KEYS)}"
+            raise _refusal("json_schema", f"unknown key '{key}'; {hint}")
+    schema = wrapper.get("schema")
+    if not isinstance(schema, Mapping):
+        raise _refusal("json_schema.schema", f"expected a JSON Schema, a mapping, got {schema!r}; {_WRITE}")
+    try:
+        return enforceable(schema)
+    except Unenforceable as cause:
+        raise refusal(cause) from None
+
+
+def _refusal(key: str, message: str) -> InvalidInput:
+    field = f"response_format.{key}"
+    return InvalidInput(f"{field}: {message}", field=field)
 
 
 def _as_text(schema: Mapping[str, Any]) -> str:

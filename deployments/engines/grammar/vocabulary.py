@@ -70,11 +70,12 @@ def read_vocabulary(tokenizer: Any, eos_ids: Iterable[int]) -> Vocabulary:
     return Vocabulary(tokens, sorted(special), ends[0], places, partial(tokenizer.encode, add_special_tokens=False))
 
 
-def _spelling(tokenizer: Any) -> Any:
+def _spelling(tokenizer: Any) -> Callable[[str], bytes]:
     """Return the function from a token's name to its bytes."""
     kinds = decoder_steps(tokenizer)
     if "ByteLevel" in kinds:
-        return partial(_byte_level, _byte_alphabet())
+        alphabet = _byte_alphabet()
+        return lambda name: bytes(alphabet[letter] for letter in name if letter in alphabet)
     if kinds & {"ByteFallback", "Metaspace"}:
         return _sentence_piece
     kind = ", ".join(sorted(kinds)) or "none"
@@ -87,10 +88,6 @@ def _spelling(tokenizer: Any) -> Any:
 def _sentence_piece(name: str) -> bytes:
     byte = _BYTE.fullmatch(name)
     return bytes.fromhex(byte[1]) if byte else name.replace(SPACE_MARK, " ").encode(errors="ignore")
-
-
-def _byte_level(alphabet: Mapping[str, int], name: str) -> bytes:
-    return bytes(alphabet[letter] for letter in name if letter in alphabet)
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -13,7 +13,7 @@ from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Without
 from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Sampling, Usage, for_each
-from deployments.engines.grammar.blanks import KEYWORD, require_blanks
+from deployments.engines.grammar.guides import KEYWORD, require_blanks
 from deployments.engines.huggingface.embedding import ranked
 from deployments.engines.prompts import Prompt
 from deployments.engines.settings import Space, settle
