@@ -178,54 +178,52 @@ def _decode(tokenizer: Any, tokens: Sequence[int], special: bool) -> str:
     return tokenizer.decode(tokens, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
 
 
-class Stops:
-    """Lets text pass until a stop string is complete; text that may begin a stop string is held back."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""
-
-    def feed(self, text: str) -> tuple[str, bool]:
-        """Return the text that can be sent, and whether a stop string has come."""
-        if not self._stops:
-            return text, False
-        text, self._held = self._held + text, ""
-        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            return text[: min(found)[1]], True
-        going = len(text) - max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[going:]
-        return text[:going], False
-
-    def end(self) -> str:
-        """Return the text that was held back and did not become a stop string."""
-        held, self._held = self._held, ""
-        return held
-
-
-class Without:
-    """Removes these words from text; text that may begin one of them is held back."""
+class _Holding:
+    """Looks for words in text that comes in pieces; text that may begin one of them is held back."""
 
     def __init__(self, words: Collection[str]) -> None:
-        self._words = tuple(words)
-        self._firsts = frozenset(word[0] for word in words)
+        self._words = tuple(filter(None, words))
+        self._firsts = frozenset(word[0] for word in self._words)
         self._held = ""
-
-    def feed(self, text: str) -> str:
-        rest, passed, self._held = self._held + text, "", ""
-        if self._firsts.isdisjoint(rest):
-            return rest
-        while found := [(at + len(word), at) for word in self._words if (at := rest.find(word)) >= 0]:
-            end, start = min(found)
-            passed, rest = passed + rest[:start], rest[end:]
-        going = len(rest) - max(_overlap(rest, word) for word in self._words)
-        self._held = rest[going:]
-        return passed + rest[:going]
 
     def end(self) -> str:
         """Return the text that was held back and did not become one of the words."""
         held, self._held = self._held, ""
         return held
+
+    def _find(self, text: str) -> tuple[int, int] | None:
+        """Return where the word that is complete first ends, and where it begins."""
+        return min(((at + len(word), at) for word in self._words if (at := text.find(word)) >= 0), default=None)
+
+    def _hold(self, text: str) -> str:
+        going = len(text) - max(_overlap(text, word) for word in self._words)
+        self._held = text[going:]
+        return text[:going]
+
+
+class Stops(_Holding):
+    """Lets text pass until a stop string is complete."""
+
+    def feed(self, text: str) -> tuple[str, bool]:
+        """Return the text that can be sent, and whether a stop string has come."""
+        if not self._words:
+            return text, False
+        text = self.end() + text
+        found = self._find(text)
+        return (text[: found[1]], True) if found else (self._hold(text), False)
+
+
+class Without(_Holding):
+    """Removes these words from text."""
+
+    def feed(self, text: str) -> str:
+        rest, passed = self.end() + text, ""
+        if self._firsts.isdisjoint(rest):
+            return rest
+        while found := self._find(rest):
+            end, start = found
+            passed, rest = passed + rest[:start], rest[end:]
+        return passed + self._hold(rest)
 
 
 def _overlap(text: str, stop: str) -> int:

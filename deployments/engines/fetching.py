@@ -40,7 +40,11 @@ def fetch(name: str, options: Mapping[str, Any]) -> Path:
     revision: str | None = options.get("revision")
     with hub_errors(name):
         listed = _listed(name, revision, code=trusts_code(options))
-        return _cached(name, revision) if listed is None else _downloaded(name, revision, *listed)
+        if listed is not None:
+            return _downloaded(name, revision, *listed)
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=[CONFIG]))
 
 
 def fetch_config(name: str, options: Mapping[str, Any]) -> Path:
@@ -150,12 +154,6 @@ def wanted(files: Sequence[str], *, code: bool = False) -> list[str]:
     texts = [file for file in top if _any(file, TEXTS) or (code and file.endswith(".py"))]
     weights = next((found for kind in WEIGHTS if (found := [file for file in top if fnmatch(file, kind)])), [])
     return [*texts, *weights, *(file for file in files if _any(file, OF_POOLING))]
-
-
-def _cached(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=[CONFIG]))
 
 
 def _downloaded(name: str, revision: str | None, commit: str, files: Mapping[str, int]) -> Path:

@@ -140,9 +140,12 @@ class _Room:
     def most(self) -> int:
         return self.context - self.answer if self.cut is None else self.cut
 
-    def refusal(self, length: int, what: str, *, exact: bool) -> InvalidInput:
-        """Return the error of a prompt that is too long."""
-        has = f"the {what} has {'' if exact else 'more than '}{length} tokens"
+    def has_place(self, reading: _Reading, what: str) -> bool:
+        """Return whether there is room for all tokens; raise where there isn't, and none may be cut."""
+        length = reading.length
+        if length <= self.most or self.cut is not None:
+            return length <= self.most
+        has = f"the {what} has {'' if reading.whole else 'more than '}{length} tokens"
         limit = f"{self.context}" if self.stated else f"taken to be {self.context} (it states none)"
         write = f"write `max_input_length: {max(1, self.context - max(self.answer, min(ANSWER, self.context // 4)))}`"
         if self.asked and self.answer:
@@ -150,11 +153,8 @@ class _Room:
             write = f"write `max_input_length: {self.context - self.answer}`"
         else:
             said = f"{has}, and the model's context is {limit}"
-        return InvalidInput(f"{said}; shorten it, or {write} to have it cut", field=_field(what))
-
-
-def _field(what: str) -> str:
-    return "messages" if what == "conversation" else "text"
+        field = "messages" if what == "conversation" else "text"
+        raise InvalidInput(f"{said}; shorten it, or {write} to have it cut", field=field)
 
 
 def _room(config: Any, context: int | None, max_output_length: int | None, max_input_length: int | None) -> _Room:
@@ -184,21 +184,13 @@ def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room) -> lis
     # A text to continue keeps its end; a text to translate, summarize or classify keeps its beginning.
     keep: Side = "end" if task == "text-generation" and not config.is_encoder_decoder else "start"
     reading = _Reading.of(tokenizer, text, room.most, keep, special=True)
-    if reading.length <= room.most:
-        return reading.all
-    if room.cut is None:
-        raise room.refusal(reading.length, "text", exact=reading.whole)
-    return reading.cut(room.cut, keep)
+    return reading.all if room.has_place(reading, "text") else reading.cut(room.most, keep)
 
 
 def _conversation(talk: Conversation, tokenizer: Any, room: _Room) -> list[int]:
     """Return the tokens of the conversation; where it may be cut, without the oldest turns that don't fit."""
     reading = _Reading.of(tokenizer, talk.text(), room.most, "start", special=False)
-    if reading.length <= room.most:
-        return reading.all
-    if room.cut is None:
-        raise room.refusal(reading.length, "conversation", exact=reading.whole)
-    return _shortened(talk, tokenizer, room.cut)
+    return reading.all if room.has_place(reading, "conversation") else _shortened(talk, tokenizer, room.most)
 
 
 def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:

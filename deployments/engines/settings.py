@@ -81,16 +81,11 @@ def settle(
         draw=_draw(sampling, own),
         repetition_penalty=_first(sampling.repetition_penalty, own.repetition_penalty, 1.0),
         seed=sampling.seed,
-        stops=(*sampling.stop, *stops, *_own_stops(own)),
+        stops=(*sampling.stop, *stops, *_several(own.stop_strings)),
         ends=ends,
         forced_end=own.forced_eos_token_id is not None,
         beams=_beams(sampling, own, streaming, constrained),
     )
-
-
-def _own_stops(own: Any) -> Sequence[str]:
-    said: str | Sequence[str] | None = own.stop_strings
-    return (said,) if isinstance(said, str) else said or ()
 
 
 def _most(sampling: Sampling, own: Any, space: Space) -> int:
@@ -144,9 +139,9 @@ def _first(*values: Any) -> Any:
 
 def ending(own: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end an answer of this model."""
-    said: int | Sequence[int] | None = own.eos_token_id
-    if said is None:
-        said = tokenizer.eos_token_id
-    if said is None:
-        return frozenset()
-    return frozenset([said] if isinstance(said, int) else said)
+    return frozenset(_several(tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id))
+
+
+def _several(said: Any) -> Sequence[Any]:
+    """Return what a configuration says as one value, as a list of them or not at all."""
+    return (said,) if isinstance(said, int | str) else said or ()

@@ -14,6 +14,8 @@ from deployments.engines.tool_calls import CallDelta, ToolCallParser, join_calls
 from graphs.component import Chunk, Note, Stream, Whole
 from graphs.errors import ComponentFailed, InvalidInput
 
+CUT = "the engine stopped without saying how the answer ended"
+
 
 @dataclass(frozen=True, slots=True)
 class _Talk:
@@ -96,7 +98,7 @@ async def _stream(engine: Engine, talk: _Talk) -> AsyncGenerator[Chunk]:
                 else:
                     yield Note(_notes(piece))
                     return
-        raise _cut()
+        raise ComponentFailed(CUT)
     async for piece in _read(engine, talk):
         if isinstance(piece, Ended):
             yield Note(_notes(piece))
@@ -155,7 +157,7 @@ async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[str | CallDelta |
                 return
             for part in (piece,) if parser is None else parser.feed(piece):
                 yield part
-    raise _cut()
+    raise ComponentFailed(CUT)
 
 
 def _ask(input: ModelInput, text: str | None, **chat: Any) -> Ask:
@@ -181,7 +183,3 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 def _notes(ended: Ended) -> dict[str, Any]:
     return {"usage": _usage(ended.usage), "finish_reason": ended.finish}
-
-
-def _cut() -> ComponentFailed:
-    return ComponentFailed("the engine stopped without saying how the answer ended")

@@ -106,7 +106,9 @@ async def _in_batches(
 
     Texts of similar length share a batch, because a batch is padded to its longest text.
     """
-    ids = [await _ids(loaded, text, max_input_length) for text in texts]
+    asks = [Ask(text=text, max_input_length=max_input_length) for text in texts]
+    known = (loaded.tokenizer, loaded.config, loaded.task, loaded.context)
+    ids = [(await prompts.prepare(ask, *known, 0)).ids for ask in asks]
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     values: list[Any] = [None] * len(ids)
     for start in range(0, len(order), batch_size):
@@ -115,12 +117,6 @@ async def _in_batches(
         for index, value in zip(batch, found, strict=True):
             values[index] = value
     return Pooled(values, Usage(prompt_tokens=sum(map(len, ids))))
-
-
-async def _ids(loaded: Loaded, text: str, max_input_length: int | None) -> list[int]:
-    ask = Ask(text=text, max_input_length=max_input_length)
-    prompt = await prompts.prepare(ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, 0)
-    return prompt.ids
 
 
 def _vectors(loaded: Loaded, ids: list[list[int]], recipe: Recipe) -> list[list[float]]:

@@ -21,8 +21,7 @@ from deployments.engines.huggingface import torch_failures as failures
 from deployments.engines.huggingface.loading import Loaded
 from deployments.engines.huggingface.loop import Batcher
 from deployments.engines.huggingface.network import network
-from deployments.engines.huggingface.rows import Row
-from deployments.engines.huggingface.shaping import Shaper
+from deployments.engines.huggingface.rows import Row, Shaper
 from deployments.engines.huggingface.text_outlet import TextOutlet
 from deployments.engines.settings import Space, ending, settle
 from graphs.errors import AnabranchError, ComponentFailed

@@ -12,7 +12,8 @@ def public_error(error: BaseException, name: str) -> AnabranchError:
     if isinstance(error, AnabranchError):
         return error
     if out_of_memory(error):
-        _give_back()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         return Unavailable(
             f"the model {name} has no memory left for this answer; ask for fewer tokens, or lower max_batch_size under options"
         )
@@ -39,8 +40,3 @@ def reraise_fatal(error: BaseException) -> None:
 def fatal(error: BaseException) -> bool:
     """Return whether the device has failed."""
     return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
-
-
-def _give_back() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
