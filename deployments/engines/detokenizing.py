@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from deployments.engines.tokenizers import backend, byte_tokens, decoder_steps, special_tokens
@@ -85,9 +85,10 @@ class ByteDetokenizer:
         before = self._broken() if self._pending and self._is_character(token) is False else ""
         complete = self._is_character(token)
         self._pending.append(token)
-        if complete is None:
-            return before
-        return before + (self._whole() if complete else self._broken())
+        if not complete:
+            return before + (self._broken() if complete is False else "")
+        tokens, self._pending = self._pending, []
+        return before + "".join(map(self._inner.feed, tokens))
 
     def end(self) -> str:
         return self._broken() + self._inner.end()
@@ -100,32 +101,42 @@ class ByteDetokenizer:
             return None if error.reason == "unexpected end of data" else False
         return True
 
-    def _whole(self) -> str:
-        tokens, self._pending = self._pending, []
-        return "".join(map(self._inner.feed, tokens))
-
     def _broken(self) -> str:
         """Give the pending bytes up."""
         count, self._pending = len(self._pending), []
-        return "".join(self._one_broken() for _ in range(count))
+        if self._stand_in is None:
+            return REPLACEMENT * count
+        shown = [self._inner.feed(self._stand_in).removesuffix(self.STAND_IN) for _ in range(count)]
+        return "".join(f"{text}{REPLACEMENT}" for text in shown)
 
-    def _one_broken(self) -> str:
-        shown = "" if self._stand_in is None else self._inner.feed(self._stand_in)
-        return shown.removesuffix(self.STAND_IN) + REPLACEMENT
 
+class _Reading:
+    """The tokens of an answer so far, and how many characters of their text were given."""
 
-class StreamDetokenizer:
-    """The tokenizers library's own stream."""
-
-    def __init__(self, tokenizer: Any, inner: Any, special: bool = False) -> None:
-        from tokenizers.decoders import DecodeStream
-
+    def __init__(self, tokenizer: Any, special: bool) -> None:
         self._tokenizer = tokenizer
         self._special = special
-        self._stream = DecodeStream(skip_special_tokens=not special)
-        self._inner = inner
         self._tokens: list[int] = []
         self._given = 0
+
+    def _text(self, start: int = 0) -> str:
+        return self._tokenizer.decode(
+            self._tokens[start:], skip_special_tokens=not self._special, clean_up_tokenization_spaces=False
+        )
+
+    def end(self) -> str:
+        return self._text()[self._given :]
+
+
+class StreamDetokenizer(_Reading):
+    """The tokenizers library's own stream."""
+
+    def __init__(self, tokenizer: Any, inner: Any, special: bool) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        super().__init__(tokenizer, special)
+        self._stream = DecodeStream(skip_special_tokens=not special)
+        self._inner = inner
         self._held = False
 
     def feed(self, token: int) -> str:
@@ -138,25 +149,18 @@ class StreamDetokenizer:
         return text
 
     def end(self) -> str:
-        if not self._held:
-            return ""
-        return _decode(self._tokenizer, self._tokens, self._special)[self._given :]
+        return super().end() if self._held else ""
 
 
-class WindowDetokenizer:
+class WindowDetokenizer(_Reading):
     """For tokenizers in Python: decodes each token behind the last few, and cuts off the text that is known already."""
 
-    def __init__(self, tokenizer: Any, special: bool = False) -> None:
-        self._tokenizer = tokenizer
-        self._special = special
-        self._tokens: list[int] = []
-        self._start = 0
-        self._known = 0
-        self._given = 0
+    _start = 0
+    _known = 0
 
     def feed(self, token: int) -> str:
         self._tokens.append(token)
-        window = self._window()
+        window = self._text(self._start)
         text = window[self._known :]
         if not text or text.endswith(REPLACEMENT):
             return ""
@@ -164,18 +168,8 @@ class WindowDetokenizer:
         self._known = len(window)
         if len(self._tokens) - self._start > 2 * WINDOW:
             self._start = len(self._tokens) - WINDOW
-            self._known = len(self._window())
+            self._known = len(self._text(self._start))
         return text
-
-    def end(self) -> str:
-        return _decode(self._tokenizer, self._tokens, self._special)[self._given :]
-
-    def _window(self) -> str:
-        return _decode(self._tokenizer, self._tokens[self._start :], self._special)
-
-
-def _decode(tokenizer: Any, tokens: Sequence[int], special: bool) -> str:
-    return tokenizer.decode(tokens, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
 
 
 class _Holding:

@@ -13,10 +13,8 @@ from graphs.errors import Unavailable
 
 SHARE = 0.4
 """Of the memory that is free once a model is loaded, how much keys and values may take: joining copies them."""
-
 OF_ALL = 0.25
 """Of a machine's memory, where what is free can't be told from what only caches files."""
-
 CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says what a container may take of the machine's, in cgroups' two versions."""
 

@@ -21,12 +21,6 @@ class _Slot:
     users: int = 0
 
 
-@dataclass(slots=True)
-class _Waiter:
-    name: str
-    slot: asyncio.Future[_Slot]
-
-
 class Pool:
     """Engines by name. The least recently used one is closed to make room; an engine in use stays until it is free.
 
@@ -38,7 +32,7 @@ class Pool:
         self._start = start
         self._limit = limit
         self._slots: dict[str, _Slot] = {}  # least recently requested first
-        self._queue: deque[_Waiter] = deque()
+        self._queue: deque[tuple[str, asyncio.Future[_Slot]]] = deque()
         self._emptying: str | None = None
         self._closed = False
 
@@ -69,9 +63,9 @@ class Pool:
         """Close all engines."""
         self._closed = True
         slots, self._slots = list(self._slots.values()), {}
-        for waiter in self._queue:
-            if not waiter.slot.done():
-                waiter.slot.set_exception(Unavailable("the replica is closing"))
+        for _, waiting in self._queue:
+            if not waiting.done():
+                waiting.set_exception(Unavailable("the replica is closing"))
         self._queue.clear()
         for slot in slots:
             if not slot.loading.done():
@@ -86,32 +80,30 @@ class Pool:
             raise Unavailable("the replica is closing")
         if not self._queue and (slot := self._admit(name)) is not None:
             return slot
-        waiter = _Waiter(name, asyncio.get_running_loop().create_future())
-        self._queue.append(waiter)
+        waiting: asyncio.Future[_Slot] = asyncio.get_running_loop().create_future()
+        self._queue.append((name, waiting))
         self._admit_waiting()
         try:
-            return await waiter.slot
+            return await waiting
         except asyncio.CancelledError:
-            if not waiter.slot.cancelled() and waiter.slot.exception() is None:
-                waiter.slot.result().users -= 1  # cancelled in the moment it was given its slot
+            if not waiting.cancelled() and waiting.exception() is None:
+                waiting.result().users -= 1  # cancelled in the moment it was given its slot
             self._admit_waiting()
             raise
 
     def _admit_waiting(self) -> None:
         """Give waiting requests the slots that are free by now."""
         self._emptying = None
-        if not self._queue:
-            return
-        self._queue = deque(waiter for waiter in self._queue if not waiter.slot.done())  # some were cancelled
-        while self._queue and (slot := self._admit(self._queue[0].name)) is not None:
-            self._queue.popleft().slot.set_result(slot)
+        self._queue = deque(each for each in self._queue if not each[1].done())  # some were cancelled
+        while self._queue and (slot := self._admit(self._queue[0][0])) is not None:
+            self._queue.popleft()[1].set_result(slot)
         if not self._queue:
             return
         self._emptying = next(iter(self._slots), None)
-        for waiter in list(self._queue):
-            if waiter.name in self._slots and (slot := self._admit(waiter.name)) is not None:
-                self._queue.remove(waiter)
-                waiter.slot.set_result(slot)
+        for name, waiting in tuple(self._queue):
+            if name in self._slots and (slot := self._admit(name)) is not None:
+                self._queue.remove((name, waiting))
+                waiting.set_result(slot)
 
     def _admit(self, name: str) -> _Slot | None:
         """Return the model's slot, with one user more; None while there is no room."""

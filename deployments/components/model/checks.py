@@ -58,10 +58,8 @@ def check_placement(config: Mapping[str, Any], resources: Mapping[str, Any]) -> 
         if not gpus:
             yield "device", f"device {device} needs a GPU, and the replicas ask for none; {_resources(need)}"
         elif need > max(1, gpus):
-            yield (
-                "device",
-                f"device {device} is a replica's GPU number {need}, and it asks for {gpus:g}; {_resources(need)}",
-            )
+            why = f"device {device} is a replica's GPU number {need}, and it asks for {gpus:g}"
+            yield "device", f"{why}; {_resources(need)}"
     if config.get("driver") != "vllm":
         if gpus > 1 and device in (None, "cuda"):
             why = f"the driver huggingface runs a model on one GPU, and each replica asks for {gpus:g}"
@@ -70,10 +68,8 @@ def check_placement(config: Mapping[str, Any], resources: Mapping[str, Any]) -> 
     need = math.prod(_size(options, name) for name in SPLITS)
     if need > 1 and need != gpus:
         name = next(name for name in SPLITS if _size(options, name) > 1)
-        yield (
-            f"options.{name}",
-            f"the model is split over {need} GPUs, and the replicas ask for {gpus:g}; {_resources(need)}",
-        )
+        why = f"the model is split over {need} GPUs, and the replicas ask for {gpus:g}"
+        yield f"options.{name}", f"{why}; {_resources(need)}"
 
 
 def find_model(known: Sequence[Any], wanted: str) -> str | None:
@@ -107,15 +103,11 @@ def _check_driver(config: Mapping[str, Any], action: Mapping[str, Any]) -> Found
     if config.get("driver") != "vllm":
         return
     if config.get("models") is not None:
-        yield (
-            "models",
-            "the driver vllm takes all memory for one model; write a component for each, or `driver: huggingface`",
-        )
+        why = "the driver vllm takes all memory for one model"
+        yield "models", f"{why}; write a component for each, or `driver: huggingface`"
     if _above_one(_mapping(action.get("params")).get("num_beams")):
-        yield (
-            "params.num_beams",
-            "the driver vllm has no beam search; leave num_beams out, or write `driver: huggingface`",
-        )
+        why = "the driver vllm has no beam search"
+        yield "params.num_beams", f"{why}; leave num_beams out, or write `driver: huggingface`"
 
 
 def _check_task(task: str, action: Mapping[str, Any]) -> Found:
@@ -134,10 +126,8 @@ def _check_task(task: str, action: Mapping[str, Any]) -> Found:
             if action.get(name) is not None:
                 yield name, f"'{name}' is for the task chat-completion; leave it out, or change the task"
         if action.get("answer") == "message":
-            yield (
-                "answer",
-                f"the task {task} answers in text; leave 'answer' out, or change the task to chat-completion",
-            )
+            why = f"the task {task} answers in text"
+            yield "answer", f"{why}; leave 'answer' out, or change the task to chat-completion"
 
 
 def _check_streaming(task: str, action: Mapping[str, Any]) -> Found:

@@ -28,13 +28,10 @@ MAX_SCHEMA = 256 * 1024
 """The longest schema that is looked at, in characters of JSON."""
 CACHED = 64
 """How many compiled grammars an engine keeps, the latest used."""
-
 BLANK = r"\x20|\r?\n[\x20\x09]{0,64}"
 """A space, or a line break and an indentation."""
-
 OVERRIDES: JsonCompileOptions = {"whitespace_pattern": BLANK}
 """For `grammar_from_json_schema`."""
-
 KEYWORD: Mapping[str, Any] = {
     "x-guidance": {
         "whitespace_flexible": False, "item_separator": f",({BLANK})?", "key_separator": f":({BLANK})?",

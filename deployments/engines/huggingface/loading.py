@@ -35,8 +35,6 @@ KINDS: Mapping[str, Kind] = {"text-embedding": "embedding", "text-classification
 """Of the tasks that generate nothing."""
 WEIGHTS = ("*.safetensors", "*.bin")
 """Files of weights, as transformers names them."""
-PACKAGES = ("torch", "transformers")
-"""What both drivers need."""
 
 # One lock for the whole process: transformers builds models on a device that is set globally, and two loads at once
 # leave weights that were never filled in.
@@ -103,7 +101,7 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 def _refuse_without_packages(name: str, driver: str) -> None:
     try:
-        for package in PACKAGES:
+        for package in ("torch", "transformers"):
             importlib.import_module(package)
     except ImportError as error:
         raise Unavailable(

@@ -1,12 +1,5 @@
 """Generated text in pieces -> content and calls of tools, as OpenAI's deltas have them; and what `tool_choice` asks for.
 
-    use = tool_use(tools, tool_choice)              # refuses what is wrong with either
-    ask = Ask(..., tools=use.tools, json_schema=use.schema)
-    parser = use.parser(style_of(chat_template, options.get("tool_parser")))
-    for text in generated:
-        pieces = parser.feed(text)                  # each a str of content, or a CallDelta
-    pieces = parser.end()                           # what was held back; parser.called tells whether there was a call
-
 How a piece of text is judged:
 
 - Calls are structured as they are generated: the first delta of a call has its index, id and name, those that follow
