@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import GenerationConfig
 
-from deployments.engines.huggingface import generation_fields as fields
+from deployments.engines.huggingface import self_check as fields
 from deployments.engines.huggingface.loading import load
 from deployments.engines.settings import DEFAULT_TOP_K
 from graphs.errors import Unavailable

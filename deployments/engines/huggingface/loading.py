@@ -143,11 +143,9 @@ def _loaded(name: str, task: str, folder: Path, device: str, dtype: torch.dtype,
 
 def _checked(name: str, model: Any, tokenizer: Any, device: str) -> int:
     """Return the bytes of a token in the model's cache, once the model has shown that it reads as it must."""
-    from deployments.engines.huggingface.generation_fields import refuse_unknown
     from deployments.engines.huggingface.network import network
     from deployments.engines.huggingface.self_check import check
 
-    refuse_unknown(model.generation_config, name)
     called = network(model, tokenizer, device)
     if not called.encodes and not called.joins:
         logger.info("%s: requests of different lengths take turns, for this model's rows can't be padded", name)

@@ -1,10 +1,14 @@
-"""A loaded model reads a few tokens in several ways; if their scores differ, it must not be served."""
+"""What a loaded model must pass before it is served.
+
+Each field of its GenerationConfig is done, is without effect here, or is refused. Then the model reads a few tokens in
+several ways, and their scores must not differ.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +16,7 @@ from torch import Tensor
 from deployments.engines.huggingface import torch_failures as failures
 from deployments.engines.huggingface.cohorts import Cohort, cohort
 from deployments.engines.huggingface.network import Network
-from deployments.engines.huggingface.transformers_internals import VERSIONS, token_bytes
+from deployments.engines.huggingface.transformers_internals import VERSIONS, GenerationConfig, token_bytes
 from graphs.errors import AnabranchError, Unavailable
 
 if TYPE_CHECKING:
@@ -27,6 +31,50 @@ PROMPT, STEPS, LONGER = 5, 3, 16
 """Tokens of the prompt, tokens that follow it, and tokens by which the other row's prompt is longer."""
 
 
+DONE = frozenset({
+    # settings.py
+    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "stop_strings", "do_sample", "num_beams",
+    "temperature", "top_k", "top_p", "repetition_penalty", "eos_token_id",
+    # rows.py, by the rules of `generate`
+    "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff", "encoder_repetition_penalty",
+    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "renormalize_logits",
+    "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty",
+    "suppress_tokens", "begin_suppress_tokens", "sequence_bias", "watermarking_config",
+    # network.py
+    "decoder_start_token_id", "bos_token_id",
+    # beams.py
+    "early_stopping", "length_penalty", "pad_token_id",
+})  # fmt: skip
+
+WITHOUT_EFFECT = frozenset({
+    # How `generate` computes, and not what.
+    "use_cache", "cache_implementation", "cache_config", "max_cache_len", "compile_config", "disable_compile",
+    "continuous_batching_config", "prefill_chunk_size", "low_memory",
+    # What it returns besides the tokens. A request has one answer.
+    "output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate",
+    "num_return_sequences",
+    # How an assistant guesses ahead. The model itself decides whether a guess stands.
+    "is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
+    "prompt_lookup_num_tokens", "max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind",
+    "target_lookbehind", "assistant_ensemble_weight", "speculation_type", "use_mtp",
+    # Where the configuration comes from.
+    "_from_model_config", "transformers_version",
+})  # fmt: skip
+
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "max_time": (None,),
+    "token_healing": (None, False),
+    "guidance_scale": (None, 1),
+    "penalty_alpha": (None, 0),
+    "dola_layers": (None,),
+    "num_beam_groups": (None, 1),
+    "diversity_penalty": (None, 0),
+    "constraints": (None,),
+    "force_words_ids": (None,),
+}
+"""Other ways to generate, and the values that ask for none of them."""
+
+
 @dataclass(slots=True)
 class _Text:
     """As much of a row as reading takes."""
@@ -37,6 +85,7 @@ class _Text:
 
 def check(network: Network, name: str) -> int:
     """Return the bytes that a token takes in the model's cache; raise if the model doesn't read as it must."""
+    refuse_unknown(network.own, name)
     ids = _ids(network)
     prompt, tokens, other = ids[:PROMPT], ids[PROMPT : PROMPT + STEPS], ids[PROMPT:]
     # A row beside it is longer where rows can be padded.
@@ -62,6 +111,24 @@ def check(network: Network, name: str) -> int:
     except Exception as error:
         raise _refusal(name, network, f"reading {way} failed: {failures.words(error)}") from error
     return token_bytes(alone.cache)
+
+
+def refuse_unknown(own: Any, name: str) -> None:
+    """Raise if the model's own configuration asks for what this driver doesn't do."""
+    known = vars(GenerationConfig())
+    values = {key: value for key, value in vars(own).items() if key in known}
+    for key, value in values.items():
+        if key in REFUSED and value not in REFUSED[key]:
+            raise Unavailable(
+                f"model {name!r} wants to generate with {key}: {value!r}, which the driver huggingface doesn't do; "
+                "take it out of the generation_config.json in the model's folder, or take another model"
+            )
+        if value is not None and key not in DONE | WITHOUT_EFFECT | REFUSED.keys():
+            raise Unavailable(
+                f"model {name!r} wants to generate with {key}: {value!r}, which the driver huggingface doesn't know "
+                f"({VERSIONS}); take it out of the generation_config.json in the model's folder, or install the "
+                "versions that this release was tested with"
+            )
 
 
 def _ids(network: Network) -> list[int]:
