@@ -451,8 +451,9 @@ def test_a_wrong_response_format_is_told_what_to_write(response_format, message)
 def test_a_library_that_does_not_limit_blanks_is_named_with_its_version(
     name: str, changed: dict[str, Any], keyword: str, monkeypatch: pytest.MonkeyPatch
 ):
-    guides.require_blanks()
-    guides.require_blanks.cache_clear()
+    require = guides.require_pattern if name == "OVERRIDES" else guides.require_keyword
+    require()
+    require.cache_clear()
     monkeypatch.setattr(guides, name, changed)
     with pytest.raises(Unavailable, match=rf"llguidance \d.* does not limit blanks by '{keyword}'"):
-        guides.require_blanks()
+        require()

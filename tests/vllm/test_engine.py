@@ -150,11 +150,11 @@ async def test_tools_stand_in_the_prompt(engine):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (ask(num_beams=4), r"expected num_beams 1, for vLLM has no beam search, got 4; leave it out"),
+        (ask(num_beams=4), r"expected num_beams 1, because vLLM has no beam search, got 4; leave it out"),
         (ask(temperature=5.0), r"temperature must be in \[0, 2\], got 5.0"),
         (ask(schema={"type": "nonsense"}), r"nonsense"),
         (Ask(messages=[{"role": "user", "content": "river " * 400}]), r"256"),
-        (ask(min_output_length=30), r"expected min_output_length to be at most the 24 tokens"),
+        (ask(min_output_length=30), r"expected min_output_length to be at most 24, the limit of new tokens"),
     ],
     ids=["beams", "temperature", "schema", "overlong", "lengths"],
 )  # fmt: skip

@@ -42,6 +42,8 @@ KEYWORD: Mapping[str, Any] = {
 Elsewhere too would be as with the other driver, but the library that vLLM brings repeats what it is told of them.
 """
 
+_PROBE = json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}})
+
 TYPES = ("text", "json_object", "json_schema")
 _KEYS = ("name", "description", "schema", "strict")
 _WRITE = "write {type: json_schema, json_schema: {name: …, schema: {…}}}"
@@ -51,18 +53,27 @@ _IMPOSSIBLE = "no text can ever fit it"
 
 
 @cache
-def require_blanks() -> None:
-    """Raise Unavailable where the installed llguidance does not limit blanks as OVERRIDES and KEYWORD say."""
+def require_pattern() -> None:
+    """Raise Unavailable where the installed llguidance does not limit blanks as OVERRIDES say."""
     from llguidance import LLMatcher
 
-    make = LLMatcher.grammar_from_json_schema
-    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    own = make(json.dumps(schema), overrides=OVERRIDES)
+    own = LLMatcher.grammar_from_json_schema(_PROBE, overrides=OVERRIDES)
     if _allows(own, "{\n" + 65 * " ") or not _allows(own, '{\n\t"a": 1\n}'):
         raise changed("llguidance", "it does not limit blanks by 'whitespace_pattern'")
-    # As vLLM makes it: blanks anywhere, unless the schema says otherwise.
-    by_keyword = make(json.dumps({**schema, **KEYWORD}), defaults={"whitespace_flexible": True})
-    if _allows(by_keyword, "{ ") or not _allows(by_keyword, '{"a":\n\t1}'):
+
+
+@cache
+def require_keyword() -> None:
+    """Raise Unavailable where the installed llguidance does not limit blanks as KEYWORD says, in a grammar as vLLM makes it.
+
+    vLLM allows blanks anywhere unless the schema says otherwise.
+    """
+    from llguidance import LLMatcher
+
+    made = LLMatcher.grammar_from_json_schema(
+        json.dumps({**json.loads(_PROBE), **KEYWORD}), defaults={"whitespace_flexible": True}
+    )
+    if _allows(made, "{ ") or not _allows(made, '{"a":\n\t1}'):
         raise changed("llguidance", "it does not limit blanks by 'x-guidance'")
 
 
@@ -108,7 +119,8 @@ class Grammars:
     def _compile(self, text: str) -> LLMatcher:
         from llguidance import LLMatcher
 
-        require_blanks()
+        if self._tokenizer is not None:  # without one, a schema is only judged: vLLM makes the grammar
+            require_pattern()
         if self._vocabulary is None:
             self._vocabulary = self._read()
         try:

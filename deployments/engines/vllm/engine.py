@@ -13,7 +13,7 @@ from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Without
 from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Sampling, Usage, for_each
-from deployments.engines.grammar.guides import KEYWORD, require_blanks
+from deployments.engines.grammar.guides import KEYWORD, require_keyword
 from deployments.engines.huggingface.embedding import ranked
 from deployments.engines.prompts import Prompt
 from deployments.engines.settings import Space, settle
@@ -179,5 +179,5 @@ def _without_beams(sampling: Sampling) -> Sampling:
 def _structure(ask: Ask) -> Any:
     from vllm.sampling_params import StructuredOutputsParams  # pyright: ignore[reportMissingImports]
 
-    require_blanks()
+    require_keyword()
     return StructuredOutputsParams(json={**(ask.json_schema or {"type": "object"}), **KEYWORD})
