@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from graphs.language.mistakes import LanguageError
-from graphs.language.tokens import Token, lex, shortened
+from graphs.language.tokens import LanguageError, Token, lex, shortened
 
 DEEPEST = 50
 """Parentheses, `not`s and defaults inside one another beyond this are refused, well before Python's own limit."""

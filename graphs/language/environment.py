@@ -8,7 +8,6 @@ from typing import assert_never
 
 from graphs.errors import BindingFailed
 from graphs.language.evaluator import Scope, evaluate
-from graphs.language.mistakes import LanguageError
 from graphs.language.nodes import (
     Binding,
     Comparison,
@@ -28,6 +27,7 @@ from graphs.language.nodes import (
 from graphs.language.operators import splice
 from graphs.language.references import references, references_of
 from graphs.language.scalars import typed
+from graphs.language.tokens import LanguageError
 
 Lookup = Callable[[str], str | None]
 """The value of an environment variable, None when it is not set; empty text is set."""

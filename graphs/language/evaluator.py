@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from graphs.language.binding_errors import binding_failed
+from graphs.errors import BindingFailed
 from graphs.language.casts import Cast, cast
 from graphs.language.nodes import (
     Binding,
@@ -27,7 +27,8 @@ from graphs.language.nodes import (
     Type,
 )  # fmt: skip
 from graphs.language.operators import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
-from graphs.language.references import references
+from graphs.language.printer import print_binding
+from graphs.language.references import leaves, references, references_in
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
 from graphs.stream import Stream, Value
@@ -131,9 +132,32 @@ def _named(read: Evaluate, binding: Binding) -> Evaluate:
         try:
             return read(scope)
         except Unfit as unfit:
-            raise binding_failed(binding, unfit) from None
+            raise _failed(binding, unfit) from None
 
     return named
+
+
+def _failed(binding: Binding, unfit: Unfit) -> BindingFailed:
+    """Return the error of a binding that can't be evaluated: it names the binding, where it stands, and what came."""
+    text = print_binding(binding)
+    where = f" at {binding.source}" if binding.source else ""
+    shown = f" {unfit.shown}" if unfit.shown and not _may_hold_secret(binding) else ""
+    details: dict[str, object] = {"binding": text}
+    if binding.source:
+        details["where"] = binding.source
+    read = {each.path for each in references_in(binding.expr) if each.name == "input"}
+    if len(read) == 1 and (path := read.pop()):
+        details["field"] = ".".join(map(str, path))
+    return BindingFailed(f"{text}{where}: {unfit.message}{shown}", **details)
+
+
+def _may_hold_secret(binding: Binding) -> bool:
+    """Whether a value from the environment stands in the binding: then no value of it is shown."""
+    default = binding.default
+    if isinstance(default, Binding) and _may_hold_secret(default):
+        return True
+    read = [*leaves(binding.expr), *([default] if isinstance(default, Literal_) else [])]
+    return any(isinstance(leaf, Literal_) and leaf.shown is not None for leaf in read)
 
 
 def _piece(part: str | Binding) -> Callable[[Scope], str]:
@@ -175,7 +199,7 @@ def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
         try:
             return convert(chunk)
         except Unfit as unfit:
-            raise binding_failed(binding, unfit) from None
+            raise _failed(binding, unfit) from None
 
     return decoded(stream, converted)
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from graphs.language.cursor import HINTS, WORDS_ELSEWHERE, Cursor
-from graphs.language.mistakes import LanguageError
 from graphs.language.nodes import Comparator, Comparison, Expr, Literal_, Logic, Not, Offsets, Reference
-from graphs.language.tokens import KEYWORDS, Token, name_end, shortened
+from graphs.language.tokens import KEYWORDS, LanguageError, Token, name_end, shortened
 
 CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 COMPARATORS: dict[str, Comparator] = {operator: operator for operator in get_args(Comparator)}

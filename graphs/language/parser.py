@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 
 from graphs.language.cursor import Cursor
 from graphs.language.expressions import parse_expression
-from graphs.language.mistakes import LanguageError
 from graphs.language.nodes import Annotation, Binding, Constant, Default, Literal_, Offsets, Text, Type
 from graphs.language.scalars import typed
-from graphs.language.tokens import name_end, shortened, skip_space
+from graphs.language.tokens import LanguageError, name_end, shortened, skip_space
 from graphs.language.types import ELSEWHERE, FORMAT_OF, FORMATS, TYPES
 from graphs.suggest import closest
 

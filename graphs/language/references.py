@@ -72,18 +72,21 @@ def is_stream_reference(template: Template) -> bool:
 
 def references_in(expr: Expr) -> Iterator[Reference]:
     """Yield the references of an expression."""
+    return (leaf for leaf in leaves(expr) if isinstance(leaf, Reference))
+
+
+def leaves(expr: Expr) -> Iterator[Reference | Literal_]:
+    """Yield the references and the literals of an expression."""
     match expr:
-        case Reference():
+        case Reference() | Literal_():
             yield expr
-        case Literal_():
-            pass
         case Not(operand=operand):
-            yield from references_in(operand)
+            yield from leaves(operand)
         case Logic(operands=operands):
             for operand in operands:
-                yield from references_in(operand)
+                yield from leaves(operand)
         case Comparison(left=left, right=right):
-            yield from references_in(left)
-            yield from references_in(right)
+            yield from leaves(left)
+            yield from leaves(right)
         case _:
             assert_never(expr)

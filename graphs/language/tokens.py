@@ -7,7 +7,6 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from graphs.language.mistakes import LanguageError
 from graphs.language.nodes import Offsets
 from graphs.language.scalars import number_of
 
@@ -20,6 +19,19 @@ NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 NAME = re.compile(r"[\w-]*")
 SPACE = re.compile(r"\s*")
 ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t", "$": "$"}
+
+
+class LanguageError(Exception):
+    """A mistake in a `${…}`, at characters of the text that was parsed: what was expected and what came, and what to write."""
+
+    def __init__(self, message: str, at: Offsets, hint: str | None = None) -> None:
+        super().__init__(message, at, hint)
+        self.message = message
+        self.at = at
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 @dataclass(frozen=True, slots=True)
