@@ -6,6 +6,7 @@ import binascii
 import json
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from graphs.language.nodes import Type
 from graphs.language.operators import FALSE_WORDS, Unfit, to_text
@@ -84,17 +85,18 @@ def _to_boolean(value: Value) -> bool:
 def _to_list(value: Value) -> Value:
     if isinstance(value, tuple):
         return list(value)
-    parsed = _parsed(value, "a list, or JSON text of one") if isinstance(value, str | bytes) else value
-    if not isinstance(parsed, list):
-        raise Unfit(f"expected a list, or JSON text of one, got {_origin(value, parsed)}")
-    return parsed
+    return _container(value, list, "a list, or JSON text of one")
 
 
 def _to_object(value: Value) -> Value:
-    parsed = _parsed(value, "a mapping, or JSON text of one") if isinstance(value, str | bytes) else value
-    if not isinstance(parsed, Mapping):
-        raise Unfit(f"expected a mapping, or JSON text of one, got {_origin(value, parsed)}")
-    return parsed
+    return _container(value, Mapping, "a mapping, or JSON text of one")
+
+
+def _container(value: Value, kind: type[Any], expected: str) -> Value:
+    parsed = _parsed(value, expected) if isinstance(value, str | bytes) else value
+    if isinstance(parsed, kind):
+        return parsed
+    raise Unfit(f"expected {expected}, got {kind_of(value) if parsed is value else f'JSON text of {kind_of(parsed)}'}")
 
 
 def _to_base64(value: Value) -> str:
@@ -156,7 +158,3 @@ def _shown(value: Value) -> str | None:
             return str(value)
         case _:
             return None
-
-
-def _origin(value: Value, parsed: Value) -> str:
-    return kind_of(value) if parsed is value else f"JSON text of {kind_of(parsed)}"

@@ -113,7 +113,8 @@ class Cursor:
         token = self.peek()
         if token.kind == "end" or (expected == "}" and "}" not in self.text[self.position :]):
             return self.unclosed()
-        own = HINTS.get(token.text) or _spelled_here(token.text)
+        meant = WORDS_ELSEWHERE.get(token.text)
+        own = HINTS.get(token.text) or (f"write {meant}" if meant else None)
         wanted = f"'{expected}'" if expected == "}" else expected
         return LanguageError(f"expected {wanted}, got '{shortened(token.text)}'", token.at, own or hint)
 
@@ -128,8 +129,3 @@ class Cursor:
             return False
         self.position = token.at[1]
         return True
-
-
-def _spelled_here(word: str) -> str | None:
-    meant = WORDS_ELSEWHERE.get(word)
-    return f"write {meant}" if meant else None

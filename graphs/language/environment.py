@@ -23,6 +23,7 @@ from graphs.language.nodes import (
     Reference,
     Template,
     Text,
+    spliced,
 )  # fmt: skip
 from graphs.language.operators import splice
 from graphs.language.references import references, references_of
@@ -74,30 +75,15 @@ class _Resolution:
             case Constant():
                 return template
             case Binding():
-                return self.whole(template)
+                return self.folded(template, self.binding(template, spliced=False))
             case Text(parts=parts):
-                return self.text(parts)
+                return spliced(map(self.piece, parts))
             case MappingTemplate(items=items):
                 return MappingTemplate(tuple((key, self.template(item)) for key, item in items))
             case ListTemplate(items=items):
                 return ListTemplate(tuple(self.template(item) for item in items))
             case _:
                 assert_never(template)
-
-    def whole(self, binding: Binding) -> Constant | Binding:
-        return self.folded(binding, self.binding(binding, spliced=False))
-
-    def text(self, parts: tuple[str | Binding, ...]) -> Constant | Text:
-        joined: list[str | Binding] = []
-        for part in parts:
-            piece = self.piece(part)
-            if isinstance(piece, str) and joined and isinstance(joined[-1], str):
-                joined[-1] += piece
-            elif piece != "":
-                joined.append(piece)
-        if any(isinstance(part, Binding) for part in joined):
-            return Text(tuple(joined))
-        return Constant("".join(str(part) for part in joined))
 
     def piece(self, part: str | Binding) -> str | Binding:
         if isinstance(part, str):

@@ -116,15 +116,13 @@ def _binding(binding: Binding, flow: bool) -> Evaluate:
     if binding.cast is not None:
         read = _converted(read, binding.cast, binding)
     if binding.default is not None:
-        read = _or_default(read, _default(binding.default, flow))
+        default = binding.default
+        read = _or_default(read, _binding(default, flow) if isinstance(default, Binding) else _expression(default))
     if binding.final_cast is not None:
         read = _converted(read, binding.final_cast, binding)
-    return read if _is_plain(binding) else _named(read, binding)
-
-
-def _is_plain(binding: Binding) -> bool:
-    """Whether nothing in the binding can be unfit: then chunks are spared the frame that would name it."""
-    return binding.cast is None and binding.final_cast is None and isinstance(binding.expr, Reference)
+    # Where nothing can be unfit, chunks are spared the frame that would name the binding.
+    is_plain = binding.cast is None and binding.final_cast is None and isinstance(expr, Reference)
+    return read if is_plain else _named(read, binding)
 
 
 def _named(read: Evaluate, binding: Binding) -> Evaluate:
@@ -165,10 +163,6 @@ def _piece(part: str | Binding) -> Callable[[Scope], str]:
         return lambda _: part
     read = _binding(part, flow=False)
     return _named(lambda scope: splice(read(scope)), part)
-
-
-def _default(default: Binding | Literal_, flow: bool) -> Evaluate:
-    return _binding(default, flow) if isinstance(default, Binding) else _expression(default)
 
 
 def _or_default(read: Evaluate, default: Evaluate) -> Evaluate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +52,19 @@ class Text(Compilable):
 
     parts: tuple[str | Binding, ...]
     kind: Literal["text"] = "text"
+
+
+def spliced(parts: Iterable[str | Binding]) -> Constant | Text:
+    """Return what the parts make: a text, in which neighbouring texts are one and empty ones are left out."""
+    joined: list[str | Binding] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        elif part != "":
+            joined.append(part)
+    if any(isinstance(part, Binding) for part in joined):
+        return Text(tuple(joined))
+    return Constant("".join(map(str, joined)))
 
 
 @dataclass(frozen=True, slots=True)

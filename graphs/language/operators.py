@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from graphs.stream import Stream, Value, kind_of
 
@@ -71,9 +70,9 @@ def equal(left: Value, right: Value) -> bool:
     """Whether two values are the same; a boolean equals no number, and nothing equals a value of another kind."""
     left, right = whole(left), whole(right)
     if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return _equal_mappings(left, right)
+        return left.keys() == right.keys() and all(equal(item, right[key]) for key, item in left.items())
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return _equal_lists(left, right)
+        return len(left) == len(right) and all(map(equal, left, right))
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right)
@@ -120,11 +119,3 @@ def _json_leaf(value: Value) -> Value:
             return dict(value)
         case _:
             raise TypeError(kind_of(value))
-
-
-def _equal_mappings(left: Mapping[Any, Value], right: Mapping[Any, Value]) -> bool:
-    return left.keys() == right.keys() and all(equal(item, right[key]) for key, item in left.items())
-
-
-def _equal_lists(left: list[Value] | tuple[Value, ...], right: list[Value] | tuple[Value, ...]) -> bool:
-    return len(left) == len(right) and all(map(equal, left, right))

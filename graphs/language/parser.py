@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from graphs.language.cursor import Cursor
 from graphs.language.expressions import parse_expression
-from graphs.language.nodes import Annotation, Binding, Constant, Default, Literal_, Offsets, Text, Type
+from graphs.language.nodes import Annotation, Binding, Constant, Default, Literal_, Offsets, Text, Type, spliced
 from graphs.language.scalars import typed
 from graphs.language.tokens import LanguageError, name_end, shortened, skip_space
 from graphs.language.types import ELSEWHERE, FORMAT_OF, FORMATS, TYPES
@@ -37,43 +36,23 @@ def parse(text: str) -> Constant | Binding | Text:
     """Return what `text` means: no binding, wholly one, or some spliced into it."""
     if OPEN not in text:
         return Constant(text)
-    parts = _Parts()
+    parts: list[str | Binding] = []
     position = 0
     while (opening := text.find(OPEN, position)) >= 0:
         before, escaped = _unescaped(text[position:opening])
-        parts.add(before)
+        parts.append(before)
         if escaped:
-            parts.add(OPEN)
+            parts.append(OPEN)
             position = opening + len(OPEN)
         else:
             cursor = Cursor(text, opening)
-            parts.add(_binding(cursor))
+            parts.append(_binding(cursor))
             position = cursor.position
-    parts.add(text[position:])
-    return parts.template()
-
-
-@dataclass
-class _Parts:
-    """Text and bindings in order, neighbouring texts made one."""
-
-    parts: list[str | Binding] = field(default_factory=list[str | Binding])
-
-    def add(self, part: str | Binding) -> None:
-        last = self.parts[-1] if self.parts else None
-        if isinstance(part, str) and isinstance(last, str):
-            self.parts[-1] = last + part
-        elif part != "":
-            self.parts.append(part)
-
-    def template(self) -> Constant | Binding | Text:
-        match self.parts:
-            case [str() as text]:
-                return Constant(text)
-            case [Binding() as binding]:
-                return binding
-            case parts:
-                return Text(tuple(parts))
+    match spliced([*parts, text[position:]]):
+        case Text(parts=(Binding() as binding,)):
+            return binding
+        case made:
+            return made
 
 
 def _unescaped(before: str) -> tuple[str, bool]:

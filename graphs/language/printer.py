@@ -39,7 +39,10 @@ def print_template(template: Template) -> str:
         case Binding():
             return print_binding(template)
         case Text(parts=parts):
-            return _print_parts(parts)
+            return "".join(
+                print_binding(part) if isinstance(part, Binding) else _literal_text(part, index + 1 < len(parts))
+                for index, part in enumerate(parts)
+            )
         case MappingTemplate(items=items):
             return "{" + ", ".join(f"{key}: {print_template(item)}" for key, item in items) + "}"
         case ListTemplate(items=items):
@@ -120,17 +123,6 @@ def print_value(value: Value) -> str:
 def _print_annotation(annotation: Annotation) -> str:
     text = PARENTHESES.sub(r"\\\g<0>", annotation.text)
     return f"@({annotation.name} {text})"
-
-
-def _print_parts(parts: tuple[str | Binding, ...]) -> str:
-    pieces: list[str] = []
-    for index, part in enumerate(parts):
-        if isinstance(part, Binding):
-            pieces.append(print_binding(part))
-        else:
-            before_binding = index + 1 < len(parts)
-            pieces.append(_literal_text(part, before_binding))
-    return "".join(pieces)
 
 
 def _literal_text(text: str, before_binding: bool = False) -> str:
