@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 
 from deployments.runs import runner
-from deployments.runs.events import Delta, Event, Finished, Run, raise_failure
-from deployments.runs.joining import Joining
+from deployments.runs.events import Delta, Event, Finished, Joining, Run, raise_failure
 from deployments.runs.site import Invoke
 from deployments.telemetry.redaction import Redactor
 from graphs.context import RunContext

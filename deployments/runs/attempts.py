@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 
 from deployments.runs import jobs
 from deployments.runs.errors import worth_retrying
-from deployments.runs.site import Names, Site
-from deployments.runs.time_limit import TimeLimit
+from deployments.runs.site import Clock, Names, Site
 from deployments.streams.inside_values import Opened, apart, begun, joined, streams_in
 from deployments.streams.tasks import only_known_errors
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, TimedOut
 from graphs.language import Scope, render
 from graphs.plan import Job, Wiring
 from graphs.stream import Note, Value
@@ -94,3 +95,53 @@ class Attempts:
     def _warn(self, what: str, failure: AnabranchError) -> None:
         run, job = self._site.run.id, self._job.id
         logger.warning("run %s: workflow %r, job %r %s: %s", run, self._workflow, job, what, failure)
+
+
+class TimeLimit:
+    """A job's `timeout`: counts from its creation until `stop`.
+
+    Until the job has answered, running out of time cancels what the job does. After that, while the job's streams
+    flow, it calls `late` with the error.
+    """
+
+    def __init__(self, seconds: float | None, clock: Clock, late: Callable[[TimedOut], None]) -> None:
+        self._seconds, self._late = seconds, late
+        self._scope = asyncio.timeout(None)
+        self._struck = self._answered = False
+        self._timer = None if seconds is None else clock.call_later(seconds, self._strike)
+
+    @asynccontextmanager
+    async def until_answered(self) -> AsyncGenerator[None]:
+        """Cancel the body when the time is over, and raise TimedOut then. A body that fails has no time limit after."""
+        try:
+            async with self._scope:
+                yield
+            self._answered = True
+        except TimeoutError:
+            if not self._scope.expired():
+                raise
+        finally:
+            if not self._answered:
+                self.stop()
+        if self._struck:
+            raise self._error()
+
+    def stop(self) -> None:
+        """Count no further."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _strike(self) -> None:
+        self._struck = True
+        if self._answered:
+            self._late(self._error())
+        else:
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    def _error(self) -> TimedOut:
+        return timed_out(self._seconds or 0.0)
+
+
+def timed_out(seconds: float) -> TimedOut:
+    """Return the error of a job or a run that has used up its `timeout`."""
+    return TimedOut(f"it did not finish within its timeout of {seconds:g} s")

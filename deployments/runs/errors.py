@@ -29,11 +29,6 @@ def located(error: AnabranchError, workflow: str, job: Job | None = None) -> Ana
     return error.at(where, **details)
 
 
-def followed(error: AnabranchError, more: str) -> AnabranchError:
-    """Return the same error, its message followed by what came of it."""
-    return error.saying(f"{error.message}; {more}", error.details)
-
-
 def unfit(template: Template, key: str, message: str) -> InvalidInput:
     """Return the error of a value that a job's `key` can't take. It names the field of the input where there is one."""
     if isinstance(template, Binding) and isinstance(template.expr, Reference):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 from deployments.runs.events import Delta, JobDone
 from graphs.stream import Stream
@@ -16,27 +15,21 @@ class EventQueue:
     """A queue that stays short: a job ends once, and a stream waits until its last batch was taken."""
 
     def __init__(self) -> None:
-        self._told: deque[tuple[Told, asyncio.Event | None]] = deque()
-        self._arrived = asyncio.Event()
+        self._told = asyncio.Queue[tuple[Told, asyncio.Event | None]]()
 
     def put(self, told: Told) -> None:
         """Add what happens a bounded number of times."""
-        self._told.append((told, None))
-        self._arrived.set()
+        self._told.put_nowait((told, None))
 
     async def put_and_wait(self, told: Told) -> None:
         """Add it, and return once it was taken."""
         taken = asyncio.Event()
-        self._told.append((told, taken))
-        self._arrived.set()
+        self._told.put_nowait((told, taken))
         await taken.wait()
 
     async def get(self) -> Told:
         """Return the oldest, once there is any."""
-        while not self._told:
-            self._arrived.clear()
-            await self._arrived.wait()
-        told, taken = self._told.popleft()
+        told, taken = await self._told.get()
         if taken is not None:
             taken.set()
         return told

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_never
+from datetime import datetime
+from typing import TypeVar, assert_never
 
 from deployments.runs.calls import call, mapped
-from deployments.runs.delay import delay
+from deployments.runs.errors import unfit
 from deployments.runs.for_each import for_each
-from deployments.runs.site import Names, Site
+from deployments.runs.site import Clock, Names, Site
 from deployments.streams.inside_values import Opened
 from graphs.language import Scope, render, truth
-from graphs.language.nodes import Binding, Comparison, Reference
+from graphs.language.nodes import Binding, Comparison, Reference, Template
 from graphs.plan import CallJob, Case, DelayJob, ForEachJob, IfJob, Job, RandomJob, SwitchJob
 from graphs.stream import Value
+from graphs.units import duration, moment, zone
+
+T = TypeVar("T")
 
 _NOWHERE = (0, 0)
 _SIDES = Reference("value", (), _NOWHERE), Reference("case", (), _NOWHERE)
@@ -32,7 +36,7 @@ async def answer(job: Job, names: Names, site: Site, opened: Opened) -> tuple[Va
         case ForEachJob():
             value = await for_each(job, names, site, opened)
         case DelayJob():
-            value = await delay(job, names, site.clock)
+            value = await _delay(job, names, site.clock)
         case IfJob():
             return None, await _first_true(job, names)
         case SwitchJob():
@@ -70,3 +74,28 @@ def _at_random(job: RandomJob, chance: Callable[[], float]) -> str:
         if point < 0:
             return route
     return job.routes[-1][0]
+
+
+async def _delay(job: DelayJob, names: Names, clock: Clock) -> Value:
+    """Wait, then return the workflow's input. A time that has passed waits for nothing."""
+    wait = 0.0
+    if job.duration is not None:
+        wait = await _read(job.duration, "duration", names, duration)
+    elif job.time is not None:
+        time = await _read(job.time, "time", names, moment)
+        wait = (_in_zone(time, job.timezone) - clock.now()).total_seconds()
+    if wait > 0:
+        await clock.sleep(wait)
+    return names["input"]
+
+
+async def _read(template: Template, key: str, names: Names, read: Callable[[Value], T]) -> T:
+    value = await render(template, Scope(names))
+    try:
+        return read(value)
+    except ValueError as error:
+        raise unfit(template, key, str(error)) from error
+
+
+def _in_zone(time: datetime, timezone: str | None) -> datetime:
+    return time if time.tzinfo is not None else time.replace(tzinfo=zone(timezone))

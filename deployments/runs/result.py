@@ -9,7 +9,7 @@ from functools import partial
 
 from deployments.runs.event_queue import EventQueue
 from deployments.runs.events import Delta
-from deployments.runs.no_result import why_no_result
+from deployments.runs.outcome import why_no_result
 from deployments.runs.output_parts import AsRead, Part, Unsettled
 from deployments.runs.schedule import RESULT, Schedule
 from deployments.runs.site import Site
@@ -230,7 +230,9 @@ class Result:
             self.streamed = True
             await asyncio.sleep(0)  # plain parts that are known by now come first
             await self._offer_all(wholes)
-            await self._pump(value, name)
+            async with aclosing(value.batches()) as batches:
+                async for batch in batches:
+                    await self._events.put_and_wait(Delta(batch, name))
             return
         wholes[name], held = await self._whole(value)
         notes += held
@@ -241,11 +243,6 @@ class Result:
         while wholes:
             name = min(wholes, key=self._order.index)
             await self._events.put_and_wait(Delta([wholes.pop(name)], name, whole=True))
-
-    async def _pump(self, stream: Stream, name: str) -> None:
-        async with aclosing(stream.batches()) as batches:
-            async for batch in batches:
-                await self._events.put_and_wait(Delta(batch, name))
 
     async def _hand_over(self, stream: Stream) -> bool:
         """Give the stream itself to the reader of the events, once all jobs are done: no task is then in between.

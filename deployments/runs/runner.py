@@ -11,23 +11,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nu
 from dataclasses import replace
 from typing import Any
 
-from deployments.runs.clock import Clock, Timer
+from deployments.runs.attempts import timed_out
 from deployments.runs.errors import located
 from deployments.runs.event_queue import EventQueue
-from deployments.runs.events import (
-    Delta,
-    Event,
-    Finished,
-    Run,
-    RunCancelled,
-    RunFailed,
-    Started,
-    raise_failure,
-)  # fmt: skip
+from deployments.runs.events import Delta, Event, Finished, Run, RunCancelled, RunFailed, Started, raise_failure
 from deployments.runs.result import Result
 from deployments.runs.schedule import Locate, Schedule
-from deployments.runs.site import Invoke, Limits, Site
-from deployments.runs.time_limit import timed_out
+from deployments.runs.site import Clock, Invoke, Limits, Site, Timer
 from deployments.streams.tasks import only_known_errors, task_group
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, NotFound, Overloaded, TimedOut
@@ -105,8 +95,10 @@ class _Flow:
         self, place: AbstractAsyncContextManager[None], redact: Redact = lambda error: error
     ) -> AsyncGenerator[Event, None]:
         async with AsyncExitStack() as held:
-            if (refused := await _refused(held, place)) is not None:
-                yield refused
+            try:
+                await held.enter_async_context(place)
+            except Overloaded as overloaded:
+                yield RunFailed(overloaded)
                 return
             yield Started(self._site.run.id, self._workflow.id)
             self._start()
@@ -149,8 +141,7 @@ class _Flow:
 
     def _start(self) -> None:
         self._set_deadline()
-        fail, kept = self._fail, self._kept
-        self._schedule = Schedule(self._workflow, self._site, self._queue.put, fail, self._locate, kept)
+        self._schedule = Schedule(self._workflow, self._site, self._queue.put, self._fail, self._locate, self._kept)
         self._result = Result(self._workflow, self._schedule, self._site, self._queue)
         # A task of its own holds the TaskGroup: in a generator, a group would cancel the task that reads it (PEP 789).
         self._jobs = asyncio.create_task(self._run_jobs())
@@ -304,14 +295,6 @@ async def _rest(first: Batch, inner: AsyncGenerator[Event, None]) -> AsyncIterat
                 yield event.chunks
             else:
                 raise_failure(event)
-
-
-async def _refused(held: AsyncExitStack, place: AbstractAsyncContextManager[None]) -> RunFailed | None:
-    try:
-        await held.enter_async_context(place)
-    except Overloaded as overloaded:
-        return RunFailed(overloaded)
-    return None
 
 
 def _notes(batch: Batch) -> Iterable[Note]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
-from deployments.runs.attempts import Attempts
+from deployments.runs.attempts import Attempts, TimeLimit
 from deployments.runs.errors import located
 from deployments.runs.events import JobDone
 from deployments.runs.outcome import Outcome
 from deployments.runs.site import Names, Site
-from deployments.runs.time_limit import TimeLimit
 from deployments.streams.inside_values import apart, copies, drain, joined, streams_in
 from deployments.streams.tasks import only_known_errors
 from graphs.errors import AnabranchError

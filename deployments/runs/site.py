@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
 
-from deployments.runs.clock import Clock
 from deployments.runs.events import Invocation, Run
 from deployments.streams.share import Spawn, share
 from graphs.component import Whole
@@ -17,6 +19,28 @@ A Whole is a plain value that comes with notes."""
 
 Names = Mapping[str, Value]
 """What a job's templates can see."""
+
+
+class Timer(Protocol):
+    """A callback that will be called later."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock:
+    """The time, the sleep and the timers of a run; a test can hold them."""
+
+    def now(self) -> datetime:
+        """Return the time of day, with its zone."""
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call `callback` after `seconds`, unless the timer is cancelled before."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.components import registry
-from deployments.runs.events import Delta, Finished, Run, RunFailed
-from deployments.runs.joining import Joining
+from deployments.runs.events import Delta, Finished, Joining, Run, RunFailed
 from deployments.runs.runner import run
 from deployments.runs.site import Invoke
 from graphs.context import RunContext

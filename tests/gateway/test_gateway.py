@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from deployments.gateway.gateway import Admission, Gateway, new_run_id
-from deployments.runs.events import Delta
-from deployments.runs.joining import Joining
+from deployments.runs.events import Delta, Joining
 from graphs.errors import BadRequest, NotFound, Overloaded, TooLarge
 from graphs.plan import Plan
 from graphs.stream import MAX_WHOLE, Note

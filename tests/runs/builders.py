@@ -8,9 +8,9 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from deployments.runs.clock import Clock
 from deployments.runs.events import Delta, Event, Finished, Invocation, JobDone, Run, RunFailed
 from deployments.runs.runner import run
+from deployments.runs.site import Clock
 from graphs.context import RunContext
 from graphs.language import parse
 from graphs.language.nodes import Constant, ListTemplate, MappingTemplate, Template

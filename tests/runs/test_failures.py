@@ -6,9 +6,8 @@ from contextlib import aclosing, suppress
 
 import pytest
 
-from deployments.runs.clock import Clock
 from deployments.runs.events import Delta, Finished, JobDone, RunCancelled, RunFailed
-from deployments.runs.site import Limits
+from deployments.runs.site import Clock, Limits
 from graphs import errors
 from graphs.context import RunContext
 from graphs.errors import BindingFailed, ComponentFailed, InvalidInput, NotFound, Overloaded, TimedOut, UpstreamFailed

@@ -4,8 +4,8 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 
-from deployments.runs.clock import Clock
 from deployments.runs.events import Delta, Finished, Invocation, JobDone
+from deployments.runs.site import Clock
 from graphs.component import Whole
 from graphs.errors import ComponentFailed
 from graphs.plan import OnError
