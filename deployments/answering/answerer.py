@@ -10,13 +10,11 @@ from typing import Any, Protocol
 
 from deployments.answering.component_input import ComponentInput
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.streams.codec import decode, encode
-from deployments.streams.ends import Left, Lost
-from deployments.streams.inside_values import joined
+from deployments.streams.codec import Left, Lost, decode, encode
+from deployments.streams.inside_values import joined, mapped
 from deployments.telemetry.redaction import Redactor
 from graphs.component import ANSWER, Component, Whole
 from graphs.errors import AnabranchError, ComponentFailed, NotFound, TimedOut, Unavailable, first_line
-from graphs.language import Scope, compiled, render
 from graphs.plan import ActionPlan, ComponentPlan
 from graphs.stream import Batch, Chunk, Stream, Value, is_empty
 
@@ -62,6 +60,23 @@ class LazySink:
             if self.sink.stopped is not None:
                 raise self.sink.stopped
         return self.sink
+
+    def put(self, chunk: Chunk) -> bool:
+        """Send a chunk that isn't empty. False: `room` must be awaited before the next."""
+        if not chunk and is_empty(chunk):
+            return True
+        sink = self.sink or self.start()
+        return sink.put(chunk)
+
+    async def room(self) -> None:
+        """Wait until the next chunk may be put."""
+        await self.start().room()
+
+    def finish(self) -> Streamed:
+        """Say that the stream is complete."""
+        sink = self.start()
+        sink.finish()
+        return Streamed(sink.count)
 
 
 class Answerer:
@@ -139,14 +154,15 @@ class Answerer:
             first = await anext(chunks, None)
             if isinstance(first, Whole):
                 await _no_more(chunks)
-                return _answered(await _mapped_whole(action, names, first.value), first.notes)
+                value = await mapped(action.output, names, ANSWER, first.value)
+                return _answered(value if action.output is None else (await joined(value))[0], first.notes)
             if action.output is None:
                 return await _send(first, chunks, lazy)
             stream = Stream(_in_batches(first, chunks))
-            mapped = await _mapped_stream(action, names, stream)
-            if isinstance(mapped, Stream):
-                return await _send_batches(mapped, lazy)
-            whole, notes = await joined(mapped)
+            value = await mapped(action.output, names, ANSWER, stream)
+            if isinstance(value, Stream):
+                return await _send_batches(value, lazy)
+            whole, notes = await joined(value)
             said = {name: value for note in (*stream.notes, *notes) for name, value in note.data.items()}
             return _answered(whole, said)
 
@@ -183,39 +199,21 @@ async def _closing(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[AsyncIterator
 
 async def _send(first: Chunk, rest: AsyncIterator[Chunk], lazy: LazySink) -> Streamed:
     """Send every chunk as it comes."""
-    sink: Sink | None = None
-    if not is_empty(first):
-        sink = lazy.start()
-        if not sink.put(first):
-            await sink.room()
+    if not lazy.put(first):
+        await lazy.room()
     async for chunk in rest:
-        if not chunk and is_empty(chunk):
-            continue
-        if sink is None:
-            sink = lazy.start()
-        if not sink.put(chunk):
-            await sink.room()
-    return _finished(lazy)
+        if not lazy.put(chunk):
+            await lazy.room()
+    return lazy.finish()
 
 
 async def _send_batches(stream: Stream, lazy: LazySink) -> Streamed:
-    sink: Sink | None = None
     async with aclosing(stream.batches()) as batches:
         async for batch in batches:
             for chunk in batch:
-                if not chunk and is_empty(chunk):
-                    continue
-                if sink is None:
-                    sink = lazy.start()
-                if not sink.put(chunk):
-                    await sink.room()
-    return _finished(lazy)
-
-
-def _finished(lazy: LazySink) -> Streamed:
-    sink = lazy.start()
-    sink.finish()
-    return Streamed(sink.count)
+                if not lazy.put(chunk):
+                    await lazy.room()
+    return lazy.finish()
 
 
 async def _in_batches(first: Chunk, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Batch]:
@@ -259,22 +257,3 @@ def _is_plain(value: Value) -> bool:
     if _LEAVES.issuperset(map(type, value)):
         return True
     return all(type(item) in _LEAVES or _is_plain(item) for item in value)
-
-
-async def _mapped_whole(action: ActionPlan, names: dict[str, Value], value: Value) -> Value:
-    if isinstance(value, Stream):
-        value = await value.join()
-    if action.output is None:
-        return value
-    rendered = await render(action.output, Scope({**names, **dict.fromkeys(ANSWER, value)}))
-    return (await joined(rendered))[0]
-
-
-async def _mapped_stream(action: ActionPlan, names: dict[str, Value], stream: Stream) -> Value | Stream:
-    """Return the mapped stream, or the value that the template makes of it, maybe with streams in it."""
-    if action.output is None:
-        return stream
-    if compiled(action.output).names.isdisjoint(ANSWER):
-        async for _ in stream:  # the answer isn't looked at, and yet what the component does must be done
-            pass
-    return await render(action.output, Scope({**names, **dict.fromkeys(ANSWER, stream)}))

@@ -11,8 +11,7 @@ from typing import Protocol, cast
 
 from deployments.channel.flow import WHOLE, Inlet, Outlet
 from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, BadFrame, FrameParser, header
-from deployments.streams.codec import MAX_CHUNK, NOTE, TEXT
-from deployments.streams.ends import Left, Lost
+from deployments.streams.codec import MAX_CHUNK, NOTE, TEXT, Left, Lost
 
 logger = logging.getLogger("anabranch.channel")
 
@@ -68,8 +67,7 @@ class Connection(asyncio.Protocol):
         if self.lost:
             inlet.fail(Lost("the connection is lost"))
             return inlet
-        inlet.bind(self)
-        self._inlets[id] = inlet
+        self.attach(inlet)
         return inlet
 
     def write(self, id: int) -> Outlet:
@@ -169,9 +167,6 @@ class Connection(asyncio.Protocol):
         self.paused = False
         for outlet in list(self._outlets.values()):
             outlet.wake()
-
-    def eof_received(self) -> bool:
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

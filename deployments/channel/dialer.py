@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 from deployments.channel.connection import Connection
 from deployments.channel.listener import Address
-from deployments.channel.tls import dialing
-from deployments.streams.ends import Lost
+from deployments.channel.tls import context
+from deployments.streams.codec import Lost
 
 
 class Unreachable(Exception):
@@ -65,7 +66,7 @@ class Dialer:
 async def _greeted(address: Address) -> Connection:
     """Return a connection that the listener has welcomed."""
     _, connection = await asyncio.get_running_loop().create_connection(
-        lambda: Connection(token=address.token), address.host, address.port, ssl=dialing()
+        lambda: Connection(token=address.token), address.host, address.port, ssl=context(ssl.PROTOCOL_TLS_CLIENT)
     )
     try:
         await connection.welcomed()

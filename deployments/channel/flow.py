@@ -12,8 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from deployments.channel.frames import CREDIT, END, ERR, OPEN, RESET, BadFrame, decode_number, encode_number
-from deployments.streams.codec import decode, decode_error, encode, encode_error
-from deployments.streams.ends import Left, Lost
+from deployments.streams.codec import Left, Lost, decode, decode_error, encode, encode_error
 from graphs.errors import AnabranchError, ComponentFailed
 from graphs.stream import Batch, Chunk
 
@@ -37,11 +36,30 @@ class Carrier(Protocol):
     def forget(self, stream: int) -> None: ...
 
 
-class Inlet:
-    """The reading end of a stream, for one reader at a time."""
+class End:
+    """One end of a stream, and what it waits for."""
 
     def __init__(self, id: int) -> None:
         self.id = id
+        self._news: asyncio.Future[None] | None = None
+
+    def news(self) -> asyncio.Future[None]:
+        """Return what is awaited until `wake`."""
+        self._news = asyncio.get_running_loop().create_future()
+        return self._news
+
+    def wake(self) -> None:
+        """Let what waits look again."""
+        news, self._news = self._news, None
+        if news is not None and not news.done():
+            news.set_result(None)
+
+
+class Inlet(End):
+    """The reading end of a stream, for one reader at a time."""
+
+    def __init__(self, id: int) -> None:
+        super().__init__(id)
         self.count = 0
         """Chunks received."""
         self.whole = False
@@ -54,8 +72,8 @@ class Inlet:
         self._under_way = 0
         """Cost of what the outlet has sent and not got back: never more than it may."""
         self._ended = False
-        self._error: BaseException | None = None
-        self._news: asyncio.Future[None] | None = None
+        self.error: BaseException | None = None
+        """What the stream failed with."""
 
     @property
     def bound(self) -> bool:
@@ -65,22 +83,17 @@ class Inlet:
     @property
     def over(self) -> bool:
         """Whether nothing more can come."""
-        return self._ended or self._error is not None
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the stream failed with."""
-        return self._error
+        return self._ended or self.error is not None
 
     def bind(self, carrier: Carrier) -> None:
         """Let `carrier` deliver."""
         self._carrier = carrier
-        self._wake()
+        self.wake()
 
     async def opened(self) -> None:
         """Wait until the stream is bound to a connection, or over."""
         while not (self.bound or self.over):
-            await self._wait()
+            await self.news()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield everything that is there, as often as there is something; raise what the stream failed with."""
@@ -96,14 +109,9 @@ class Inlet:
             batch, self._ready = self._ready, []
             self._give_back()
             return batch
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return None if self._ended else []
-
-    def news(self) -> asyncio.Future[None]:
-        """Return what is awaited until there may be more to take."""
-        self._news = asyncio.get_running_loop().create_future()
-        return self._news
 
     def deliver(self, kind: int, body: bytes) -> None:
         """Take a chunk's frame."""
@@ -120,7 +128,7 @@ class Inlet:
         self.count += 1
         self._ready.append(chunk)
         if self._news is not None:
-            self._wake()
+            self.wake()
 
     def end(self, body: bytes) -> None:
         """Take the END frame."""
@@ -128,7 +136,7 @@ class Inlet:
         if count == self.count:
             self._ended = True
         else:
-            self._error = Lost(f"the stream ended after {count} chunks, and {self.count} of them arrived")
+            self.error = Lost(f"the stream ended after {count} chunks, and {self.count} of them arrived")
         self._leave()
 
     def err(self, body: bytes) -> None:
@@ -138,7 +146,7 @@ class Inlet:
     def fail(self, error: BaseException) -> None:
         """End the stream with an error, read after what has arrived; the first end counts."""
         if not self.over:
-            self._error = error
+            self.error = error
             self._leave()
 
     def close(self) -> None:
@@ -171,26 +179,14 @@ class Inlet:
     def _leave(self) -> None:
         if self._carrier is not None:
             self._carrier.forget(self.id)
-        self._wake()
-
-    async def _wait(self) -> None:
-        self._news = asyncio.get_running_loop().create_future()
-        try:
-            await self._news
-        finally:
-            self._news = None
-
-    def _wake(self) -> None:
-        news, self._news = self._news, None
-        if news is not None and not news.done():
-            news.set_result(None)
+        self.wake()
 
 
-class Outlet:
+class Outlet(End):
     """The writing end of a stream."""
 
     def __init__(self, id: int, carrier: Carrier) -> None:
-        self.id = id
+        super().__init__(id)
         self.count = 0
         """Chunks sent."""
         self.on_stop: Callable[[], object] | None = None
@@ -200,14 +196,9 @@ class Outlet:
         self._burst = BURST
         self._held: tuple[int, bytes] | None = None
         """A chunk that waits for credit."""
-        self._stopped: Exception | None = None
-        self._over = False
-        self._news: asyncio.Future[None] | None = None
-
-    @property
-    def stopped(self) -> Exception | None:
+        self.stopped: Exception | None = None
         """Why no more chunks are taken: Left, or Lost."""
-        return self._stopped
+        self._over = False
 
     def open(self, whole: bool = False) -> None:
         """Announce the stream; the frame leaves with what follows. `whole`: it is one chunk, and that no stream."""
@@ -215,8 +206,8 @@ class Outlet:
 
     def put(self, chunk: Chunk) -> bool:
         """Send a chunk. False: `room` must be awaited before the next."""
-        if self._stopped is not None:
-            raise self._stopped
+        if self.stopped is not None:
+            raise self.stopped
         kind, body = encode(chunk)
         cost = len(body) + COST
         if self._under_way >= HALF and self._under_way + cost > WINDOW:
@@ -229,8 +220,8 @@ class Outlet:
     async def room(self) -> None:
         """Wait until the next chunk may be put."""
         while True:
-            if self._stopped is not None:
-                raise self._stopped
+            if self.stopped is not None:
+                raise self.stopped
             if self._held is not None:
                 kind, body = self._held
                 cost = len(body) + COST
@@ -239,7 +230,7 @@ class Outlet:
                     self._send(kind, body, cost)
             if self._held is None and not self._carrier.paused:
                 break
-            await self._wait()
+            await self.news()
         if self._burst <= 0:
             await asyncio.sleep(0)
         self._burst = BURST
@@ -259,17 +250,12 @@ class Outlet:
 
     def stop(self, reason: Exception) -> None:
         """Take no more chunks: the reader left, or the connection is lost."""
-        if self._stopped is None and not self._over:
-            self._stopped = reason
+        if self.stopped is None and not self._over:
+            self.stopped = reason
             self._carrier.forget(self.id)
             self.wake()
             if self.on_stop is not None:
                 self.on_stop()
-
-    def wake(self) -> None:
-        """Look again whether the next chunk may be put."""
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
 
     def _send(self, kind: int, body: bytes, cost: int) -> None:
         self._carrier.send(kind, self.id, body)
@@ -279,14 +265,7 @@ class Outlet:
             self._carrier.flush()  # the first chunk waits for nothing, not even the end of this turn
 
     def _end(self, kind: int, body: bytes) -> None:
-        if self._stopped is None and not self._over:
+        if self.stopped is None and not self._over:
             self._over = True
             self._carrier.send(kind, self.id, body)
             self._carrier.forget(self.id)
-
-    async def _wait(self) -> None:
-        self._news = asyncio.get_running_loop().create_future()
-        try:
-            await self._news
-        finally:
-            self._news = None

@@ -11,26 +11,14 @@ from graphs.errors import AnabranchError
 FILES = ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
 
 
-def listening() -> ssl.SSLContext | None:
-    """Return the context of a listener: it asks for the dialing side's certificate too, as Ray's servers do."""
-    return _context(ssl.PROTOCOL_TLS_SERVER, *_files()) if _on() else None
-
-
-def dialing() -> ssl.SSLContext | None:
-    """Return the context of the dialing side."""
-    return _context(ssl.PROTOCOL_TLS_CLIENT, *_files()) if _on() else None
-
-
-def _on() -> bool:
-    return os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
-
-
-def _files() -> tuple[str, str, str]:
+def context(protocol: int) -> ssl.SSLContext | None:
+    """Return the context of one end: the listener asks for the dialing side's certificate too, as Ray's servers do."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return None
     missing = [name for name in FILES if not os.environ.get(name)]
     if missing:
         raise AnabranchError(f"RAY_USE_TLS is set, and {', '.join(missing)} is not; write the file's path there")
-    certificate, key, authority = (os.environ[name] for name in FILES)
-    return certificate, key, authority
+    return _context(protocol, *(os.environ[name] for name in FILES))
 
 
 @cache

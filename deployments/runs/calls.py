@@ -6,10 +6,9 @@ from typing import assert_never
 
 from deployments.runs.events import Invocation
 from deployments.runs.site import Names, Site
-from deployments.streams.inside_values import Opened, apart, drain, joined, streams_in
-from graphs.component import Whole
-from graphs.language import Scope, compiled, render
-from graphs.language.nodes import Template
+from deployments.streams.inside_values import Opened, apart, joined, mapped, streams_in
+from graphs.component import ANSWER, Whole
+from graphs.language import Scope, render
 from graphs.plan import Call, ComponentCall, WorkflowCall
 from graphs.stream import Note, Stream, Value
 
@@ -30,20 +29,11 @@ async def call(call: Call, names: Names, site: Site, opened: Opened) -> Value:
             assert_never(call)
 
 
-async def mapped(template: Template | None, names: Names, result: tuple[str, ...], value: Value) -> Value:
-    """Return `value` as the output template maps it; the template reads it under each name of `result`."""
-    if template is None:
-        return value
-    if compiled(template).names.isdisjoint(result):
-        await drain(value)
-    return await render(template, Scope({**names, **dict.fromkeys(result, value)}))
-
-
 async def _call_workflow(call: WorkflowCall, input: Value, names: Names, site: Site, opened: Opened) -> Value:
     """Run the other workflow. Its input is joined, for it may be read in many places."""
     seen = {"input": (await joined(input))[0], "run": names["run"], "session": names["session"]}
     value = _kept(await site.nest(call.workflow, await render(call.action_input, Scope(seen))), opened)
-    value = await mapped(call.output, seen, ("result", "response"), value)
+    value = await mapped(call.output, seen, ANSWER, value)
     # The job's own output reads what this one gives, in any order.
     value = apart(value, site.share)
     for stream in streams_in(value):

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from deployments.runs.calls import call, mapped
+from deployments.runs.calls import call
 from deployments.runs.errors import unfit
 from deployments.runs.site import Names, Site
-from deployments.streams.inside_values import Opened, joined
+from deployments.streams.inside_values import Opened, joined, mapped
 from deployments.streams.item_streams import ItemEnd, ItemStream
 from deployments.streams.tasks import only_known_errors, task_group
 from graphs.errors import AnabranchError

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar, assert_never
 
-from deployments.runs.calls import call, mapped
+from deployments.runs.calls import call
 from deployments.runs.errors import unfit
 from deployments.runs.for_each import for_each
 from deployments.runs.site import Clock, Names, Site
-from deployments.streams.inside_values import Opened
+from deployments.streams.inside_values import Opened, mapped
 from graphs.language import Scope, render, truth
 from graphs.language.nodes import Binding, Comparison, Reference, Template
 from graphs.plan import CallJob, Case, DelayJob, ForEachJob, IfJob, Job, RandomJob, SwitchJob

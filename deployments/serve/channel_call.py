@@ -21,7 +21,7 @@ from deployments.serve.envelopes import LARGE, NoChannel, ReplyTo, read_whole, s
 from deployments.serve.offers import Offers
 from deployments.serve.ray_errors import call_failure
 from deployments.serve.ray_internals import by_reference, cancel_assigned
-from deployments.streams.ends import Left, Lost
+from deployments.streams.codec import Left, Lost
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
 from deployments.channel.flow import Outlet
 from deployments.channel.listener import Address
-from deployments.streams.ends import Left, Lost
+from deployments.streams.codec import Left, Lost
 from graphs.component import Whole
 from graphs.errors import AnabranchError, InvalidInput, TooLarge, Unavailable
 from graphs.stream import Note, Stream, Value
@@ -132,19 +131,6 @@ async def read_whole(stream: Stream) -> Value | Whole:
     """Return the answer that `send_whole` sent."""
     value, *notes = [chunk async for batch in stream.batches() for chunk in batch] or [None]
     return Whole(value, notes[0].data) if notes else value
-
-
-def replaced(value: Value, kind: type[Stream | StreamRef], change: Callable[[Value], Value]) -> Value:
-    """Return the value with every Stream, or every StreamRef, in it changed; untouched parts are not copied."""
-    if isinstance(value, kind):
-        return change(value)
-    if isinstance(value, dict):
-        changed = {key: replaced(item, kind, change) for key, item in value.items()}
-        return value if all(changed[key] is value[key] for key in value) else changed
-    if isinstance(value, list):
-        items = [replaced(item, kind, change) for item in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    return value
 
 
 def _size(value: object) -> float:

@@ -8,8 +8,9 @@ from contextlib import aclosing
 
 from deployments.channel.flow import Outlet
 from deployments.channel.listener import Listener
-from deployments.serve.envelopes import StreamRef, replaced
-from deployments.streams.ends import Left, Lost
+from deployments.serve.envelopes import StreamRef
+from deployments.streams.codec import Left, Lost
+from deployments.streams.inside_values import replaced
 from graphs.errors import AnabranchError
 from graphs.stream import Stream, Value
 
@@ -26,7 +27,7 @@ class Offers:
 
     def replace(self, input: Value) -> Value:
         """Return the input with a reference for every stream, and the value of every stream that was joined."""
-        return replaced(input, Stream, self._ref)
+        return replaced(input, self._ref)
 
     async def aclose(self) -> None:
         """Stop sending, and close every stream, those included that the worker never asked for."""

@@ -17,21 +17,13 @@ from deployments.answering.messages import Answered, Erred, Question, Reply
 from deployments.channel.connection import Connection
 from deployments.channel.dialer import Dialer, Unreachable
 from deployments.channel.flow import Outlet
-from deployments.serve.envelopes import (
-    NoChannel,
-    ReplyTo,
-    StreamRef,
-    replaced,
-    seal_reply,
-    send_whole,
-    too_deep,
-    unseal,
-)
+from deployments.serve.envelopes import NoChannel, ReplyTo, StreamRef, seal_reply, send_whole, too_deep, unseal
 from deployments.serve.handle_stream import answer_in_frames
 from deployments.serve.options import serve_options
 from deployments.serve.ray_internals import close_with_replica
 from deployments.serve.versions import fingerprint, pin
-from deployments.streams.ends import Lost
+from deployments.streams.codec import Lost
+from deployments.streams.inside_values import replaced
 from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Component, Setup
@@ -128,7 +120,7 @@ class InputStreams:
 
     def connected(self, question: Question) -> Question:
         """Return the question with its streams ready to be read."""
-        return dataclasses.replace(question, input=replaced(question.input, StreamRef, self._stream))
+        return dataclasses.replace(question, input=replaced(question.input, self._stream, StreamRef))
 
     async def aclose(self) -> None:
         """Read no more of them."""

@@ -1,4 +1,7 @@
-"""Chunks and errors as bytes, and back. Text and bytes stay as they are, everything else is JSON; nothing is unpickled."""
+"""Chunks and errors as bytes, and back; and how a stream between two parties ends early.
+
+Text and bytes stay as they are, everything else is JSON; nothing is unpickled.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,14 @@ _BASE64 = "\0base64"
 by the list around its value."""
 _STANDS_FOR_BYTES = '{"\\u0000base64":'
 """How such a mapping begins in JSON: nothing else can look like it, for quotes in text are escaped."""
+
+
+class Lost(Exception):
+    """The connection ended before the stream did."""
+
+
+class Left(Exception):
+    """The reader has left: no more of this stream is wanted."""
 
 
 def encode(chunk: Chunk) -> tuple[int, bytes]:

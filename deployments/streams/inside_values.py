@@ -1,14 +1,16 @@
-"""A value with Streams in it -> those streams, shared, joined, drained, or begun."""
+"""A value with Streams in it -> those streams, shared, joined, mapped, drained, or begun."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from deployments.streams.item_streams import like, raw
 from deployments.streams.tasks import task_group
+from graphs.language import Scope, compiled, render
+from graphs.language.nodes import Template
 from graphs.stream import Batch, Note, Stream, Value, whole_size
 
 Share = Callable[[Stream, int], Sequence[Stream]]
@@ -55,7 +57,7 @@ def copies(value: Value, readers: int, share: Share) -> list[Value]:
     forks = _Forks(share)
     for stream in streams_in(value):
         forks.want(stream, readers)
-    return [_replaced(value, forks.take) for _ in range(readers)]
+    return [replaced(value, forks.take) for _ in range(readers)]
 
 
 def apart(value: Value, share: Share) -> Value:
@@ -75,12 +77,24 @@ async def joined(value: Value) -> tuple[Value, tuple[Note, ...]]:
     await _together(_join, [[taken[id(stream)] for stream in one] for one in _by_source(streams.values())])
     wholes = {key: stream.joined[0] for key, stream in taken.items() if stream.joined is not None}
     notes = {id(note): note for stream in taken.values() for note in stream.notes}
-    return _replaced(value, lambda stream: wholes[id(stream)]), tuple(notes.values())
+    return replaced(value, lambda stream: wholes[id(stream)]), tuple(notes.values())
 
 
 async def drain(value: Value) -> None:
     """Read every stream in the value to its end, for what its source does."""
     await _together(_drain, [streams[:1] for streams in _by_source(streams_in(value))])
+
+
+async def mapped(template: Template | None, names: Mapping[str, Value], result: tuple[str, ...], value: Value) -> Value:
+    """Return `value` as the output template maps it; the template reads it under each name of `result`.
+
+    A value that it doesn't read is drained: what its source does must be done.
+    """
+    if template is None:
+        return value
+    if compiled(template).names.isdisjoint(result):
+        await drain(value)
+    return await render(template, Scope({**names, **dict.fromkeys(result, value)}))
 
 
 async def begun(value: Value) -> Value:
@@ -89,7 +103,7 @@ async def begun(value: Value) -> Value:
     for stream in streams_in(value):
         if id(stream) not in started:
             started[id(stream)] = stream if stream.joined is not None else await _begun(stream)
-    return _replaced(value, lambda stream: started[id(stream)]) if started else value
+    return replaced(value, lambda stream: started[id(stream)]) if started else value
 
 
 def sources(stream: Stream) -> Iterator[Stream]:
@@ -196,13 +210,14 @@ async def _resumed(first: Batch | None, rest: AsyncGenerator[Batch, None]) -> As
                 yield batch
 
 
-def _replaced(value: Value, change: Callable[[Stream], Value]) -> Value:
-    match value:
-        case Stream():
-            return change(value)
-        case dict():
-            return {key: _replaced(item, change) for key, item in value.items()}
-        case list():
-            return [_replaced(item, change) for item in value]
-        case _:
-            return value
+def replaced(value: Value, change: Callable[[Any], Value], kind: type = Stream) -> Value:
+    """Return the value with every Stream, or all else that is a `kind`, in it changed; untouched parts are not copied."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, dict):
+        changed = {key: replaced(item, change, kind) for key, item in value.items()}
+        return value if all(changed[key] is value[key] for key in value) else changed
+    if isinstance(value, list):
+        items = [replaced(item, change, kind) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value

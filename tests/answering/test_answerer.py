@@ -14,7 +14,7 @@ import pytest
 
 from deployments.answering.answerer import Answerer
 from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
-from deployments.streams.ends import Left, Lost
+from deployments.streams.codec import Left, Lost
 from deployments.telemetry.redaction import Redactor
 from graphs.component import ActionInput, Chunk, Component, ComponentConfig, Note, Setup, Stream, Streamable, Whole
 from graphs.context import RunContext

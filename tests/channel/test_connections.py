@@ -11,8 +11,7 @@ from deployments.channel.dialer import Dialer, Unreachable
 from deployments.channel.flow import HALF, WINDOW
 from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, encode_number, header
 from deployments.channel.listener import Address, Listener
-from deployments.streams.codec import JSON, JSON_WITH_BYTES, NOTE, TEXT
-from deployments.streams.ends import Lost
+from deployments.streams.codec import JSON, JSON_WITH_BYTES, NOTE, TEXT, Lost
 from graphs.errors import ComponentFailed
 from tests.channel.conftest import Pair, connected, read, send
 

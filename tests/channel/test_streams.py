@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from deployments.channel.flow import BURST, COST, HALF, WINDOW, Outlet
 from deployments.channel.frames import CREDIT, END, RESET, decode_number, encode_number
-from deployments.streams.codec import MAX_CHUNK, TEXT, decode, decode_error, encode, encode_error
-from deployments.streams.ends import Left, Lost
+from deployments.streams.codec import MAX_CHUNK, TEXT, Left, Lost, decode, decode_error, encode, encode_error
 from graphs.errors import ComponentFailed, TooLarge, UpstreamFailed
 from graphs.stream import Note
 from tests.channel.conftest import Pair, collect, read, send
