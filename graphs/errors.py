@@ -1,24 +1,4 @@
-"""The tree of errors, and the one table of what each is called and which HTTP status it earns.
-
-    AnabranchError                        500  internal_error
-    ├── DocumentError (graphs.source)     400  invalid_document      a document that doesn't compile (all diagnostics)
-    ├── BadRequest                        400  bad_request           malformed JSON, a wrong envelope
-    ├── Unauthorized                      401  unauthorized
-    ├── Forbidden                         403  forbidden
-    ├── NotFound                          404  not_found             unknown workflow, task, model
-    ├── Conflict                          409  conflict
-    ├── TooLarge                          413  too_large             a body or a joined stream over its limit
-    ├── UnsupportedMediaType              415  unsupported_media_type  a compressed body
-    ├── InvalidInput                      422  invalid_input         names the field
-    │   ├── BindingFailed                 422  binding_failed        a conversion that can't be made
-    │   └── NoResult                      422  no_result             every job that could give the output was skipped
-    ├── RateLimited                       429  rate_limited
-    ├── Cancelled                         499  cancelled
-    ├── ComponentFailed                   502  component_failed      the component raised
-    │   └── UpstreamFailed                502  upstream_failed       an HTTP upstream refused or broke
-    ├── Unavailable                       503  unavailable           its replica is dead or not there yet
-    │   └── Overloaded                    503  overloaded            queue full; carries retry_after
-    └── TimedOut                          504  timed_out
+"""The tree of errors: what each is called, and which HTTP status it earns. docs/http-api.md says when each comes.
 
 Errors cross process borders as data: `error.to_wire()` on one side, `from_wire(data)` on the other. An error of a type that
 the other side doesn't know, as a plug-in's own, keeps its type and status there; its class is the nearest that is known.

@@ -55,7 +55,9 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     keep_descendants()
     _interrupt_on_stops()
     try:
-        _check_ray({flag: os.environ[flag] for flag in flags})
+        from deployments.serve.ray_internals import require_flags
+
+        require_flags({flag: os.environ[flag] for flag in flags})
         port = _start(plan, types, host, port, name)
         print(_welcome(plan, documents, host, port), file=sys.stderr, flush=True)
         _wait(name)
@@ -70,12 +72,6 @@ def _interrupt_on_stops() -> None:
     """Raise KeyboardInterrupt at either signal; the shell's background jobs ignore SIGINT, and Ray has handlers of its own."""
     for number in STOPS:
         signal.signal(number, signal.default_int_handler)
-
-
-def _check_ray(flags: dict[str, str]) -> None:
-    from deployments.serve.ray_internals import require_flags
-
-    require_flags(flags)
 
 
 def _start(plan: Plan, types: Registry, host: str, port: int, name: str) -> int:
@@ -197,9 +193,7 @@ def _causes(plan: Plan, name: str) -> list[str]:
 
 def _welcome(plan: Plan, documents: Sequence[str], host: str, port: int) -> str:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  (only read here)
-    return "\n".join(
-        [
-            f"Serving {', '.join(documents)} on http://{shown}:{port}",
-            f"Workflows: {', '.join(plan.workflows)}. Reference: http://{shown}:{port}/docs. Stop with Ctrl-C.",
-        ]
+    return (
+        f"Serving {', '.join(documents)} on http://{shown}:{port}\n"
+        f"Workflows: {', '.join(plan.workflows)}. Reference: http://{shown}:{port}/docs. Stop with Ctrl-C."
     )

@@ -24,7 +24,7 @@ from deployments.serve.envelopes import LARGE, read_whole, seal, send_whole, too
 from deployments.serve.ray_errors import call_failure
 from deployments.serve.ray_internals import by_reference
 from deployments.streams.codec import MAX_CHUNK, decode, decode_error
-from deployments.streams.inside_values import joined
+from deployments.streams.inside_values import begun, joined
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
 from graphs.errors import AnabranchError, TimedOut, Unavailable
@@ -40,14 +40,13 @@ class Pipe:
     paused = False
 
     def __init__(self) -> None:
-        self._frames = bytearray()
-        self._closed = False
-        self._news = asyncio.Event()
+        self.frames = bytearray()
+        self.news = asyncio.Event()
 
     def send(self, kind: int, stream: int, body: bytes = b"") -> None:
         """Add a frame."""
-        self._frames += header(kind, stream, len(body)) + body
-        self._news.set()
+        self.frames += header(kind, stream, len(body)) + body
+        self.news.set()
 
     def flush(self) -> None:
         """Do nothing: frames leave when they are taken."""
@@ -55,29 +54,19 @@ class Pipe:
     def forget(self, stream: int) -> None:
         """Do nothing: there is one stream."""
 
-    def close(self) -> None:
-        """Let the reader know that no more comes."""
-        self._closed = True
-        self._news.set()
-
-    async def take(self) -> bytes:
-        """Wait for frames, and return all there are; none at the end."""
-        while not (self._frames or self._closed):
-            self._news.clear()
-            await self._news.wait()
-        data = bytes(self._frames)
-        self._frames.clear()
-        return data
-
 
 async def answer_in_frames(answerer: Answerer, question: Question) -> AsyncGenerator[bytes, None]:
     """Yield the frames of an answer, in pieces that gRPC takes. Closing this stops the component."""
     pipe = Pipe()
     outlet = Outlet(0, pipe)
     work = asyncio.create_task(_answer(answerer, question, outlet))
-    work.add_done_callback(lambda _: pipe.close())
+    work.add_done_callback(lambda _: pipe.news.set())
     try:
-        while data := await pipe.take():
+        while pipe.frames or not work.done():
+            await pipe.news.wait()
+            pipe.news.clear()
+            data = bytes(pipe.frames)
+            pipe.frames.clear()
             outlet.credit(ALL)
             for at in range(0, len(data), LARGE):
                 yield data[at : at + LARGE]
@@ -106,13 +95,10 @@ class HandleCall:
         self._invocation = invocation
         self._component = invocation.component
         self._redactor = redactor
-        self._parser = FrameParser(MAX_CHUNK)
         self._response: Any = None
-        self._count = 0
-        self._opened: bytes | None = None
-        """The body of OPEN, once it has come."""
+        self._whole = False
+        """The one chunk that comes is the whole answer."""
         self._over = False
-        self._error: AnabranchError | None = None
 
     async def answer(self, handle: DeploymentHandle[Any]) -> Value | Stream | Whole:
         """Send the question, its streams joined; return the whole answer, or the stream once its first chunk is there."""
@@ -125,13 +111,8 @@ class HandleCall:
         if len(question) > LARGE:
             streaming = by_reference(streaming)
         self._response = contextvars.Context().run(streaming.remote, question)
-        first: Batch = []
-        while self._opened is None and not self._over:
-            first = await self._batch()
-        if self._error is not None and not first:
-            raise self._error
-        stream = Stream(self._batches(first), self.aclose)
-        return await read_whole(stream) if self._opened == WHOLE else stream
+        stream = await begun(Stream(self._batches(), self.aclose))
+        return await read_whole(stream) if self._whole else stream
 
     async def aclose(self) -> None:
         """End the call; a component that is still answering is stopped. Idempotent."""
@@ -140,32 +121,26 @@ class HandleCall:
             with suppress(Exception):
                 self._response.cancel()
 
-    async def _batches(self, batch: Batch) -> AsyncGenerator[Batch, None]:
-        if batch:
-            yield batch
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
+        parser, count = FrameParser(MAX_CHUNK), 0
         while not self._over:
-            if batch := await self._batch():
+            batch: Batch = []
+            error: AnabranchError | None = None
+            for kind, _, body in parser.feed(await self._piece()):
+                if kind == OPEN:
+                    self._whole = body == WHOLE
+                elif kind == ERR:
+                    self._over, error = True, self._redactor.error(decode_error(body))
+                elif kind == END:
+                    complete = decode_number(body) == count + len(batch)
+                    self._over, error = True, None if complete else self._unfinished()
+                else:
+                    batch.append(decode(kind, body))
+            count += len(batch)
+            if batch:
                 yield batch
-        if self._error is not None:
-            raise self._error
-
-    async def _batch(self) -> Batch:
-        """Return the chunks of the next piece; maybe none."""
-        batch: Batch = []
-        for kind, _, body in self._parser.feed(await self._piece()):
-            if kind == OPEN:
-                self._opened = body
-            elif kind == ERR:
-                self._end(self._redactor.error(decode_error(body)))
-            elif kind == END:
-                self._end(None if decode_number(body) == self._count else self._unfinished())
-            else:
-                batch.append(decode(kind, body))
-                self._count += 1
-        return batch
-
-    def _end(self, error: AnabranchError | None) -> None:
-        self._over, self._error = True, error
+            if error is not None:
+                raise error
 
     async def _piece(self) -> bytes:
         deadline = self._invocation.context.deadline

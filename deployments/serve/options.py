@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from graphs.placement import ACCELERATOR_SHARE
@@ -41,7 +40,8 @@ def serve_options(options: Options) -> dict[str, Any]:
         # The GPUs are for the workers that the component starts in the bundles, not for the replica itself.
         del asked["ray_actor_options"]["num_gpus"]
     if options.autoscaling is not None:
-        asked["autoscaling_config"] = autoscaling_config(options.autoscaling)
+        said = options.autoscaling.items()
+        asked["autoscaling_config"] = {AUTOSCALING[name]: value for name, value in said if value is not None}
     else:
         asked["num_replicas"] = options.replicas or 1
     return asked
@@ -67,8 +67,3 @@ def gpu_bundles(options: Options) -> list[dict[str, float]]:
     own = {"CPU": options.num_cpus, "memory": float(options.memory or 0)}
     first = gpu | {name: amount for name, amount in own.items() if amount}
     return [first] + [gpu] * (int(options.num_gpus or 0) - 1)
-
-
-def autoscaling_config(autoscaling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Ray's configuration of what the document says."""
-    return {AUTOSCALING[name]: value for name, value in autoscaling.items() if value is not None}

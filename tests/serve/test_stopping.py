@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     from ray import serve as ray_serve
 
     from deployments.serve import command
-    from deployments.serve.draining import Draining
+    from deployments.serve.ingress import Draining
 
 from deployments.serve import descendants
 
