@@ -47,15 +47,20 @@ class TakesStream:
     """Marks an Input field that may be handed a Stream as it flows; other fields get it joined."""
 
 
-def _let_streams_pass(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    return value if isinstance(value, Stream) else validate(value)
+def _let_pass(kind: type) -> WrapValidator:
+    """Return what validates a field's value unless it is a `kind`."""
+
+    def validated(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        return value if isinstance(value, kind) else validate(value)
+
+    return WrapValidator(validated)
 
 
 if TYPE_CHECKING:
     Streamable = Annotated[T | Stream, TakesStream()]
 else:
     # Not a union at run time: a value that is wrong earns one message, and the JSON Schema shows T alone.
-    Streamable = Annotated[T, WrapValidator(_let_streams_pass), TakesStream()]
+    Streamable = Annotated[T, _let_pass(Stream), TakesStream()]
 """`text: Streamable[str]`: a str, or a Stream of str read as it comes."""
 
 Truth = Annotated[bool, BeforeValidator(truth)]
@@ -201,15 +206,11 @@ class Waits:
     """Marks an Input field whose bindings may read `result` and `response`, and wait for them."""
 
 
-def _let_waiting_pass(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    return value if isinstance(value, Waiting) else validate(value)
-
-
 if TYPE_CHECKING:
     Later = Annotated[T | Waiting[T], Waits()]
 else:
     # Not a union at run time, as with Streamable: one message for what is wrong, and the JSON Schema shows T alone.
-    Later = Annotated[T, WrapValidator(_let_waiting_pass), Waits()]
+    Later = Annotated[T, _let_pass(Waiting), Waits()]
 """`then: Later[Then]`: a Then, or a Waiting that gives it once it knows the answer."""
 
 

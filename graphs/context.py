@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from graphs.stream import Value
-
-FIELDS: Mapping[str, tuple[str, ...]] = {"run": ("id", "workflow"), "session": ("id",)}
-"""What bindings may read of it, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +18,7 @@ class RunContext:
     """When the run must have ended, on the clock of this process's event loop; None for no limit."""
 
     def names(self) -> dict[str, Value]:
-        """Return what bindings see of the run, by the names of FIELDS."""
+        """Return what bindings see of the run."""
         return {"run": {"id": self.id, "workflow": self.workflow}, "session": {"id": self.session_id}}
 
     def since(self, now: float) -> RunContext:

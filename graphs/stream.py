@@ -101,6 +101,10 @@ class Stream:
             finally:
                 await self.aclose()
 
+    def marked(self) -> AsyncGenerator[Batch, None]:
+        """Yield what a copy of the stream must repeat: its chunks, and the marks of a stream of a kind of its own."""
+        return self.batches()
+
     async def __aiter__(self) -> AsyncGenerator[Chunk, None]:
         """Yield chunks one by one, notes left out."""
         async with aclosing(self.batches()) as batches:
@@ -145,16 +149,12 @@ class Stream:
         if self._locate is None:
             self._locate = locate
 
-    def map(self, change: Callable[[Value], Value]) -> Stream:
-        """Return a stream of `change(chunk)`; notes pass, and chunks that become null or empty are left out."""
-        return self.through(lambda batch: changed(batch, change))
-
     def through(self, step: Step, finish: Finish | None = None) -> Stream:
         """Return the stream of what `step` makes of each batch, and at the end of what `finish` still has.
 
         Steps on steps are applied in one loop over the source: a generator for each would be paid for every chunk.
         """
-        stream = Stream(_no_batches(), self.aclose)
+        stream = Stream(_once(None), self.aclose)
         stream.parent = self
         stream._step = step, finish
         return stream
@@ -204,22 +204,6 @@ class Stream:
         return error
 
 
-def changed(batch: Batch, change: Callable[[Value], Value]) -> Batch:
-    """Return `change(chunk)` of each chunk but notes, the empty left out; StepFailed where one can't be changed."""
-    out: Batch = []
-    for chunk in batch:
-        if isinstance(chunk, Note):
-            out.append(chunk)
-            continue
-        try:
-            value = change(chunk)
-        except AnabranchError as error:
-            raise StepFailed(out, error) from error
-        if not is_empty(value):
-            out.append(value)
-    return out
-
-
 def _rests(made: list[tuple[Step, Finish | None]]) -> Iterator[tuple[Batch, AnabranchError | None]]:
     """Yield what the steps still hold at the end, each carried through those after it."""
     for index, (_, finish) in enumerate(made):
@@ -238,11 +222,6 @@ def _stepped(steps: list[Step], batch: Batch) -> tuple[Batch, AnabranchError | N
         except AnabranchError as error:
             batch, failed = [], error
     return batch, failed
-
-
-async def _no_batches() -> AsyncIterator[Batch]:
-    return
-    yield
 
 
 async def _once(chunk: Chunk) -> AsyncIterator[Batch]:

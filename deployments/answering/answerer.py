@@ -102,31 +102,29 @@ class Answerer:
         return self._reply(work, question, lazy)
 
     def _reply(self, work: asyncio.Task[Reply], question: Question, lazy: LazySink) -> Reply:
+        failure: BaseException | None
         try:
             return work.result()
-        except Left:
-            return Stopped()
-        except Lost as lost:
-            return Erred(self._lost(lost))
-        except asyncio.CancelledError:
-            match lazy.sink.stopped if lazy.sink is not None else None:
-                case Left():
-                    return Stopped()
-                case Lost() as lost:
-                    return Erred(self._lost(lost))
-                case _:
-                    error: AnabranchError = ComponentFailed(f"component '{self._plan.id}' cancelled itself")
-        except AnabranchError as refusal:
-            error = refusal
-        except BaseException as failure:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
-            error = self._failed(failure, question)
+        except asyncio.CancelledError as cancelled:
+            failure = lazy.sink.stopped if lazy.sink is not None else None
+            failure = failure or cancelled
+        except BaseException as raised:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
+            failure = raised
+        match failure:
+            case Left():
+                return Stopped()
+            case Lost():
+                return Erred(Unavailable(f"component '{self._plan.id}' lost its caller: {failure}"))
+            case AnabranchError():
+                error = failure
+            case asyncio.CancelledError():
+                error = ComponentFailed(f"component '{self._plan.id}' cancelled itself")
+            case _:
+                error = self._failed(failure, question)
         error = self._redactor.error(error)
         if lazy.sink is not None:
             lazy.sink.fail(error)
         return Erred(error)
-
-    def _lost(self, lost: Lost) -> AnabranchError:
-        return Unavailable(f"component '{self._plan.id}' lost its caller: {lost}")
 
     def _failed(self, failure: BaseException, question: Question) -> AnabranchError:
         """Return the error of an unexpected exception; its traceback goes to the log alone."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import os
 import socket
+import ssl
 from contextlib import suppress
+from functools import cache
 from typing import Protocol, cast
 
 from deployments.channel.flow import WHOLE, Inlet, Outlet
 from deployments.channel.frames import CREDIT, END, ERR, HELLO, OPEN, RESET, WELCOME, BadFrame, FrameParser, header
 from deployments.streams.codec import MAX_CHUNK, NOTE, TEXT, Left, Lost
+from graphs.errors import AnabranchError
 
 logger = logging.getLogger("anabranch.channel")
 
@@ -23,6 +27,8 @@ WRITE_BUFFER = 1024 * 1024
 
 USER_TIMEOUT = 60_000
 """Milliseconds that what was sent may stay unacknowledged, or find no room at a peer whose process doesn't read."""
+
+TLS_FILES = ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
 
 
 class Home(Protocol):
@@ -254,3 +260,23 @@ def _keep_alive(sock: socket.socket | None) -> None:
         if (option := getattr(socket, name, None)) is not None:
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def tls_context(protocol: int) -> ssl.SSLContext | None:
+    """Return the context of one end by Ray's own TLS settings, None where Ray runs without. The listener asks for the dialing side's certificate too, as Ray's servers do."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return None
+    missing = [name for name in TLS_FILES if not os.environ.get(name)]
+    if missing:
+        raise AnabranchError(f"RAY_USE_TLS is set, and {', '.join(missing)} is not; write the file's path there")
+    return _context(protocol, *(os.environ[name] for name in TLS_FILES))
+
+
+@cache
+def _context(protocol: int, certificate: str, key: str, authority: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context

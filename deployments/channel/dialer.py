@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from deployments.channel.connection import Connection
+from deployments.channel.connection import Connection, tls_context
 from deployments.channel.listener import Address
-from deployments.channel.tls import context
 from deployments.streams.codec import Lost
 
 
@@ -66,7 +65,7 @@ class Dialer:
 async def _greeted(address: Address) -> Connection:
     """Return a connection that the listener has welcomed."""
     _, connection = await asyncio.get_running_loop().create_connection(
-        lambda: Connection(token=address.token), address.host, address.port, ssl=context(ssl.PROTOCOL_TLS_CLIENT)
+        lambda: Connection(token=address.token), address.host, address.port, ssl=tls_context(ssl.PROTOCOL_TLS_CLIENT)
     )
     try:
         await connection.welcomed()

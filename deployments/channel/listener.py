@@ -13,9 +13,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from deployments.channel.connection import TOKEN_BYTES, Connection
+from deployments.channel.connection import TOKEN_BYTES, Connection, tls_context
 from deployments.channel.flow import Inlet, Outlet
-from deployments.channel.tls import context
 
 STRANGERS = 1024
 """Connections that may be open without having said hello: as many replicas may dial at once. A few KiB each."""
@@ -126,7 +125,7 @@ class Listener:
 
     async def _start(self) -> Address:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self), self._host, 0, ssl=context(ssl.PROTOCOL_TLS_SERVER), backlog=1024
+            lambda: Connection(self), self._host, 0, ssl=tls_context(ssl.PROTOCOL_TLS_SERVER), backlog=1024
         )
         self._server = server
         self._address = Address(self._host, server.sockets[0].getsockname()[1], self.token)

@@ -7,12 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
-from deployments.runs.event_queue import EventQueue
 from deployments.runs.events import Delta
 from deployments.runs.outcome import why_no_result
 from deployments.runs.output_parts import AsRead, Part, Unsettled
 from deployments.runs.schedule import RESULT, Schedule
-from deployments.runs.site import Site
+from deployments.runs.site import EventQueue, Site
 from deployments.streams.inside_values import apart, copies, drain, joined, sources, streams_in
 from deployments.streams.tasks import task_group
 from graphs.errors import AnabranchError

@@ -13,11 +13,10 @@ from typing import Any
 
 from deployments.runs.attempts import timed_out
 from deployments.runs.errors import located
-from deployments.runs.event_queue import EventQueue
 from deployments.runs.events import Delta, Event, Finished, Run, RunCancelled, RunFailed, Started, raise_failure
 from deployments.runs.result import Result
 from deployments.runs.schedule import Locate, Schedule
-from deployments.runs.site import Clock, Invoke, Limits, Site, Timer
+from deployments.runs.site import Clock, EventQueue, Invoke, Limits, Site, Timer
 from deployments.streams.tasks import only_known_errors, task_group
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, NotFound, Overloaded, TimedOut

@@ -1,4 +1,5 @@
-"""What the jobs of one run have around them: the run, the components, the clock, and the tasks that they start."""
+"""What the jobs of one run have around them: the run, the components, the clock, the tasks that they start, and the queue of
+what they tell the reader of its events."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from deployments.runs.events import Invocation, Run
+from deployments.runs.events import Delta, Invocation, JobDone, Run
 from deployments.streams.share import Spawn, share
 from graphs.component import Whole
 from graphs.stream import MAX_WHOLE, Stream, Value
@@ -72,3 +73,31 @@ class Site:
     def share(self, stream: Stream, readers: int, *, patient: bool = False) -> list[Stream]:
         """Return the stream once for each reader; with `patient`, fast readers wait for slow ones."""
         return share(stream, readers, self.spawn, self.run.id, patient=patient, limit=self.limits.behind)
+
+
+Told = JobDone | Delta | Stream | None
+"""An event; the Stream that is the whole rest of the result; or None: all jobs have ended."""
+
+
+class EventQueue:
+    """A queue that stays short: a job ends once, and a stream waits until its last batch was taken."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Queue[tuple[Told, asyncio.Event | None]]()
+
+    def put(self, told: Told) -> None:
+        """Add what happens a bounded number of times."""
+        self._told.put_nowait((told, None))
+
+    async def put_and_wait(self, told: Told) -> None:
+        """Add it, and return once it was taken."""
+        taken = asyncio.Event()
+        self._told.put_nowait((told, taken))
+        await taken.wait()
+
+    async def get(self) -> Told:
+        """Return the oldest, once there is any."""
+        told, taken = await self._told.get()
+        if taken is not None:
+            taken.set()
+        return told

@@ -140,12 +140,11 @@ class ChannelCall:
             self._outcome = reply.error
         # The socket and the call are two roads: what was sent before the return may still be under way.
         if isinstance(reply, Streamed) or (isinstance(reply, Erred) and self._inlet.bound):
-            self._timers.append(task.get_loop().call_later(END_DEADLINE, self._end_is_late))
+            self._timers.append(
+                task.get_loop().call_later(END_DEADLINE, lambda: self._inlet.fail(self._as_error(None)))
+            )
         else:
             self._inlet.fail(Left())
-
-    def _end_is_late(self) -> None:
-        self._inlet.fail(self._as_error(None))
 
     def _time_out(self) -> None:
         self._inlet.fail(TimedOut(f"component '{self._component}' did not finish before the run's deadline"))

@@ -5,13 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError, TaskCancelledError
-from ray.serve.exceptions import (
-    BackPressureError,
-    DeploymentUnavailableError,
-    ReplicaUnavailableError,
-    RequestCancelledError,
-)
+from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
 from graphs.errors import RETRY_AFTER, AnabranchError, ComponentFailed, Overloaded, Unavailable
 
@@ -29,11 +24,11 @@ def call_failure(error: BaseException, component: str, run_id: str) -> Anabranch
                 "max_concurrent_count or max_queued",
                 retry_after=RETRY_AFTER,
             )
-        case ActorDiedError() | ActorUnavailableError() | RayActorError():
+        case RayActorError():  # a replica that died, or can't be reached
             return Unavailable(f"component '{component}' died while answering")
         case DeploymentUnavailableError() | ReplicaUnavailableError():
             return Unavailable(f"component '{component}' is not available; see `serve status`")
-        case RequestCancelledError() | TaskCancelledError() | asyncio.CancelledError():
+        case TaskCancelledError() | asyncio.CancelledError():  # Serve's own RequestCancelledError is one
             return Unavailable(f"component '{component}' was stopped while answering")
         case RayTaskError():
             cause = type(error.cause).__name__

@@ -18,8 +18,9 @@ from graphs.plan import ComponentPlan
 
 
 def pin(application: Application, *parts: object) -> Application:
-    """Pin the version of the application's own deployment to a digest of `parts` (by repr) and of the product's version."""
-    return pin_version(application, digest(*parts))
+    """Pin the version of the application's own deployment to a digest of `parts`, whose repr is their value, and of the product's version."""
+    text = "\n".join((version("anabranch"), *map(repr, parts)))
+    return pin_version(application, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def fingerprint(plan: ComponentPlan) -> tuple[object, ...]:
@@ -29,9 +30,3 @@ def fingerprint(plan: ComponentPlan) -> tuple[object, ...]:
         for id, action in plan.actions.items()
     ]
     return (plan.id, plan.type, plan.config, actions, plan.default_action)
-
-
-def digest(*parts: object) -> str:
-    """Return a short digest of frozen parts whose repr is their value."""
-    text = "\n".join((version("anabranch"), *map(repr, parts)))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

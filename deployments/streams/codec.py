@@ -47,7 +47,10 @@ def encode(chunk: Chunk) -> tuple[int, bytes]:
     elif type(chunk) is Note:
         kind, body = NOTE, _json_with_bytes(chunk.data)
     else:
-        kind, body = _encode_value(chunk)
+        try:
+            kind, body = JSON, _TO_JSON(chunk).encode("utf-8", "surrogatepass")
+        except (TypeError, ValueError, RecursionError):
+            kind, body = JSON_WITH_BYTES, _json_with_bytes(chunk)
     if len(body) > MAX_CHUNK:
         raise TooLarge(f"a chunk of {len(body)} bytes is larger than {MAX_CHUNK >> 20} MiB; send it in smaller chunks")
     return kind, body
@@ -85,13 +88,6 @@ def decode_error(body: bytes) -> AnabranchError:
         return from_wire(cast("WireError", data))
     except _UNREADABLE as error:
         return ComponentFailed(f"the error that the stream ended with can't be read: {_in_words(error)}")
-
-
-def _encode_value(value: Chunk) -> tuple[int, bytes]:
-    try:
-        return JSON, _TO_JSON(value).encode("utf-8", "surrogatepass")
-    except (TypeError, ValueError, RecursionError):
-        return JSON_WITH_BYTES, _json_with_bytes(value)
 
 
 def _json_with_bytes(value: Any) -> bytes:

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
-from deployments.streams.item_streams import like, raw
 from deployments.streams.tasks import task_group
 from graphs.language import Scope, compiled, render
 from graphs.language.nodes import Template
@@ -183,13 +182,13 @@ def _replays(stream: Stream, readers: int) -> Sequence[Stream]:
         for batch in kept:
             yield batch
 
-    return [like(stream, batches(), stream.aclose) for _ in range(readers)]
+    return [type(stream)(batches(), stream.aclose) for _ in range(readers)]
 
 
 async def _kept(stream: Stream) -> list[Batch]:
     kept: list[Batch] = []
     size = 0
-    async with aclosing(raw(stream)) as batches:
+    async with aclosing(stream.marked()) as batches:
         async for batch in batches:
             size = whole_size(size, batch)
             kept.append(batch)
@@ -197,9 +196,9 @@ async def _kept(stream: Stream) -> list[Batch]:
 
 
 async def _begun(stream: Stream) -> Stream:
-    batches = raw(stream)
+    batches = stream.marked()
     first = await anext(batches, None)
-    return like(stream, _resumed(first, batches), stream.aclose)
+    return type(stream)(_resumed(first, batches), stream.aclose)
 
 
 async def _resumed(first: Batch | None, rest: AsyncGenerator[Batch, None]) -> AsyncIterator[Batch]:

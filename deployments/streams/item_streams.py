@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -53,13 +53,3 @@ class ItemStream(Stream):
                     else:
                         chunks.append(chunk)
         return items
-
-
-def raw(stream: Stream) -> AsyncGenerator[Batch, None]:
-    """Yield what a copy of the stream must repeat: its chunks, and for ItemStream their marks."""
-    return stream.marked() if isinstance(stream, ItemStream) else stream.batches()
-
-
-def like(stream: Stream, batches: AsyncIterator[Batch], close: Callable[[], Awaitable[None]]) -> Stream:
-    """Return a stream of the same kind over `batches`."""
-    return type(stream)(batches, close) if isinstance(stream, ItemStream) else Stream(batches, close)

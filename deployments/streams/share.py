@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from deployments.streams.item_streams import like, raw
 from deployments.streams.tasks import only_known_errors
 from graphs.errors import AnabranchError, TooLarge
 from graphs.stream import MAX_WHOLE, Batch, Stream, batch_size
@@ -44,7 +43,7 @@ class _Share:
         self._open = readers
         # Not read by the readers in turn: one of them leaving in the middle of a read would end it for the others.
         self._pump = spawn(self._read())
-        self.streams = [like(source, fork, fork.close) for fork in self._forks]
+        self.streams = [type(source)(fork, fork.close) for fork in self._forks]
 
     async def leave(self) -> None:
         """Count one reader less; the last to leave closes the source."""
@@ -57,7 +56,7 @@ class _Share:
     async def _read(self) -> None:
         try:
             with only_known_errors(self._run_id):
-                async with aclosing(raw(self._source)) as batches:
+                async with aclosing(self._source.marked()) as batches:
                     await self.wanted.wait()
                     async for batch in batches:
                         self.wanted.clear()

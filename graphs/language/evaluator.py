@@ -6,10 +6,10 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Any, assert_never
 
 from graphs.errors import BindingFailed
-from graphs.language.casts import Cast, cast
+from graphs.language.casts import cast
 from graphs.language.nodes import (
     Binding,
     Comparator,
@@ -26,12 +26,12 @@ from graphs.language.nodes import (
     Text,
     Type,
 )  # fmt: skip
-from graphs.language.operators import NeedsWhole, Unfit, check_ordered, contains, equal, splice, truth, whole
+from graphs.language.operators import NeedsWhole, Unfit, contains, equal, splice, truth, whole
 from graphs.language.printer import print_binding
 from graphs.language.references import leaves, references, references_in
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
-from graphs.stream import Stream, Value
+from graphs.stream import Stream, Value, kind_of
 
 __all__ = ["Compiled", "Evaluate", "NeedsWhole", "Scope", "compiled", "evaluate"]
 
@@ -125,10 +125,10 @@ def _binding(binding: Binding, flow: bool) -> Evaluate:
     return read if is_plain else _named(read, binding)
 
 
-def _named(read: Evaluate, binding: Binding) -> Evaluate:
-    def named(scope: Scope) -> Value:
+def _named(read: Callable[[Any], Value], binding: Binding) -> Callable[[Any], Value]:
+    def named(given: Any) -> Value:
         try:
-            return read(scope)
+            return read(given)
         except Unfit as unfit:
             raise _failed(binding, unfit) from None
 
@@ -178,24 +178,12 @@ def _converted(read: Evaluate, type: Type, binding: Binding) -> Evaluate:
 
     def converted(scope: Scope) -> Value:
         value = read(scope)
-        return _converted_stream(value, type, binding) if isinstance(value, Stream) else convert(value)
+        if not isinstance(value, Stream):
+            return convert(value)
+        # Every other type that takes a stream leaves it as it is.
+        return decoded(value, _named(convert, binding)) if type.name in TEXTS else value
 
     return converted
-
-
-def _converted_stream(stream: Stream, type: Type, binding: Binding) -> Stream:
-    """Return the stream with its chunks as text; every other type that takes a stream leaves it as it is."""
-    if type.name not in TEXTS:
-        return stream
-    convert: Cast = cast(type)
-
-    def converted(chunk: Value) -> Value:
-        try:
-            return convert(chunk)
-        except Unfit as unfit:
-            raise _failed(binding, unfit) from None
-
-    return decoded(stream, converted)
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------
@@ -247,7 +235,9 @@ def _comparison(comparison: Comparison) -> Evaluate:
 
 def _ordered(compare: Callable[[Value, Value], bool]) -> Callable[[Value, Value], bool]:
     def ordered(left: Value, right: Value) -> bool:
-        check_ordered(left, right)
+        kinds = {kind_of(left), kind_of(right)}
+        if kinds != {"text"} and not kinds <= {"an integer", "a number"}:
+            raise Unfit(f"expected two numbers or two texts to order, got {kind_of(left)} and {kind_of(right)}")
         return compare(left, right)
 
     return ordered

@@ -11,6 +11,7 @@ literal    = quoted text | number | true | false | null
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from graphs.language.cursor import HINTS, WORDS_ELSEWHERE, Cursor
@@ -23,20 +24,17 @@ COMPARATORS: dict[str, Comparator] = {operator: operator for operator in get_arg
 
 def parse_expression(cursor: Cursor) -> Expr:
     """Parse an or-expr."""
-    operands = [_and(cursor)]
-    while cursor.take_word("or"):
-        operands.append(_and(cursor))
-    return _logic("or", operands)
+    return _logic(cursor, "or", _and)
 
 
 def _and(cursor: Cursor) -> Expr:
-    operands = [_not(cursor)]
-    while cursor.take_word("and"):
-        operands.append(_not(cursor))
-    return _logic("and", operands)
+    return _logic(cursor, "and", _not)
 
 
-def _logic(op: Literal["and", "or"], operands: list[Expr]) -> Expr:
+def _logic(cursor: Cursor, op: Literal["and", "or"], operand: Callable[[Cursor], Expr]) -> Expr:
+    operands = [operand(cursor)]
+    while cursor.take_word(op):
+        operands.append(operand(cursor))
     if len(operands) == 1:
         return operands[0]
     return Logic(op, tuple(operands), _from_to(operands[0], operands[-1]))

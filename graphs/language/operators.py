@@ -94,13 +94,6 @@ def contains(container: Value, item: Value) -> bool:
             raise Unfit(f"expected text, a list or a mapping after 'in', got {kind_of(container)}")
 
 
-def check_ordered(left: Value, right: Value) -> None:
-    """Raise Unfit unless `<` means something between the two."""
-    kinds = {kind_of(left), kind_of(right)}
-    if kinds != {"text"} and not kinds <= {"an integer", "a number"}:
-        raise Unfit(f"expected two numbers or two texts to order, got {kind_of(left)} and {kind_of(right)}")
-
-
 def _json_text(value: Value) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_json_leaf)

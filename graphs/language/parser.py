@@ -28,6 +28,7 @@ ANNOTATIONS = frozenset({"description"})
 NOTHING: Mapping[str, str] = {}
 
 END_OF_DEFAULT = re.compile(r"[{}|]|@\(|(?<![^\s|])as(?!\S)")
+SUBTYPE = re.compile(r"[\w+.*-]+")
 END_OF_SUBTYPE = re.compile(r"[;|}]|@\(|(?<!\S)as(?!\S)")
 """Where bare words end: at a symbol, an annotation, or the word `as` by itself."""
 
@@ -104,15 +105,12 @@ def _subtype(cursor: Cursor, name: str) -> str:
     cursor.position = start + len(written.rstrip())
     if name == "select":
         return _choices(written, (start, max(cursor.position, start)))
-    stop = next((i for i in range(start, end) if not _in_subtype(cursor.text[i])), end)
-    cursor.position = stop
-    if stop == start:
+    subtype = SUBTYPE.match(written)
+    if subtype is None:
+        cursor.position = start
         raise cursor.unexpected(f"a kind of {name} after '/'", f"write {name}/png or {name} alone")
-    return cursor.text[start:stop]
-
-
-def _in_subtype(character: str) -> bool:
-    return character.isalnum() or character in "+-._*"
+    cursor.position = start + subtype.end()
+    return subtype[0]
 
 
 def _choices(written: str, at: Offsets) -> str:
@@ -126,7 +124,8 @@ def _format(cursor: Cursor) -> str:
     start = skip_space(cursor.text, cursor.position)
     end = name_end(cursor.text, start)
     if end == start:
-        raise cursor.unexpected("a format after ';'", f"write {_any_of(FORMATS)}")
+        *formats, last = sorted(FORMATS)
+        raise cursor.unexpected("a format after ';'", f"write {', '.join(formats)} or {last}")
     cursor.position = end
     format = cursor.text[start:end]
     _check_known(format, (start, end), "format", FORMATS)
@@ -142,11 +141,6 @@ def _check_known(
     suggestion = f"did you mean '{meant}'? " if meant else ""
     hint = f"{suggestion}{what}s are {', '.join(sorted(known))}{remark}"
     raise LanguageError(f"unknown {what} '{shortened(word)}'", at, hint)
-
-
-def _any_of(words: frozenset[str]) -> str:
-    *rest, last = sorted(words)
-    return f"{', '.join(rest)} or {last}"
 
 
 # --- defaults --------------------------------------------------------------------------------------------------------

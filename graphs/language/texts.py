@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
-from graphs.stream import Batch, Chunk, Note, Stream, Value, changed, is_empty
+from graphs.errors import AnabranchError
+from graphs.stream import Batch, Chunk, Note, StepFailed, Stream, Value, is_empty
 
 
 def decoded(stream: Stream, convert: Callable[[Value], Value] | None = None) -> Stream:
@@ -36,7 +37,16 @@ def decoded(stream: Stream, convert: Callable[[Value], Value] | None = None) -> 
 
 
 def _converted(batch: Batch, convert: Callable[[Value], Value]) -> Batch:
-    return changed(batch, lambda chunk: chunk if isinstance(chunk, str) else convert(chunk))
+    """Return the batch with what is no text converted, the empty left out; StepFailed where that can't be done."""
+    out: Batch = []
+    for chunk in batch:
+        try:
+            value = chunk if isinstance(chunk, str | Note) else convert(chunk)
+        except AnabranchError as error:
+            raise StepFailed(out, error) from error
+        if not is_empty(value):
+            out.append(value)
+    return out
 
 
 def _decode(chunk: Chunk, decoder: codecs.IncrementalDecoder, out: Batch) -> None:

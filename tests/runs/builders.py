@@ -206,7 +206,7 @@ async def never(invocation: Invocation) -> Value:
 async def passing(invocation: Invocation) -> Value:
     """A component that answers with its input, chunk by chunk if that is a stream."""
     given = invocation.input
-    return given.map(lambda chunk: chunk) if isinstance(given, Stream) else given
+    return given.through(lambda batch: batch) if isinstance(given, Stream) else given
 
 
 async def joining(invocation: Invocation) -> Value:
