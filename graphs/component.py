@@ -1,21 +1,7 @@
 """The contract every component type meets: a Config, an Input, and run, which answers in chunks.
 
-A new type is one file in `deployments/components/` (or a package under the entry-point group
-`anabranch.components`):
-
-    class Shout(Component):
-        '''Says it louder.'''
-
-        type = "shout"
-
-        class Config(ComponentConfig):        # written on the component, fixed while it runs
-            mark: str = "!"
-
-        class Input(ActionInput):             # written on the action, bindings allowed, evaluated for every call
-            text: Streamable[str]
-
-        async def run(self, input: Input) -> AsyncIterator[Chunk]:
-            yield Whole(f"{input.text}{self.config.mark}")
+A new type is one file in `deployments/components/`, or a package under the entry-point group `anabranch.components`;
+docs/components.md shows one.
 """
 
 from __future__ import annotations

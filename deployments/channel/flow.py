@@ -1,8 +1,6 @@
 """The two ends of one stream on a connection: chunks put into an Outlet come out of an Inlet, no faster than it is read.
 
-Flow is bounded in bytes. A chunk costs its size and a bit; the outlet sends while less than half the window is under way, or
-the chunk fits into the rest of it, so that even a chunk larger than the window passes. The inlet gives back what was
-read as soon as that is half a window.
+Flow is bounded in bytes, as ARCHITECTURE.md says; even a chunk larger than the window passes.
 """
 
 from __future__ import annotations

@@ -1,13 +1,7 @@
 """The wire between two replicas: chunks and signals in, length-prefixed frames out, and back.
 
-A frame is a header (length of the body, kind, stream) and a body. Text and bytes travel as they are, everything else
-as JSON; nothing is ever unpickled from the wire.
-
-    HELLO    token               the caller's worker says it was sent           WELCOME  the listener says it was right
-    OPEN                         a stream's first chunk, or its end, follows
-    TEXT … NOTE                  one chunk each
-    END      count of chunks     the stream is complete                         ERR      the error it ended with, as data
-    CREDIT   bytes               the reader has room for so much more           RESET    the reader has left
+ARCHITECTURE.md has the table of frames. Text and bytes travel as they are, everything else as JSON; nothing is ever unpickled
+from the wire.
 """
 
 from __future__ import annotations

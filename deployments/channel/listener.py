@@ -1,9 +1,4 @@
-"""The end that reads answers: replicas that were called dial in here, one connection each, for all their streams.
-
-The caller's replica listens, and sends address, token and stream id along with its call. The worker dials back (`dialer`),
-once for all calls of that replica, and sends its chunks; the streams of a call's input come back over the same connection.
-All of it runs on one event loop, without a thread or a lock.
-"""
+"""The end that reads answers: replicas that were called dial in here, one connection each, for all their streams."""
 
 from __future__ import annotations
 

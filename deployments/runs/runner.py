@@ -23,8 +23,6 @@ from graphs.errors import AnabranchError, Cancelled, NotFound, Overloaded, Timed
 from graphs.plan import Job, Plan
 from graphs.stream import Batch, Note, Stream, Value
 
-__all__ = ["Clock", "Invoke", "Limits", "run"]
-
 logger = logging.getLogger("anabranch.run")
 
 Redact = Callable[[AnabranchError], AnabranchError]

@@ -1,8 +1,6 @@
 """Give a Serve deployment a version made of what it runs, so that a redeployment restarts only what changed.
 
-`serve deploy` gives every deployment of an application one version, a hash of the application's own entry in the Serve
-config: touch one component and all replicas of all of them restart, models reload and streams are cut. Ray decides by
-comparing that version with the running one, deployment by deployment, so a version of each deployment's own is enough.
+Ray decides by comparing versions, deployment by deployment; ARCHITECTURE.md says what it does without.
 """
 
 from __future__ import annotations

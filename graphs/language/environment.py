@@ -7,24 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from graphs.errors import BindingFailed
+from graphs.language import nodes
 from graphs.language.evaluator import Scope, evaluate
-from graphs.language.nodes import (
-    Binding,
-    Comparison,
-    Constant,
-    Default,
-    Expr,
-    ListTemplate,
-    Literal_,
-    Logic,
-    MappingTemplate,
-    Not,
-    Offsets,
-    Reference,
-    Template,
-    Text,
-    spliced,
-)  # fmt: skip
 from graphs.language.operators import splice
 from graphs.language.references import references, references_of
 from graphs.language.scalars import typed
@@ -39,19 +23,19 @@ class Unset:
     """A variable that is not set and has no default, and the reference that names it."""
 
     name: str
-    at: Offsets
+    at: nodes.Offsets
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """`template` is complete when `unset` and `errors` are empty."""
 
-    template: Template
+    template: nodes.Template
     unset: tuple[Unset, ...]
     errors: tuple[LanguageError, ...]
 
 
-def resolve_env(template: Template, lookup: Lookup) -> Resolved:
+def resolve_env(template: nodes.Template, lookup: Lookup) -> Resolved:
     """Replace every `env.NAME` by its value.
 
     A value is never parsed for bindings. As the whole of a YAML value it takes the type its text spells; spliced
@@ -70,40 +54,40 @@ class _Resolution:
     unset: list[Unset] = field(default_factory=list[Unset])
     errors: list[LanguageError] = field(default_factory=list[LanguageError])
 
-    def template(self, template: Template) -> Template:
+    def template(self, template: nodes.Template) -> nodes.Template:
         match template:
-            case Constant():
+            case nodes.Constant():
                 return template
-            case Binding():
+            case nodes.Binding():
                 return self.folded(template, self.binding(template, spliced=False))
-            case Text(parts=parts):
-                return spliced(map(self.piece, parts))
-            case MappingTemplate(items=items):
-                return MappingTemplate(tuple((key, self.template(item)) for key, item in items))
-            case ListTemplate(items=items):
-                return ListTemplate(tuple(self.template(item) for item in items))
+            case nodes.Text(parts=parts):
+                return nodes.spliced(map(self.piece, parts))
+            case nodes.MappingTemplate(items=items):
+                return nodes.MappingTemplate(tuple((key, self.template(item)) for key, item in items))
+            case nodes.ListTemplate(items=items):
+                return nodes.ListTemplate(tuple(self.template(item) for item in items))
             case _:
                 assert_never(template)
 
-    def piece(self, part: str | Binding) -> str | Binding:
+    def piece(self, part: str | nodes.Binding) -> str | nodes.Binding:
         if isinstance(part, str):
             return part
         folded = self.folded(part, self.binding(part, spliced=True))
-        return folded if isinstance(folded, Binding) else splice(folded.value)
+        return folded if isinstance(folded, nodes.Binding) else splice(folded.value)
 
-    def folded(self, written: Binding, binding: Binding) -> Constant | Binding:
+    def folded(self, written: nodes.Binding, binding: nodes.Binding) -> nodes.Constant | nodes.Binding:
         """Return the value of a binding that was nothing but environment, else the binding."""
         if binding == written or any(references_of(binding)):
             return binding
         try:
-            return Constant(evaluate(binding, Scope({})))
+            return nodes.Constant(evaluate(binding, Scope({})))
         except BindingFailed as failed:
             hint = "correct the variable, or the type after 'as'"
             self.errors.append(LanguageError(failed.message, binding.at, hint))
-            return Constant(None)
+            return nodes.Constant(None)
 
-    def binding(self, binding: Binding, spliced: bool) -> Binding:
-        if not isinstance(binding.expr, Reference) or binding.expr.name != "env":
+    def binding(self, binding: nodes.Binding, spliced: bool) -> nodes.Binding:
+        if not isinstance(binding.expr, nodes.Reference) or binding.expr.name != "env":
             expr = self.expression(binding.expr, has_default=binding.default is not None)
             return replace(binding, expr=expr, default=self.default(binding, spliced))
         as_written = spliced or binding.cast is not None or binding.final_cast is not None
@@ -113,28 +97,28 @@ class _Resolution:
         value = text if as_written else typed(text)
         return replace(binding, expr=_literal(binding.expr, value), default=None)
 
-    def default(self, binding: Binding, spliced: bool) -> Default | None:
-        if not isinstance(binding.default, Binding):
+    def default(self, binding: nodes.Binding, spliced: bool) -> nodes.Default | None:
+        if not isinstance(binding.default, nodes.Binding):
             return binding.default
         return self.binding(binding.default, spliced or binding.final_cast is not None)
 
-    def expression(self, expr: Expr, has_default: bool) -> Expr:
+    def expression(self, expr: nodes.Expr, has_default: bool) -> nodes.Expr:
         match expr:
-            case Reference(name="env"):
+            case nodes.Reference(name="env"):
                 text = self.variable(expr, has_default)
                 return _literal(expr, None if text is None else typed(text))
-            case Reference() | Literal_():
+            case nodes.Reference() | nodes.Literal_():
                 return expr
-            case Not(operand=operand):
+            case nodes.Not(operand=operand):
                 return replace(expr, operand=self.expression(operand, has_default))
-            case Logic(operands=operands):
+            case nodes.Logic(operands=operands):
                 return replace(expr, operands=tuple(self.expression(each, has_default) for each in operands))
-            case Comparison(left=left, right=right):
+            case nodes.Comparison(left=left, right=right):
                 return replace(expr, left=self.expression(left, has_default), right=self.expression(right, has_default))
             case _:
                 assert_never(expr)
 
-    def variable(self, reference: Reference, has_default: bool) -> str | None:
+    def variable(self, reference: nodes.Reference, has_default: bool) -> str | None:
         match reference.path:
             case (str() as name,) if not reference.chunked:
                 text = self.lookup(name)
@@ -147,6 +131,6 @@ class _Resolution:
                 return None
 
 
-def _literal(reference: Reference, value: str | float | bool | None) -> Literal_:
+def _literal(reference: nodes.Reference, value: str | float | bool | None) -> nodes.Literal_:
     """Return the value in the reference's place, printed as the reference: it may be secret."""
-    return Literal_(value, reference.at, shown=".".join(("env", *map(str, reference.path))))
+    return nodes.Literal_(value, reference.at, shown=".".join(("env", *map(str, reference.path))))

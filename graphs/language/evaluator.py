@@ -9,31 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from graphs.errors import BindingFailed
+from graphs.language import nodes
 from graphs.language.casts import cast
-from graphs.language.nodes import (
-    Binding,
-    Comparator,
-    Comparison,
-    Constant,
-    Expr,
-    ListTemplate,
-    Literal_,
-    Logic,
-    MappingTemplate,
-    Not,
-    Reference,
-    Template,
-    Text,
-    Type,
-)  # fmt: skip
-from graphs.language.operators import NeedsWhole, Unfit, contains, equal, splice, truth, whole
+from graphs.language.operators import Unfit, contains, equal, splice, truth, whole
 from graphs.language.printer import print_binding
 from graphs.language.references import leaves, references, references_in
 from graphs.language.texts import decoded
 from graphs.language.types import TEXTS, flows
 from graphs.stream import Stream, Value, kind_of
-
-__all__ = ["Compiled", "Evaluate", "NeedsWhole", "Scope", "compiled", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +38,7 @@ class Compiled:
 
     __slots__ = ("chunk", "chunked", "names", "value")
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: nodes.Template) -> None:
         read = tuple(references(template))
         self.names = frozenset(reference.name for reference in read)
         """The names that it reads."""
@@ -67,7 +50,7 @@ class Compiled:
         """Gives what is made of one chunk of a stream."""
 
 
-def compiled(template: Template) -> Compiled:
+def compiled(template: nodes.Template) -> Compiled:
     """Return what the template is compiled into: by the first call, which leaves it on the template."""
     try:
         return template.compiled
@@ -77,24 +60,24 @@ def compiled(template: Template) -> Compiled:
         return made
 
 
-def evaluate(template: Template, scope: Scope) -> Value:
+def evaluate(template: nodes.Template, scope: Scope) -> Value:
     """Return the template's value. Raise BindingFailed, or NeedsWhole for a stream that must be joined first."""
     return compiled(template).value(scope)
 
 
-def _compile(template: Template, flow: bool) -> Evaluate:
+def _compile(template: nodes.Template, flow: bool) -> Evaluate:
     match template:
-        case Constant(value=value):
+        case nodes.Constant(value=value):
             return lambda _: value
-        case Binding():
+        case nodes.Binding():
             return _binding(template, flow)
-        case Text(parts=parts):
+        case nodes.Text(parts=parts):
             pieces = [_piece(part) for part in parts]
             return lambda scope: "".join([piece(scope) for piece in pieces])
-        case MappingTemplate(items=items):
+        case nodes.MappingTemplate(items=items):
             entries = [(key, _compile(item, flow)) for key, item in items]
             return lambda scope: {key: entry(scope) for key, entry in entries}
-        case ListTemplate(items=items):
+        case nodes.ListTemplate(items=items):
             members = [_compile(item, flow) for item in items]
             return lambda scope: [member(scope) for member in members]
         case _:
@@ -104,28 +87,30 @@ def _compile(template: Template, flow: bool) -> Evaluate:
 # --- bindings --------------------------------------------------------------------------------------------------------
 
 
-def _binding(binding: Binding, flow: bool) -> Evaluate:
+def _binding(binding: nodes.Binding, flow: bool) -> Evaluate:
     expr = binding.expr
     # What a cast needs whole is joined before it, not after: a stream that is made for each evaluation is joined for none.
     flow = flow and (binding.final_cast is None or flows(binding.final_cast))
     read = (
         _reference(expr, flow and (binding.cast is None or flows(binding.cast)))
-        if isinstance(expr, Reference)
+        if isinstance(expr, nodes.Reference)
         else _expression(expr)
     )
     if binding.cast is not None:
         read = _converted(read, binding.cast, binding)
     if binding.default is not None:
         default = binding.default
-        read = _or_default(read, _binding(default, flow) if isinstance(default, Binding) else _expression(default))
+        read = _or_default(
+            read, _binding(default, flow) if isinstance(default, nodes.Binding) else _expression(default)
+        )
     if binding.final_cast is not None:
         read = _converted(read, binding.final_cast, binding)
     # Where nothing can be unfit, chunks are spared the frame that would name the binding.
-    is_plain = binding.cast is None and binding.final_cast is None and isinstance(expr, Reference)
+    is_plain = binding.cast is None and binding.final_cast is None and isinstance(expr, nodes.Reference)
     return read if is_plain else _named(read, binding)
 
 
-def _named(read: Callable[[Any], Value], binding: Binding) -> Callable[[Any], Value]:
+def _named(read: Callable[[Any], Value], binding: nodes.Binding) -> Callable[[Any], Value]:
     def named(given: Any) -> Value:
         try:
             return read(given)
@@ -135,7 +120,7 @@ def _named(read: Callable[[Any], Value], binding: Binding) -> Callable[[Any], Va
     return named
 
 
-def _failed(binding: Binding, unfit: Unfit) -> BindingFailed:
+def _failed(binding: nodes.Binding, unfit: Unfit) -> BindingFailed:
     """Return the error of a binding that can't be evaluated: it names the binding, where it stands, and what came."""
     text = print_binding(binding)
     where = f" at {binding.source}" if binding.source else ""
@@ -149,16 +134,16 @@ def _failed(binding: Binding, unfit: Unfit) -> BindingFailed:
     return BindingFailed(f"{text}{where}: {unfit.message}{shown}", **details)
 
 
-def _may_hold_secret(binding: Binding) -> bool:
+def _may_hold_secret(binding: nodes.Binding) -> bool:
     """Whether a value from the environment stands in the binding: then no value of it is shown."""
     default = binding.default
-    if isinstance(default, Binding) and _may_hold_secret(default):
+    if isinstance(default, nodes.Binding) and _may_hold_secret(default):
         return True
-    read = [*leaves(binding.expr), *([default] if isinstance(default, Literal_) else [])]
-    return any(isinstance(leaf, Literal_) and leaf.shown is not None for leaf in read)
+    read = [*leaves(binding.expr), *([default] if isinstance(default, nodes.Literal_) else [])]
+    return any(isinstance(leaf, nodes.Literal_) and leaf.shown is not None for leaf in read)
 
 
-def _piece(part: str | Binding) -> Callable[[Scope], str]:
+def _piece(part: str | nodes.Binding) -> Callable[[Scope], str]:
     if isinstance(part, str):
         return lambda _: part
     read = _binding(part, flow=False)
@@ -173,7 +158,7 @@ def _or_default(read: Evaluate, default: Evaluate) -> Evaluate:
     return read_or_default
 
 
-def _converted(read: Evaluate, type: Type, binding: Binding) -> Evaluate:
+def _converted(read: Evaluate, type: nodes.Type, binding: nodes.Binding) -> Evaluate:
     convert = cast(type)
 
     def converted(scope: Scope) -> Value:
@@ -189,24 +174,24 @@ def _converted(read: Evaluate, type: Type, binding: Binding) -> Evaluate:
 # --- expressions -----------------------------------------------------------------------------------------------------
 
 
-def _expression(expr: Expr) -> Evaluate:
+def _expression(expr: nodes.Expr) -> Evaluate:
     match expr:
-        case Literal_(value=value):
+        case nodes.Literal_(value=value):
             return lambda _: value
-        case Reference():
+        case nodes.Reference():
             return _reference(expr, flow=False)
-        case Not(operand=operand):
+        case nodes.Not(operand=operand):
             negated = _expression(operand)
             return lambda scope: not truth(negated(scope))
-        case Logic():
+        case nodes.Logic():
             return _logic(expr)
-        case Comparison():
+        case nodes.Comparison():
             return _comparison(expr)
         case _:
             assert_never(expr)
 
 
-def _logic(logic: Logic) -> Evaluate:
+def _logic(logic: nodes.Logic) -> Evaluate:
     *firsts, last = [_expression(operand) for operand in logic.operands]
     decides = logic.op == "or"
 
@@ -220,7 +205,7 @@ def _logic(logic: Logic) -> Evaluate:
     return decided
 
 
-def _comparison(comparison: Comparison) -> Evaluate:
+def _comparison(comparison: nodes.Comparison) -> Evaluate:
     left, right = _expression(comparison.left), _expression(comparison.right)
     compare = COMPARATORS[comparison.op]
 
@@ -243,7 +228,7 @@ def _ordered(compare: Callable[[Value, Value], bool]) -> Callable[[Value, Value]
     return ordered
 
 
-COMPARATORS: Mapping[Comparator, Callable[[Value, Value], bool]] = {
+COMPARATORS: Mapping[nodes.Comparator, Callable[[Value, Value], bool]] = {
     "==": equal,
     "!=": lambda left, right: not equal(left, right),
     "<": _ordered(operator.lt),
@@ -258,11 +243,11 @@ COMPARATORS: Mapping[Comparator, Callable[[Value, Value], bool]] = {
 # --- references ------------------------------------------------------------------------------------------------------
 
 
-def _reference(reference: Reference, flow: bool) -> Evaluate:
+def _reference(reference: nodes.Reference, flow: bool) -> Evaluate:
     return _chunk(reference) if reference.chunked else _value(reference, flow)
 
 
-def _chunk(reference: Reference) -> Evaluate:
+def _chunk(reference: nodes.Reference) -> Evaluate:
     name, path = reference.name, reference.path
 
     def read(scope: Scope) -> Value:
@@ -273,7 +258,7 @@ def _chunk(reference: Reference) -> Evaluate:
     return read
 
 
-def _value(reference: Reference, flow: bool) -> Evaluate:
+def _value(reference: nodes.Reference, flow: bool) -> Evaluate:
     name, path = reference.name, reference.path
 
     def read(scope: Scope) -> Value:

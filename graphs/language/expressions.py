@@ -1,13 +1,4 @@
-"""A cursor in a binding -> the expression there.
-
-or-expr    = and-expr { "or" and-expr }
-and-expr   = not-expr { "and" not-expr }
-not-expr   = "not" not-expr | comparison
-comparison = operand [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not in" ) operand ]
-operand    = reference | literal | "(" or-expr ")"
-reference  = name [ "[]" ] { "." name | "[" integer "]" }
-literal    = quoted text | number | true | false | null
-"""
+"""A cursor in a binding -> the expression there; docs/bindings.md has the grammar."""
 
 from __future__ import annotations
 

@@ -1,12 +1,6 @@
-r"""The text of a scalar -> a Constant, a Binding or a Text, by recursive descent.
+r"""The text of a scalar -> a Constant, a Binding or a Text, by recursive descent; docs/bindings.md has the grammar.
 
-    text       = { characters | "\${" | binding }
-    binding    = "${" or-expr [ "as" type ] [ "|" default ] [ "as" type ] { annotation } "}"
-    type       = name [ "/" subtype ] [ ";" format ]          text;sse-text   image/png;base64   select/a,b,c
-    default    = binding | quoted text | bare words           up to "}", "@(" or the word "as"; typed as YAML types them
-    annotation = "@(" "description" text ")"
-
-An or-expr is described in `expressions.py`. Backslashes right before a `${` pair up: `\\${x}` is a backslash and a binding.
+Backslashes right before a `${` pair up: `\\${x}` is a backslash and a binding.
 """
 
 from __future__ import annotations

@@ -6,22 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import assert_never
 
-from graphs.language.nodes import (
-    Annotation,
-    Binding,
-    Comparison,
-    Constant,
-    Expr,
-    ListTemplate,
-    Literal_,
-    Logic,
-    MappingTemplate,
-    Not,
-    Reference,
-    Template,
-    Text,
-    Type,
-)  # fmt: skip
+from graphs.language import nodes
 from graphs.stream import Value
 
 OR, AND, NOT, COMPARISON, OPERAND = range(5)
@@ -31,27 +16,27 @@ PARENTHESES = re.compile(r"[()\\]")
 BACKSLASHES = re.compile(r"\\+\Z")
 
 
-def print_template(template: Template) -> str:
+def print_template(template: nodes.Template) -> str:
     """Return the text of a template; mappings, lists and values that are no text are written as YAML flow."""
     match template:
-        case Constant(value=value):
+        case nodes.Constant(value=value):
             return _literal_text(value) if isinstance(value, str) else print_value(value)
-        case Binding():
+        case nodes.Binding():
             return print_binding(template)
-        case Text(parts=parts):
+        case nodes.Text(parts=parts):
             return "".join(
-                print_binding(part) if isinstance(part, Binding) else _literal_text(part, index + 1 < len(parts))
+                print_binding(part) if isinstance(part, nodes.Binding) else _literal_text(part, index + 1 < len(parts))
                 for index, part in enumerate(parts)
             )
-        case MappingTemplate(items=items):
+        case nodes.MappingTemplate(items=items):
             return "{" + ", ".join(f"{key}: {print_template(item)}" for key, item in items) + "}"
-        case ListTemplate(items=items):
+        case nodes.ListTemplate(items=items):
             return "[" + ", ".join(print_template(item) for item in items) + "]"
         case _:
             assert_never(template)
 
 
-def print_binding(binding: Binding) -> str:
+def print_binding(binding: nodes.Binding) -> str:
     """Return `${…}`."""
     pieces = [print_expression(binding.expr)]
     if binding.cast is not None:
@@ -59,11 +44,11 @@ def print_binding(binding: Binding) -> str:
     match binding.default:
         case None:
             pass
-        case Binding() as default:
+        case nodes.Binding() as default:
             pieces.append(f"| {print_binding(default)}")
-        case Literal_(shown=str() as shown):
+        case nodes.Literal_(shown=str() as shown):
             pieces.append(f"| ${{{shown}}}")
-        case Literal_(value=value):
+        case nodes.Literal_(value=value):
             pieces.append(f"| {print_value(value)}")
     if binding.final_cast is not None:
         pieces.append(f"as {print_type(binding.final_cast)}")
@@ -71,25 +56,25 @@ def print_binding(binding: Binding) -> str:
     return "${" + " ".join(pieces) + "}"
 
 
-def print_type(type: Type) -> str:
+def print_type(type: nodes.Type) -> str:
     """Return `name/subtype;format`."""
     subtype = f"/{type.subtype}" if type.subtype is not None else ""
     format = f";{type.format}" if type.format is not None else ""
     return f"{type.name}{subtype}{format}"
 
 
-def print_expression(expr: Expr, binds: int = OR) -> str:
+def print_expression(expr: nodes.Expr, binds: int = OR) -> str:
     """Return the expression, in parentheses where one that binds at least as tightly as `binds` is needed."""
     match expr:
-        case Literal_():
+        case nodes.Literal_():
             return expr.shown if expr.shown is not None else print_value(expr.value)
-        case Reference():
+        case nodes.Reference():
             return print_reference(expr)
-        case Not(operand=operand):
+        case nodes.Not(operand=operand):
             own, text = NOT, f"not {print_expression(operand, NOT)}"
-        case Comparison(op=op, left=left, right=right):
+        case nodes.Comparison(op=op, left=left, right=right):
             own, text = (COMPARISON, f"{print_expression(left, OPERAND)} {op} {print_expression(right, OPERAND)}")
-        case Logic(op=op, operands=operands):
+        case nodes.Logic(op=op, operands=operands):
             own = OR if op == "or" else AND
             text = f" {op} ".join(print_expression(operand, own + 1) for operand in operands)
         case _:
@@ -97,7 +82,7 @@ def print_expression(expr: Expr, binds: int = OR) -> str:
     return text if own >= binds else f"({text})"
 
 
-def print_reference(reference: Reference) -> str:
+def print_reference(reference: nodes.Reference) -> str:
     """Return `name[].step[0]`."""
     steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in reference.path)
     return f"{reference.name}{'[]' if reference.chunked else ''}{steps}"
@@ -120,7 +105,7 @@ def print_value(value: Value) -> str:
             return repr(value)
 
 
-def _print_annotation(annotation: Annotation) -> str:
+def _print_annotation(annotation: nodes.Annotation) -> str:
     text = PARENTHESES.sub(r"\\\g<0>", annotation.text)
     return f"@({annotation.name} {text})"
 
