@@ -6,17 +6,17 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from deployments.runs.calls import call
 from deployments.runs.errors import unfit
 from deployments.runs.site import Names, Site
 from deployments.streams.inside_values import Opened, joined, mapped
-from deployments.streams.item_streams import ItemEnd, ItemStream
 from deployments.streams.tasks import only_known_errors, task_group
 from graphs.errors import AnabranchError
 from graphs.language import Scope, kind_of, render, truth
 from graphs.plan import ForEachJob
-from graphs.stream import Batch, Stream, Value
+from graphs.stream import Batch, Note, Stream, Value, is_empty, join_chunks, whole_size
 
 One = Callable[[int, Value, Opened], Awaitable[Value]]
 """Gives the output of one item."""
@@ -161,3 +161,49 @@ class _InTurn:
     async def _close(self) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEnd:
+    """Follows the chunks of an item; `plain` when the item was one value and no stream."""
+
+    plain: bool
+
+
+class ItemStream(Stream):
+    """Several items' outputs, one after the other; joined, it is the list of them. Its source marks where each ends; a reader of chunks never sees the marks."""
+
+    def marked(self) -> AsyncGenerator[Batch, None]:
+        """Yield the chunks and the marks."""
+        return super().batches()
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Yield chunks as they come, those ready together in one list."""
+        async with aclosing(self.marked()) as marked:
+            async for batch in marked:
+                chunks = [chunk for chunk in batch if not isinstance(chunk, ItemEnd) and not is_empty(chunk)]
+                if chunks:
+                    yield chunks
+
+    async def join(self) -> Value:
+        """Read to the end and return the list of whole items. Idempotent."""
+        if self._whole is None:
+            self._whole = (await self._items(),)
+        return self._whole[0]
+
+    async def _items(self) -> list[Value]:
+        items: list[Value] = []
+        chunks: Batch = []
+        size = 0
+        async with aclosing(self.marked()) as marked:
+            async for batch in marked:
+                size = whole_size(size, batch)
+                for chunk in batch:
+                    if isinstance(chunk, Note):
+                        self.notes.append(chunk)
+                    elif isinstance(chunk, ItemEnd):
+                        items.append(chunks[0] if chunk.plain else join_chunks(chunks))
+                        chunks = []
+                    else:
+                        chunks.append(chunk)
+        return items

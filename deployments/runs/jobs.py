@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import TypeVar, assert_never
 
 from deployments.runs.calls import call
@@ -13,7 +12,7 @@ from deployments.runs.site import Clock, Names, Site
 from deployments.streams.inside_values import Opened, mapped
 from graphs.language import Scope, render, truth
 from graphs.language.nodes import Binding, Comparison, Reference, Template
-from graphs.plan import CallJob, Case, DelayJob, ForEachJob, IfJob, Job, RandomJob, SwitchJob
+from graphs.plan import CallJob, DelayJob, ForEachJob, IfJob, Job, RandomJob, SwitchJob
 from graphs.stream import Value
 from graphs.units import duration, moment, zone
 
@@ -58,13 +57,10 @@ async def _first_true(job: IfJob, names: Names) -> str | None:
 async def _first_equal(job: SwitchJob, names: Names) -> str | None:
     value = await render(job.input, Scope(names))
     for case in job.cases:
-        if await _equal(value, case, names):
+        sides = {"value": value, "case": await render(case.test, Scope(names))}
+        if await render(_IS_EQUAL, Scope(sides)):
             return case.to
     return job.otherwise
-
-
-async def _equal(value: Value, case: Case, names: Names) -> bool:
-    return await render(_IS_EQUAL, Scope({"value": value, "case": await render(case.test, Scope(names))}))
 
 
 def _at_random(job: RandomJob, chance: Callable[[], float]) -> str:
@@ -83,7 +79,8 @@ async def _delay(job: DelayJob, names: Names, clock: Clock) -> Value:
         wait = await _read(job.duration, "duration", names, duration)
     elif job.time is not None:
         time = await _read(job.time, "time", names, moment)
-        wait = (_in_zone(time, job.timezone) - clock.now()).total_seconds()
+        time = time if time.tzinfo is not None else time.replace(tzinfo=zone(job.timezone))
+        wait = (time - clock.now()).total_seconds()
     if wait > 0:
         await clock.sleep(wait)
     return names["input"]
@@ -95,7 +92,3 @@ async def _read(template: Template, key: str, names: Names, read: Callable[[Valu
         return read(value)
     except ValueError as error:
         raise unfit(template, key, str(error)) from error
-
-
-def _in_zone(time: datetime, timezone: str | None) -> datetime:
-    return time if time.tzinfo is not None else time.replace(tzinfo=zone(timezone))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from deployments.runs.events import Delta, Invocation, JobDone, Run
-from deployments.streams.share import Spawn, share
+from deployments.streams.share import Share, Spawn
 from graphs.component import Whole
 from graphs.stream import MAX_WHOLE, Stream, Value
 
@@ -71,8 +71,10 @@ class Site:
     limits: Limits
 
     def share(self, stream: Stream, readers: int, *, patient: bool = False) -> list[Stream]:
-        """Return the stream once for each reader; with `patient`, fast readers wait for slow ones."""
-        return share(stream, readers, self.spawn, self.run.id, patient=patient, limit=self.limits.behind)
+        """Return one stream for each reader, a single reader the stream itself; with `patient`, the fast wait for the slow."""
+        if readers == 1 or stream.joined is not None:
+            return [stream] * readers
+        return Share(stream, readers, self.spawn, self.run.id, patient, self.limits.behind).streams
 
 
 Told = JobDone | Delta | Stream | None

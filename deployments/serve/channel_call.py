@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 from deployments.answering.messages import Answered, Erred, Question, Reply, Streamed
+from deployments.channel.flow import Outlet
 from deployments.channel.listener import Listener
 from deployments.runs.events import Invocation
-from deployments.serve.envelopes import LARGE, NoChannel, ReplyTo, read_whole, seal, too_deep, unseal_reply
-from deployments.serve.offers import Offers
+from deployments.serve.envelopes import LARGE, NoChannel, ReplyTo, StreamRef, read_whole, seal, too_deep, unseal_reply
 from deployments.serve.ray_errors import call_failure
 from deployments.serve.ray_internals import by_reference, cancel_assigned
 from deployments.streams.codec import Left, Lost
+from deployments.streams.inside_values import replaced
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, TimedOut, Unavailable
 from graphs.stream import Batch, Stream, Value
+
+logger = logging.getLogger("anabranch.channel")
 
 Handle = DeploymentHandle[Any]
 Detach = Callable[[Coroutine[Any, Any, None]], None]
@@ -187,3 +191,63 @@ async def _see_off(response: Any, task: asyncio.Task[Reply | NoChannel], leave: 
         await asyncio.wait([task], timeout=END_DEADLINE)
     task.cancel()
     await asyncio.wait([task])
+
+
+class Offers:
+    """The streams in a call's input, as references that the worker can ask for, and a task for each that it asks for."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._refs: dict[int, tuple[Stream, StreamRef]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def replace(self, input: Value) -> Value:
+        """Return the input with a reference for every stream, and the value of every stream that was joined."""
+        return replaced(input, self._ref)
+
+    async def aclose(self) -> None:
+        """Stop sending, and close every stream, those included that the worker never asked for."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        self.withdraw()
+        for stream, _ in self._refs.values():
+            await stream.aclose()
+
+    def withdraw(self) -> None:
+        """Offer the streams no longer, and leave them as they are."""
+        for _, ref in self._refs.values():
+            self._listener.withdraw(ref.id)
+
+    def _ref(self, stream: Stream) -> Value:
+        if stream.joined is not None:
+            return stream.joined[0]
+        if id(stream) not in self._refs:
+            ref = StreamRef(self._listener.offer(lambda outlet: self._start(stream, outlet)))
+            self._refs[id(stream)] = (stream, ref)
+        return self._refs[id(stream)][1]
+
+    def _start(self, stream: Stream, outlet: Outlet) -> None:
+        task = asyncio.get_running_loop().create_task(_send(stream, outlet))
+        outlet.on_stop = task.cancel
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _send(stream: Stream, outlet: Outlet) -> None:
+    """Send a stream until its end, its failure, or until the reader leaves."""
+    try:
+        async with aclosing(stream.batches()) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    if not outlet.put(chunk):
+                        await outlet.room()
+        outlet.finish()
+    except (Left, Lost):
+        pass
+    except AnabranchError as error:
+        outlet.fail(error)
+    except Exception:
+        logger.exception("a stream of a call's input failed")
+        outlet.fail(AnabranchError("internal error in a stream of the input"))

@@ -1,1 +1,1 @@
-"""Streams inside values: found, shared, joined; streams of several items; chunks as bytes; tasks that end together."""
+"""Streams inside values: found, shared, joined; chunks as bytes; tasks that end together."""

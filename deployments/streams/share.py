@@ -10,26 +10,19 @@ from typing import Any
 
 from deployments.streams.tasks import only_known_errors
 from graphs.errors import AnabranchError, TooLarge
-from graphs.stream import MAX_WHOLE, Batch, Stream, batch_size
+from graphs.stream import Batch, Stream, batch_size
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Starts a task that lives no longer than the run."""
 
 
-def share(
-    source: Stream, readers: int, spawn: Spawn, run_id: str, *, patient: bool = False, limit: int = MAX_WHOLE
-) -> list[Stream]:
-    """Return one stream for each reader; a single reader gets the source itself.
+class Share:
+    """A stream that is read once, and given to each of its readers.
 
     A reader that falls more than `limit` bytes behind the fastest fails the stream: if the others waited for it, they
     might wait for ever. Where no reader depends on another, `patient` makes the others wait instead.
     """
-    if readers == 1 or source.joined is not None:
-        return [source] * readers
-    return _Share(source, readers, spawn, run_id, patient, limit).streams
 
-
-class _Share:
     def __init__(self, source: Stream, readers: int, spawn: Spawn, run_id: str, patient: bool, limit: int) -> None:
         self.ended = False
         self.error: AnabranchError | None = None
@@ -85,7 +78,7 @@ class _Share:
 class _Fork:
     """One reader's place: the batches it hasn't read yet."""
 
-    def __init__(self, share: _Share) -> None:
+    def __init__(self, share: Share) -> None:
         self.news = asyncio.Event()
         self.kept = 0
         self._share = share

@@ -10,8 +10,7 @@ from graphs.checker.drafts import Draft
 from graphs.component import ANSWER
 from graphs.document import job_types
 from graphs.language import chunked_names
-from graphs.language.nodes import Binding, Reference, Template
-from graphs.language.types import flows
+from graphs.language.nodes import Binding, Reference, Template, flows
 from graphs.plan import ComponentCall
 
 Path = tuple[str | int, ...]

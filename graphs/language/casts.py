@@ -8,10 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphs.language.nodes import Type
+from graphs.language.nodes import MEDIA, STREAMED, Type, options
 from graphs.language.operators import FALSE_WORDS, Unfit, to_text
 from graphs.language.scalars import number_of
-from graphs.language.types import MEDIA, STREAMED, options
 from graphs.stream import Value, kind_of
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})

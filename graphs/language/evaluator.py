@@ -15,7 +15,6 @@ from graphs.language.operators import Unfit, contains, equal, splice, truth, who
 from graphs.language.printer import print_binding
 from graphs.language.references import leaves, references, references_in
 from graphs.language.texts import decoded
-from graphs.language.types import TEXTS, flows
 from graphs.stream import Stream, Value, kind_of
 
 
@@ -90,23 +89,19 @@ def _compile(template: nodes.Template, flow: bool) -> Evaluate:
 def _binding(binding: nodes.Binding, flow: bool) -> Evaluate:
     expr = binding.expr
     # What a cast needs whole is joined before it, not after: a stream that is made for each evaluation is joined for none.
-    flow = flow and (binding.final_cast is None or flows(binding.final_cast))
-    read = (
-        _reference(expr, flow and (binding.cast is None or flows(binding.cast)))
-        if isinstance(expr, nodes.Reference)
-        else _expression(expr)
-    )
+    flow = flow and nodes.flows(binding.final_cast)
+    is_reference = isinstance(expr, nodes.Reference)
+    read = _reference(expr, flow and nodes.flows(binding.cast)) if is_reference else _expression(expr)
     if binding.cast is not None:
         read = _converted(read, binding.cast, binding)
     if binding.default is not None:
         default = binding.default
-        read = _or_default(
-            read, _binding(default, flow) if isinstance(default, nodes.Binding) else _expression(default)
-        )
+        otherwise = _binding(default, flow) if isinstance(default, nodes.Binding) else _expression(default)
+        read = _or_default(read, otherwise)
     if binding.final_cast is not None:
         read = _converted(read, binding.final_cast, binding)
     # Where nothing can be unfit, chunks are spared the frame that would name the binding.
-    is_plain = binding.cast is None and binding.final_cast is None and isinstance(expr, nodes.Reference)
+    is_plain = binding.cast is None and binding.final_cast is None and is_reference
     return read if is_plain else _named(read, binding)
 
 
@@ -166,7 +161,7 @@ def _converted(read: Evaluate, type: nodes.Type, binding: nodes.Binding) -> Eval
         if not isinstance(value, Stream):
             return convert(value)
         # Every other type that takes a stream leaves it as it is.
-        return decoded(value, _named(convert, binding)) if type.name in TEXTS else value
+        return decoded(value, _named(convert, binding)) if type.name in nodes.TEXTS else value
 
     return converted
 

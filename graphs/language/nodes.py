@@ -1,4 +1,4 @@
-"""What a parsed value is made of: templates, bindings and expressions, each with its span."""
+"""What a parsed value is made of: templates, bindings and expressions, each with its span; and the types that `as` knows."""
 
 from __future__ import annotations
 
@@ -158,3 +158,32 @@ Expr = Literal_ | Reference | Not | Logic | Comparison
 
 Default = Binding | Literal_
 """After `|`: another binding, a quoted or YAML-typed literal, or bare words."""
+
+TEXTS = frozenset({"text", "string"})
+MEDIA = frozenset({"image", "audio", "video", "file", "markdown"})
+"""What the UI shows in its own way; the value passes through unchanged."""
+CONVERTED = frozenset({"integer", "number", "boolean", "json", "list", "object", "base64", "select"})
+TYPES = TEXTS | MEDIA | CONVERTED
+
+STREAMED = frozenset({"sse-text", "sse-json"})
+FORMATS = STREAMED | {"base64", "url", "path"}
+FORMAT_OF = {"sse-text": "text", "sse-json": "json", "url": "image", "path": "file"}
+"""The types that are most often meant where a format stands alone."""
+
+ELSEWHERE = {
+    "str": "text", "int": "integer", "long": "integer", "float": "number", "double": "number", "bool": "boolean",
+    "array": "list", "dict": "object", "map": "object", "mapping": "object", "enum": "select",
+}  # fmt: skip
+"""What the types are called in other languages."""
+
+
+def options(type: Type) -> tuple[str, ...]:
+    """Return the choices of a `select/a,b,c`."""
+    return tuple((type.subtype or "").split(",")) if type.name == "select" else ()
+
+
+def flows(type: Type | None) -> bool:
+    """Whether a stream stays a stream under this cast."""
+    if type is None or type.name in TEXTS or type.name in MEDIA:
+        return True
+    return type.name == "json" and type.format in STREAMED

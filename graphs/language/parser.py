@@ -10,10 +10,23 @@ from collections.abc import Mapping
 
 from graphs.language.cursor import Cursor
 from graphs.language.expressions import parse_expression
-from graphs.language.nodes import Annotation, Binding, Constant, Default, Literal_, Offsets, Text, Type, spliced
+from graphs.language.nodes import (
+    ELSEWHERE,
+    FORMAT_OF,
+    FORMATS,
+    TYPES,
+    Annotation,
+    Binding,
+    Constant,
+    Default,
+    Literal_,
+    Offsets,
+    Text,
+    Type,
+    spliced,
+)
 from graphs.language.scalars import typed
 from graphs.language.tokens import LanguageError, name_end, shortened, skip_space
-from graphs.language.types import ELSEWHERE, FORMAT_OF, FORMATS, TYPES
 from graphs.suggest import closest
 
 OPEN = "${"

@@ -18,8 +18,8 @@ from graphs.language.nodes import (
     Reference,
     Template,
     Text,
+    flows,
 )  # fmt: skip
-from graphs.language.types import flows
 
 
 def bindings(template: Template) -> Iterator[Binding]:

@@ -8,11 +8,10 @@ from typing import Any
 
 from graphs.errors import AnabranchError, BindingFailed
 from graphs.language.evaluator import Evaluate, Scope, compiled
-from graphs.language.nodes import Binding, ListTemplate, MappingTemplate, Reference, Template, Text
+from graphs.language.nodes import TEXTS, Binding, ListTemplate, MappingTemplate, Reference, Template, Text
 from graphs.language.operators import NeedsWhole
 from graphs.language.references import bindings
 from graphs.language.texts import decoded
-from graphs.language.types import TEXTS
 from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
 
 
