@@ -100,20 +100,17 @@ def _fixed(template: Template, path: str = "") -> Iterator[tuple[str, str]]:
 
 async def _fitting(value: Value, field: FieldInfo | None) -> Value:
     """Return the value with the streams in it joined, but for one that the field takes as it flows."""
-    if (
-        isinstance(value, Stream)
-        and field is not None
-        and any(isinstance(mark, TakesStream) for mark in field.metadata)
-    ):
+    marks = field.metadata if field is not None else ()
+    if isinstance(value, Stream) and any(isinstance(mark, TakesStream) for mark in marks):
         return value
     return (await joined(value))[0]
 
 
 def _left_out(value: Value, field: FieldInfo | None) -> bool:
     """Whether a null stands for nothing written: the field has a default, and no use for null."""
-    return (
-        value is None and field is not None and not field.is_required() and NoneType not in get_args(field.annotation)
-    )
+    if value is not None or field is None:
+        return False
+    return not field.is_required() and NoneType not in get_args(field.annotation)
 
 
 def _invalid(

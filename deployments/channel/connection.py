@@ -250,12 +250,8 @@ def _keep_alive(sock: socket.socket | None) -> None:
     if sock is None:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", 10),
-        ("TCP_KEEPINTVL", 5),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", USER_TIMEOUT),
-    ):
+    options = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": USER_TIMEOUT}
+    for name, value in options.items():
         # getattr: macOS has no TCP_KEEPIDLE and no TCP_USER_TIMEOUT.
         if (option := getattr(socket, name, None)) is not None:
             with suppress(OSError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from graphs.errors import AnabranchError, NoResult
@@ -66,21 +66,18 @@ def why_no_result(workflow: WorkflowPlan, outcomes: Mapping[str, Outcome], asked
     unread = _ran_unread(workflow, outcomes) if workflow.wiring.needs_final else {}
     reasons = [outcomes[id].why for id in jobs] or ["no job gives an output"]
     reasons += [f"'{id}' ran, but is not the result because '{waiting}' waits for it" for id, waiting in unread.items()]
-    hint = (
-        f"write `output: {_reading(unread)}` on the workflow"
-        if unread
-        else ("write a condition that holds, or give the workflow an output")
-    )
+    hint = "write a condition that holds, or give the workflow an output"
+    if unread:
+        hint = f"write `output: {_reading(unread)}` on the workflow"
     return NoResult(f"workflow '{workflow.id}' has no result: {', '.join(reasons)}; {hint}", workflow=workflow.id)
 
 
 def _after_failure(failed: str, jobs: list[str], outcomes: Mapping[str, Outcome]) -> str:
     instead = outcomes[failed].chosen
-    if instead not in jobs:
-        return (
-            f"'{instead}' took over, but the workflow's output does not read it; write ${{jobs.{instead}.output}} there"
-        )
-    return f"'{instead}' took over, but " + ", ".join(outcomes[id].why for id in jobs if id != failed)
+    why = f"the workflow's output does not read it; write ${{jobs.{instead}.output}} there"
+    if instead in jobs:
+        why = ", ".join(outcomes[id].why for id in jobs if id != failed)
+    return f"'{instead}' took over, but {why}"
 
 
 def _ran_unread(workflow: WorkflowPlan, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
@@ -93,8 +90,7 @@ def _ran_unread(workflow: WorkflowPlan, outcomes: Mapping[str, Outcome]) -> dict
     return {id: jobs[0] for id, jobs in waiting.items() if jobs and not any(outcomes[job].completed() for job in jobs)}
 
 
-def _reading(unread: Mapping[str, str]) -> str:
-    first, *rest = unread
-    return (
-        f"${{jobs.{first}.output}}" if not rest else f"${{jobs.{first}.output | {_reading(dict.fromkeys(rest, ''))}}}"
-    )
+def _reading(jobs: Iterable[str]) -> str:
+    first, *rest = jobs
+    otherwise = f" | {_reading(rest)}" if rest else ""
+    return f"${{jobs.{first}.output{otherwise}}}"

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from deployments.serve.descendants import end_descendants, keep_descendants
 from deployments.serve.ports import free_port, moved_ports, require_free
@@ -53,7 +53,7 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
         require_free(host, port)
 
     keep_descendants()
-    _interrupt_on_stops()
+    _on_stops(signal.default_int_handler)
     try:
         from deployments.serve.ray_internals import require_flags
 
@@ -68,10 +68,10 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     return 0
 
 
-def _interrupt_on_stops() -> None:
-    """Raise KeyboardInterrupt at either signal; the shell's background jobs ignore SIGINT, and Ray has handlers of its own."""
+def _on_stops(handler: Any) -> None:
+    """Have `handler` called at either signal: the shell's background jobs ignore SIGINT, and Ray has handlers of its own."""
     for number in STOPS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, handler)
 
 
 def _start(plan: Plan, types: Registry, host: str, port: int, name: str) -> int:
@@ -85,7 +85,7 @@ def _start(plan: Plan, types: Registry, host: str, port: int, name: str) -> int:
     address = os.environ.get("RAY_ADDRESS")
     try:
         ray.init(address=address, namespace="serve", log_to_driver=True)
-        _interrupt_on_stops()
+        _on_stops(signal.default_int_handler)
         application = compose(plan, types)
         port = port or free_port()  # now that Ray's own processes have taken theirs
         try:
@@ -118,7 +118,7 @@ def _shut_serve_down() -> None:
 
 def _abandon() -> NoReturn:
     """End while Ray is half started: its own way to stop may crash then, and leave processes behind."""
-    _ignore_stops()
+    _on_stops(signal.SIG_IGN)
     end_descendants()
     print("Stopped.", file=sys.stderr, flush=True)
     os._exit(130)
@@ -166,15 +166,10 @@ def _end() -> None:
     """End Ray, and whatever it left behind."""
     import ray
 
-    _ignore_stops()
+    _on_stops(signal.SIG_IGN)
     if ray.is_initialized():
         ray.shutdown()
     end_descendants()
-
-
-def _ignore_stops() -> None:
-    for number in STOPS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _causes(plan: Plan, name: str) -> list[str]:

@@ -9,11 +9,10 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import ray
-from ray.serve.handle import DeploymentHandle
 
 from deployments.channel.listener import Listener
 from deployments.runs.events import Invocation
-from deployments.serve.channel_call import GRACE, ChannelCall
+from deployments.serve.channel_call import GRACE, ChannelCall, Handle
 from deployments.serve.envelopes import NoChannel
 from deployments.serve.handle_stream import HandleCall
 from deployments.serve.ray_errors import call_failure
@@ -27,8 +26,6 @@ logger = logging.getLogger("anabranch.handles")
 
 MEMORY = 30.0
 """Seconds for which a component that can't dial back is called through its handle alone."""
-
-Handle = DeploymentHandle[Any]
 
 
 class HandlesInvoke:

@@ -13,6 +13,7 @@ OR, AND, NOT, COMPARISON, OPERAND = range(5)
 
 OPENING = re.compile(r"(\\*)(\$\{)")
 PARENTHESES = re.compile(r"[()\\]")
+ESCAPED = r"\\\g<0>"
 BACKSLASHES = re.compile(r"\\+\Z")
 
 
@@ -52,7 +53,7 @@ def print_binding(binding: nodes.Binding) -> str:
             pieces.append(f"| {print_value(value)}")
     if binding.final_cast is not None:
         pieces.append(f"as {print_type(binding.final_cast)}")
-    pieces.extend(_print_annotation(annotation) for annotation in binding.annotations)
+    pieces.extend(f"@({each.name} {PARENTHESES.sub(ESCAPED, each.text)})" for each in binding.annotations)
     return "${" + " ".join(pieces) + "}"
 
 
@@ -103,11 +104,6 @@ def print_value(value: Value) -> str:
             return "[" + ", ".join(map(print_value, value)) + "]"
         case _:
             return repr(value)
-
-
-def _print_annotation(annotation: nodes.Annotation) -> str:
-    text = PARENTHESES.sub(r"\\\g<0>", annotation.text)
-    return f"@({annotation.name} {text})"
 
 
 def _literal_text(text: str, before_binding: bool = False) -> str:

@@ -5,87 +5,73 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from graphs.language.nodes import (
-    Binding,
-    Comparison,
-    Constant,
-    Expr,
-    ListTemplate,
-    Literal_,
-    Logic,
-    MappingTemplate,
-    Not,
-    Reference,
-    Template,
-    Text,
-    flows,
-)  # fmt: skip
+from graphs.language import nodes
 
 
-def bindings(template: Template) -> Iterator[Binding]:
+def bindings(template: nodes.Template) -> Iterator[nodes.Binding]:
     """Yield every binding in the order it is written, without those in defaults."""
     match template:
-        case Constant():
+        case nodes.Constant():
             pass
-        case Binding():
+        case nodes.Binding():
             yield template
-        case Text(parts=parts):
-            yield from (part for part in parts if isinstance(part, Binding))
-        case MappingTemplate(items=items):
+        case nodes.Text(parts=parts):
+            yield from (part for part in parts if isinstance(part, nodes.Binding))
+        case nodes.MappingTemplate(items=items):
             for _, item in items:
                 yield from bindings(item)
-        case ListTemplate(items=items):
+        case nodes.ListTemplate(items=items):
             for item in items:
                 yield from bindings(item)
         case _:
             assert_never(template)
 
 
-def references(template: Template) -> Iterator[Reference]:
+def references(template: nodes.Template) -> Iterator[nodes.Reference]:
     """Yield every reference in the order it is written, those in defaults too."""
     for binding in bindings(template):
         yield from references_of(binding)
 
 
-def references_of(binding: Binding) -> Iterator[Reference]:
+def references_of(binding: nodes.Binding) -> Iterator[nodes.Reference]:
     """Yield the references of one binding and of its default."""
     yield from references_in(binding.expr)
-    if isinstance(binding.default, Binding):
+    if isinstance(binding.default, nodes.Binding):
         yield from references_of(binding.default)
 
 
-def chunked_names(template: Template) -> frozenset[str]:
+def chunked_names(template: nodes.Template) -> frozenset[str]:
     """Return the names X used as `X[]`."""
     return frozenset(reference.name for reference in references(template) if reference.chunked)
 
 
-def is_stream_reference(template: Template) -> bool:
+def is_stream_reference(template: nodes.Template) -> bool:
     """Whether a stream stays a stream here: the whole value is one reference, under no cast that needs the whole."""
     return (
-        isinstance(template, Binding)
-        and isinstance(template.expr, Reference)
+        isinstance(template, nodes.Binding)
+        and isinstance(template.expr, nodes.Reference)
         and not template.expr.chunked
-        and flows(template.cast)
-        and flows(template.final_cast)
+        and nodes.flows(template.cast)
+        and nodes.flows(template.final_cast)
     )
 
 
-def references_in(expr: Expr) -> Iterator[Reference]:
+def references_in(expr: nodes.Expr) -> Iterator[nodes.Reference]:
     """Yield the references of an expression."""
-    return (leaf for leaf in leaves(expr) if isinstance(leaf, Reference))
+    return (leaf for leaf in leaves(expr) if isinstance(leaf, nodes.Reference))
 
 
-def leaves(expr: Expr) -> Iterator[Reference | Literal_]:
+def leaves(expr: nodes.Expr) -> Iterator[nodes.Reference | nodes.Literal_]:
     """Yield the references and the literals of an expression."""
     match expr:
-        case Reference() | Literal_():
+        case nodes.Reference() | nodes.Literal_():
             yield expr
-        case Not(operand=operand):
+        case nodes.Not(operand=operand):
             yield from leaves(operand)
-        case Logic(operands=operands):
+        case nodes.Logic(operands=operands):
             for operand in operands:
                 yield from leaves(operand)
-        case Comparison(left=left, right=right):
+        case nodes.Comparison(left=left, right=right):
             yield from leaves(left)
             yield from leaves(right)
         case _:
