@@ -149,10 +149,6 @@ class Stream:
         if self._locate is None:
             self._locate = locate
 
-    def map(self, change: Callable[[Value], Value]) -> Stream:
-        """Return a stream of `change(chunk)`; notes pass, and chunks that become null or empty are left out."""
-        return self.through(lambda batch: changed(batch, change))
-
     def through(self, step: Step, finish: Finish | None = None) -> Stream:
         """Return the stream of what `step` makes of each batch, and at the end of what `finish` still has.
 
