@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,6 @@ def load_inline(
 
 def _as_yaml(document: Mapping[str, Any]) -> str:
     """Write data as JSON, which is YAML in which every text is quoted: none is taken for a number or a date."""
-    import json
-
     try:
         return json.dumps(document, indent=2, ensure_ascii=False, default=_date)
     except (TypeError, ValueError) as error:
@@ -50,8 +50,6 @@ def _as_yaml(document: Mapping[str, Any]) -> str:
 
 
 def _date(value: object) -> str:
-    from datetime import date
-
     if isinstance(value, date):  # a YAML reader's own: 2030-01-01 is text to us
         return value.isoformat()
     raise TypeError(f"expected mappings, lists, text, numbers and booleans, got {type(value).__name__}")

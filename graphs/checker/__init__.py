@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from graphs import document
 from graphs.checker import layout
@@ -19,7 +20,7 @@ from graphs.checker.drafts import Surroundings, node_at, node_text
 from graphs.checker.environment import Environment, Lookup, report_missing, resolve
 from graphs.checker.layout import Layout, WorkflowLayout
 from graphs.checker.local_paths import runtime_env
-from graphs.checker.one_or_many import PLURAL, identify
+from graphs.checker.one_or_many import identify
 from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, warn_of_unused
 from graphs.checker.workflows import CheckedWorkflow, check_workflow, report_recursion, report_unknown_workflows
 from graphs.component import Registry
@@ -38,8 +39,7 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistake
     A caller that wants to see warnings hands its own `mistakes` over.
     """
     mistakes = Mistakes() if mistakes is None else mistakes
-    parsed = [parse(source, mistakes) for source in sources]
-    roots = [root for root in parsed if root is not None]
+    roots = [root for source in sources if (root := parse(source, mistakes)) is not None]
     if mistakes or not roots:
         raise DocumentError(mistakes.sorted())
     environment = Environment(lookup)
@@ -76,17 +76,17 @@ def _merge(below: Node, above: Node) -> Node:
     return above.having(entries)
 
 
+@dataclass
 class _Checker:
     """One pass over a document; every step adds its mistakes and goes on."""
 
-    def __init__(self, document: Layout, registry: Registry, mistakes: Mistakes) -> None:
-        self.document = document
-        self.registry = registry
-        self.mistakes = mistakes
-        self.ids: list[str] = []
-        self.known: tuple[str, ...] = ()
-        """Ids of the components at the top, in document order."""
-        self.workflow_nodes: dict[str, MappingNode] = {}
+    document: Layout
+    registry: Registry
+    mistakes: Mistakes
+    ids: list[str] = field(default_factory=list[str])
+    known: tuple[str, ...] = ()
+    """Ids of the components at the top, in document order."""
+    workflow_nodes: dict[str, MappingNode] = field(default_factory=dict[str, MappingNode])
 
     def plan(self, secrets: frozenset[str]) -> Plan | None:
         named = self._components()
@@ -166,7 +166,7 @@ class _Checker:
         marked = [(node, id) for node, id in nodes if is_true(node.get("default"))]
         if len(marked) > 1:
             node, id = marked[1]
-            message = f"two {PLURAL[singular]} are the default: '{marked[0][1]}' and '{id}'"
+            message = f"two {singular}s are the default: '{marked[0][1]}' and '{id}'"
             self.mistakes.add(node.entries["default"], message, "keep one", node.path)
         return marked[0][1] if marked else None
 

@@ -39,8 +39,7 @@ def check_call(draft: Draft, node: MappingNode, action: str | None, around: Surr
         return
     workflow = component.plan.config.get("workflow") or around.default_workflow
     if isinstance(workflow, str) and workflow in around.workflows:
-        inner = bindings.fields_of(chosen.input) or {}
-        handed = inner.get("input", parse("${input}"))
+        handed = (fields_of(chosen.input) or {}).get("input", parse("${input}"))
         draft.call = WorkflowCall(component.plan.id, workflow, given, handed, chosen.output)
 
 
@@ -70,8 +69,7 @@ def _component(node: MappingNode, draft: Draft, around: Surroundings, mistakes: 
     if given.kind == "mapping":
         return around.components.get(around.inline.get(id(given), ""))
     if given.kind != "scalar" or not isinstance(given.value, str):
-        expected = f"expected the id of a component, got {describe(given)}"
-        mistakes.add(given, expected, "write `component: id`")
+        mistakes.add(given, f"expected the id of a component, got {describe(given)}", "write `component: id`")
         return None
     known = around.named_components
     if known is not None and given.value not in known:
@@ -109,8 +107,7 @@ def check_given(draft: Draft, mistakes: Mistakes) -> None:
         if near:
             entry = call.given.entries[key]
             message = f"component '{call.component.plan.id}' doesn't read '{key}'"
-            hint = f"did you mean '{near}'? It reads: {', '.join(sorted(call.read))}."
-            mistakes.add(entry, message, hint)
+            mistakes.add(entry, message, f"did you mean '{near}'? It reads: {', '.join(sorted(call.read))}.")
 
 
 def warn_of_unread(draft: Draft, mistakes: Mistakes) -> None:
@@ -121,8 +118,7 @@ def warn_of_unread(draft: Draft, mistakes: Mistakes) -> None:
     for key in call.extra():
         entry = call.given.entries[key]
         message = f"component '{call.component.plan.id}' doesn't read '{key}'"
-        hint = f"read it there as ${{input.{key}}}, or remove it"
-        mistakes.warn(entry, message, hint)
+        mistakes.warn(entry, message, f"read it there as ${{input.{key}}}, or remove it")
 
 
 @dataclass(frozen=True)
@@ -162,18 +158,14 @@ def _report_missing(
         mistakes.add(given, message, f"add `{name}: …` to the job's input")
         return
     extra.remove(near)
-    entry = given.entries[near]
-    mistakes.add(entry, message, f"did you mean '{name}' instead of '{near}'?")
+    mistakes.add(given.entries[near], message, f"did you mean '{name}' instead of '{near}'?")
 
 
 def _needed(component: CheckedComponent, action: str, plain: Mapping[str, str], given: MappingNode) -> set[str]:
     """Return the inputs that are missing and leave a field empty that every call needs."""
     empty = {field: name for field, name in plain.items() if name not in given.entries}
-    needed = {name for field, name in empty.items() if field in component.required()}
-    for field, name in empty.items():
-        if field not in component.required() and component.complaints(action, frozenset({field})):
-            needed.add(name)
-    return needed
+    required = component.required()
+    return {name for field, name in empty.items() if field in required or component.complaints(action, field)}
 
 
 def _plain(action_input: Template) -> Mapping[str, str]:

@@ -36,13 +36,12 @@ class CheckedComponent:
         chosen = name if name is not None else self.plan.default_action
         return self.plan.actions.get(chosen) if chosen is not None else None
 
-    def complaints(self, action: str, nulls: frozenset[str]) -> list[tuple[str, str]]:
-        """Return what the type says of an action (field, message) when some of its fields turn out null."""
+    def complaints(self, action: str, empty: str) -> list[tuple[str, str]]:
+        """Return what the type says of an action (field, message) when one of its fields turns out null."""
         if not self.well:
             return []
         written = dict(zip(self.plan.actions, self.layout.actions, strict=True))[action]
-        data = {key: None if key in nulls else value for key, value in to_data(written.input).items()}
-        return list(self.cls.check(to_data(self.layout.config), data))
+        return list(self.cls.check(to_data(self.layout.config), {**to_data(written.input), empty: None}))
 
     def streamable(self) -> frozenset[str]:
         """Return the Input fields that can be handed a stream as it flows."""
@@ -67,7 +66,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     actions = {
         name: _check_action(each, layout.cls, name, mistakes) for name, each in zip(ids, layout.actions, strict=True)
     }
-    default = _default(layout.actions, ids, layout, mistakes)
+    default = _default(ids, layout, mistakes)
     well = layout.well and len(mistakes.found) == before
     if well:
         _check_type_rules(layout, mistakes)
@@ -155,8 +154,8 @@ def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: st
     bindings.check_names(layout.input.having(at_once), Visible(layout.what, SEEN_BY_INPUT), mistakes)
     for field in sorted(later):
         bindings.check_names(layout.input.get(field), Visible(f"'{field}' of {layout.what}", SEEN_BY_OUTPUT), mistakes)
-    chunks = frozenset(ANSWER)
-    bindings.check_names(output, Visible(f"the output of {layout.what}", SEEN_BY_OUTPUT, chunks), mistakes)
+    seen = Visible(f"the output of {layout.what}", SEEN_BY_OUTPUT, frozenset(ANSWER))
+    bindings.check_names(output, seen, mistakes)
     names = document.Action.model_fields
     validate(cls.Input, layout.input, mistakes, layout.what, bindings=True, known=names, meant=layout.meant)
     compiled = bindings.to_template(layout.input) or MappingTemplate(())
@@ -179,8 +178,7 @@ def _report(field: str, message: str, nodes: tuple[MappingNode, MappingNode], mi
     for node in nodes:
         message = without_secrets(message, node)
     said, _, hint = message.partition("; ")
-    place = entry.node if entry else nodes[0]
-    mistakes.add(place, said, hint or None)
+    mistakes.add(entry.node if entry else nodes[0], said, hint or None)
 
 
 def _place(dotted: str, *nodes: MappingNode) -> Entry | None:
@@ -204,15 +202,14 @@ def _entries_at(node: Node, path: list[str]) -> list[Entry]:
     return entries
 
 
-def _default(actions: list[ActionLayout], ids: list[str], layout: ComponentLayout, mistakes: Mistakes) -> str | None:
+def _default(ids: list[str], layout: ComponentLayout, mistakes: Mistakes) -> str | None:
     if len(ids) == 1:
         return ids[0]
-    marked = [id for id, each in zip(ids, actions, strict=True) if is_true(each.keys.get("default"))]
+    marked = {id: each.keys for id, each in zip(ids, layout.actions, strict=True) if is_true(each.keys.get("default"))}
     if len(marked) > 1:
-        second = [each.keys for each in actions if is_true(each.keys.get("default"))][1]
         message = f"{layout.what} has {len(marked)} default actions: {', '.join(marked)}"
-        mistakes.add(second.entries["default"], message, "keep one")
-    return marked[0] if marked else None
+        mistakes.add(list(marked.values())[1].entries["default"], message, "keep one")
+    return next(iter(marked), None)
 
 
 def is_true(node: Node | None) -> bool:

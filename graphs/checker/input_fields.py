@@ -134,7 +134,9 @@ def _bindings(binding: Binding) -> Iterator[tuple[Binding, bool]]:
 def _learn(known: InputField, binding: Binding) -> InputField:
     """Add what one binding says: its type, its default, its description."""
     cast = binding.cast or binding.final_cast
-    default = binding.default.value if isinstance(binding.default, Literal_) and _is_public(binding.default) else None
+    # What comes from the environment (`shown` says how it is written) is not for clients to see: no default, no option.
+    given = binding.default if isinstance(binding.default, Literal_) and binding.default.shown is None else None
+    default = given.value if given else None
     notes = {each.name: each.text for each in binding.annotations}
     learned = InputField(
         known.name, TYPES.get(type(default), "any"), default=default, description=notes.get("description")
@@ -144,11 +146,6 @@ def _learn(known: InputField, binding: Binding) -> InputField:
         name = "text" if cast.name == "string" else cast.name
         learned = replace(learned, type=name, subtype=cast.subtype, format=cast.format, options=options)
     return _merged(known, learned)
-
-
-def _is_public(literal: Literal_) -> bool:
-    """Return whether a value is written in the document itself, and doesn't come from the environment."""
-    return literal.shown is None
 
 
 def _read_there(draft: Draft, inputs: Inputs) -> frozenset[str]:
@@ -227,7 +224,7 @@ def _compared(expr: Expr, name: str) -> Iterator[str]:
         case "comparison" if expr.op == "==":
             for one, other in ((expr.left, expr.right), (expr.right, expr.left)):
                 read = isinstance(one, Reference) and one.name == "input" and one.path == (name,)
-                if read and isinstance(other, Literal_) and isinstance(other.value, str) and _is_public(other):
+                if read and isinstance(other, Literal_) and isinstance(other.value, str) and other.shown is None:
                     yield other.value
         case "not":
             yield from _compared(expr.operand, name)

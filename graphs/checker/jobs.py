@@ -45,10 +45,9 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
 def _check_neighbours(draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
     """Note the jobs that this one reads and leads to; report unknown ones."""
     node = draft.node
-    draft.reads = dict(_reads(node))
+    draft.reads = dict(reads(node))
     for name in draft.spec.depends_on:
-        span = span_of(node.get("depends_on"), name) or node.span
-        _is_known_job(name, span, draft, "depends on", around, mistakes)
+        _is_known_job(name, span_of(node.get("depends_on"), name) or node.span, draft, "depends on", around, mistakes)
     for route in routes(node, draft.spec):
         if _is_known_job(route.to, route.span, draft, "leads to", around, mistakes):
             draft.routes.append(route)
@@ -65,8 +64,7 @@ def _job_model(node: MappingNode, what: str, mistakes: Mistakes) -> type[job_typ
     if kind in job_types.JOBS:
         return job_types.JOBS[kind]
     if kind:
-        hint = did_you_mean(kind, job_types.JOBS, types)
-        mistakes.add(given, f"unknown type {describe(given)} of {what}", hint)
+        mistakes.add(given, f"unknown type {describe(given)} of {what}", did_you_mean(kind, job_types.JOBS, types))
     else:
         mistakes.add(given, f"expected a type, got {describe(given)} in {what}", types)
     return None
@@ -78,8 +76,7 @@ def _validated(
     """Return the job's keys as its type has them; an output of a router, which has none, is reported and left out."""
     entry = node.entries.get("output")
     if entry is not None and "output" not in model.model_fields:
-        hint = "write `output` on the jobs it leads to"
-        mistakes.add(entry, f"{what} is a router and has no output", hint)
+        mistakes.add(entry, f"{what} is a router and has no output", "write `output` on the jobs it leads to")
         node = node.having({key: each for key, each in node.entries.items() if key != "output"})
     if not issubclass(model, job_types.GivingJob):
         _report_stand_in(node, what, mistakes)
@@ -95,8 +92,7 @@ def _report_stand_in(node: MappingNode, what: str, mistakes: Mistakes) -> None:
     on_error = node.get("on_error")
     if on_error is not None and on_error.kind == "mapping" and on_error.entries.keys() == {"output"}:
         entry = on_error.entries["output"]
-        message = f"{what} is a router: no output can replace its choice"
-        mistakes.add(entry, message, "write `on_error: {to: job-id}`")
+        mistakes.add(entry, f"{what} is a router: no output can replace its choice", "write `on_error: {to: job-id}`")
 
 
 def _report_typeless(node: MappingNode, what: str, mistakes: Mistakes) -> bool:
@@ -153,7 +149,7 @@ def _scopes(node: MappingNode, what: str) -> Iterator[tuple[Node | None, str, tu
                 continue
 
 
-def _reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
+def reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
     """Yield the jobs that the job's bindings read, each with where."""
     for key, entry in node.entries.items():
         if key == "component":
@@ -203,11 +199,9 @@ def _report_fixed_conditions(node: MappingNode, mistakes: Mistakes) -> None:
         template = bindings.to_template(condition)
         if isinstance(template, Text) and any(isinstance(part, str) and part.strip() for part in template.parts):
             message = "this condition is always true: it is text with a binding in it"
-            hint = "put the comparison inside the binding: ${input.name == 'value'}"
-            mistakes.add(condition, message, hint)
+            mistakes.add(condition, message, "put the comparison inside the binding: ${input.name == 'value'}")
         elif condition.kind == "scalar" and isinstance(condition.value, str) and condition.value not in SWITCHES:
-            message = "this condition is plain text, which is always true"
-            mistakes.add(condition, message, "write it as a binding: ${…}")
+            mistakes.add(condition, "this condition is plain text, which is always true", "write it as a binding: ${…}")
 
 
 def _report_misfits(node: MappingNode, spec: job_types.JobBase, mistakes: Mistakes) -> None:
@@ -234,5 +228,4 @@ def _report_no_list(node: Node, mistakes: Mistakes) -> None:
         hint = "make the binding the whole of it, as in `input: ${input.items}`"
         mistakes.add(node, "expected a list of items, got text with a binding in it", hint)
     elif node.kind in ("scalar", "mapping"):
-        hint = "write `[…]`, or one `- …` line for each"
-        mistakes.add(node, f"expected a list of items, got {describe(node)}", hint)
+        mistakes.add(node, f"expected a list of items, got {describe(node)}", "write `[…]`, or one `- …` line for each")

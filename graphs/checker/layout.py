@@ -8,7 +8,7 @@ from typing import Any
 
 from graphs import document
 from graphs.checker.bindings import bounds
-from graphs.checker.one_or_many import Found, as_id
+from graphs.checker.one_or_many import as_id, one_or_many
 from graphs.component import Component, Registry
 from graphs.document import job_types
 from graphs.source import Entry, MappingNode, Mistakes, Node
@@ -74,8 +74,8 @@ class Layout:
 def read(root: Node, mistakes: Mistakes) -> Layout | None:
     """Return the document's parts; None if it has none that can be found."""
     if root.kind != "mapping":
-        hint = as_mapping(root, "begin with `component:`")
-        mistakes.add(root, f"expected `key: value` lines, got {describe(root)}", hint)
+        expected = f"expected `key: value` lines, got {describe(root)}"
+        mistakes.add(root, expected, as_mapping(root, "begin with `component:`"))
         return None
     if "type" in root.entries:
         first = root.entries["type"]
@@ -88,19 +88,18 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     controller = root.get("controller")
     if controller is not None and controller.kind != "mapping":
         expected = f"expected controller to be a mapping, got {describe(controller)}"
-        hint = as_mapping(controller, "write `key: value` lines below it, or leave it out")
-        mistakes.add(controller, expected, hint)
+        mistakes.add(controller, expected, as_mapping(controller, "write `key: value` lines below it, or leave it out"))
         controller = None
-    components = Found.read(root, "component", mistakes)
-    workflows = Found.read(root, "workflow", mistakes)
-    if not components.nodes and not workflows.nodes and not mistakes:
+    components, components_known = one_or_many(root, "component", mistakes)
+    workflows, workflows_known = one_or_many(root, "workflow", mistakes)
+    if not components and not workflows and not mistakes:
         mistakes.add(root.span, "the document has no component", "write `component:` with a type")
     return Layout(
         controller=controller,
-        components=components.nodes,
-        workflows=[_workflow(node, mistakes) for node in workflows.nodes],
-        components_known=components.all,
-        workflows_known=workflows.all,
+        components=components,
+        workflows=[_workflow(node, mistakes) for node in workflows],
+        components_known=components_known,
+        workflows_known=workflows_known,
     )
 
 
@@ -135,10 +134,10 @@ def component(node: MappingNode, registry: Registry, mistakes: Mistakes) -> Comp
     defaults = node.having(keys.shared)
     known = not any(nearest_key(key, ("action", "actions")) for key in keys.unknown)
     if "action" in node.entries or "actions" in node.entries:
-        found = Found.read(node, "action", mistakes)
-        known = known and found.all
+        nodes, all_known = one_or_many(node, "action", mistakes)
+        known = known and all_known
         name = f"the action of {what}" if "action" in node.entries else f"an action of {what}"
-        actions = [_action(each, cls, defaults, name, mistakes) for each in found.nodes]
+        actions = [_action(each, cls, defaults, name, mistakes) for each in nodes]
         _report_empty(node, "actions", what, mistakes)
         if keys.output is not None:
             mistakes.add(keys.output, f"output of {what} belongs to its action", "move it under `action:`")
@@ -241,8 +240,7 @@ def _action(
             hint = f"move `{key}` one level up, beside `type`"
             mistakes.add(entry, f"'{key}' belongs to the component, not to its action", hint)
         else:
-            names = {*ACTION_KEYS, *cls.Input.model_fields}
-            near = unknown_key(key, node, what, names, mistakes, (cls.Input,))
+            near = unknown_key(key, node, what, {*ACTION_KEYS, *cls.Input.model_fields}, mistakes, (cls.Input,))
             meant |= {near} if near else set()
     return ActionLayout(node.having(own), node.having(_over(defaults, given, cls)), what, frozenset(meant))
 
@@ -277,9 +275,9 @@ def _workflow(node: MappingNode, mistakes: Mistakes) -> WorkflowLayout:
         return WorkflowLayout(node.having(own), [node.having(flat)] if well or flat else [], True, what, well)
     for entry in flat.values():
         mistakes.add(entry, f"'{entry.key}' of {what} belongs to a job", "move it into one of the jobs")
-    jobs = Found.read(node, "job", mistakes)
+    jobs, jobs_known = one_or_many(node, "job", mistakes)
     _report_empty(node, "jobs", what, mistakes)
-    return WorkflowLayout(node.having(own), jobs.nodes, False, what, jobs.all and bool(jobs.nodes))
+    return WorkflowLayout(node.having(own), jobs, False, what, jobs_known and bool(jobs))
 
 
 def _report_empty(node: MappingNode, key: str, what: str, mistakes: Mistakes) -> None:

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from graphs import document
 from graphs.document.field_types import ID_PATTERN
 from graphs.source import MappingNode, Mistakes, Node, Span
 from graphs.validation import as_mapping, describe, nearest_key
 
-PLURAL = {"component": "components", "workflow": "workflows", "action": "actions", "job": "jobs"}
 ARTICLE = {"component": "a", "workflow": "a", "action": "an", "job": "a"}
 
 
-@dataclass(frozen=True)
-class Found:
-    """The mappings of one kind, and whether a mistake hides others."""
-
-    nodes: list[MappingNode]
-    all: bool
-
-    @classmethod
-    def read(cls, parent: MappingNode, singular: str, mistakes: Mistakes) -> Found:
-        """Return those under a parent."""
-        before = len(mistakes.found)
-        nodes = items(parent, singular, mistakes)
-        written = bool(parent.entries.keys() & {singular, PLURAL[singular]})
-        clean = len(mistakes.found) == before and all(has_known_id(each) for each in nodes)
-        return cls(nodes, clean and (written or parent.entries.keys() <= {*document.DOCUMENT_KEYS}))
+def one_or_many(parent: MappingNode, singular: str, mistakes: Mistakes) -> tuple[list[MappingNode], bool]:
+    """Return the mappings under `singular` (one) or its plural (a list), and whether no mistake hides others."""
+    before = len(mistakes.found)
+    nodes = _mappings(parent, singular, mistakes)
+    written = bool(parent.entries.keys() & {singular, f"{singular}s"})
+    clean = len(mistakes.found) == before and all(map(_has_known_id, nodes))
+    return nodes, clean and (written or parent.entries.keys() <= {*document.DOCUMENT_KEYS})
 
 
-def has_known_id(node: MappingNode) -> bool:
+def _has_known_id(node: MappingNode) -> bool:
     """Return whether a node's id is known: it is valid, or left out on purpose."""
     given = node.get("id")
     if given is None:
@@ -41,9 +31,8 @@ def has_known_id(node: MappingNode) -> bool:
     return id is None or (isinstance(id, str) and re.fullmatch(ID_PATTERN, id) is not None)
 
 
-def items(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[MappingNode]:
-    """Return the mappings under `singular` (one) or its plural (a list)."""
-    plural = PLURAL[singular]
+def _mappings(parent: MappingNode, singular: str, mistakes: Mistakes) -> list[MappingNode]:
+    plural = f"{singular}s"
     one, many = parent.entries.get(singular), parent.entries.get(plural)
     found: list[Node] = []
     if one and many:
@@ -96,7 +85,7 @@ def identify(nodes: Iterable[MappingNode], singular: str, mistakes: Mistakes, re
             continue
         name = as_id(given)
         if name in first or (name == singular and unnamed is not None):
-            message = f"two {PLURAL[singular]} are called '{name}'"
+            message = f"two {singular}s are called '{name}'"
             hint = f"the first is on line {first.get(name, unnamed or node.span).line}; give this one another id"
             mistakes.add(given, message, hint)
         elif name == reserved:

@@ -104,8 +104,7 @@ def warn_of_unused(
             each = (f"{key} {without_quotes(describe(entry.node))}" for key, entry in asked.entries.items())
             takes = f", and each of its replicas takes {', '.join(each)}"
         hint = "call it in a job, or remove it" + (": it is started all the same" if component.cls.deployed else "")
-        at = layout.node.get("id") or layout.node
-        mistakes.warn(at, f"no job calls component '{id}'{takes}", hint)
+        mistakes.warn(layout.node.get("id") or layout.node, f"no job calls component '{id}'{takes}", hint)
 
 
 def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:

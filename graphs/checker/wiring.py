@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 
 from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft, fixed_truth, node_at
-from graphs.checker.jobs import span_of
+from graphs.checker.jobs import reads, span_of
 from graphs.document import job_types
 from graphs.language import is_stream_reference, references
 from graphs.language.nodes import Binding, Template
@@ -121,15 +121,7 @@ def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires],
 
 def _flows(draft: Draft, source: str) -> bool:
     """Return whether this job reads `source`'s output only once, at a place that can take a stream."""
-    uses = [
-        reference
-        for key in draft.node.entries
-        if key != "component"
-        if (template := draft.template(key)) is not None
-        for reference in references(template)
-        if reference.name == "jobs" and reference.path[:1] == (source,)
-    ]
-    if len(uses) != 1:
+    if [name for name, _ in reads(draft.node)].count(source) != 1:
         return False
     output = (source, "output")
     if isinstance(draft.spec, job_types.ForEachJob):

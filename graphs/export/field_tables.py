@@ -12,7 +12,7 @@ from graphs.component import ActionInput, Component, ComponentConfig, Registry, 
 from graphs.export.schema import Schema, Written
 from graphs.units import seconds, size
 from graphs.validation.descriptions import number
-from graphs.validation.unknown_keys import model_in
+from graphs.validation.unknown_keys import inner_models
 
 WORDS = {
     "string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "array": "list",
@@ -32,7 +32,7 @@ def _sections(cls: type[Component[Any, Any]]) -> Iterator[str]:
         yield _table("On the component", cls.Config)
     if cls.Input is not ActionInput:
         yield _table("On an action, or for all of them on the component", cls.Input)
-    for name, model in _nested(cls.Config, cls.Input).items():
+    for name, model in dict(inner_models((cls.Config, cls.Input))).items():
         yield _table(f"In `{name}`", model)
 
 
@@ -84,9 +84,3 @@ def _value(value: Any) -> str:
             return f"`{value}`"
         case _:
             return ""
-
-
-def _nested(*models: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """Return the models that fields hold, by the names of those fields."""
-    inner = ((name, model_in(field.annotation)) for model in models for name, field in model.model_fields.items())
-    return {name: model for name, model in inner if model is not None}

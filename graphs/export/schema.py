@@ -80,14 +80,9 @@ def document_schema(registry: Registry) -> Schema:
     """Return the JSON Schema of a document, for the component types there are."""
     definitions: dict[str, Schema] = {}
     controller = _object(document.Controller, definitions, ENVIRONMENT)
-    types = [_component(registry[name], definitions) for name in sorted(registry)]
+    types = {name: _component(registry[name], definitions) for name in sorted(registry)}
     jobs = {name: _job(name, model, definitions) for name, model in job_types.JOBS.items()}
-    definitions["component"] = {
-        "type": "object",
-        "required": ["type"],
-        "properties": {"type": _or_binding({"enum": sorted(registry)}, ENVIRONMENT)},
-        "allOf": [{"if": _is("type", name), "then": each} for name, each in zip(sorted(registry), types, strict=True)],
-    }
+    definitions["component"] = {"type": "object", "required": ["type"], **_by_type(types)}
     definitions["job"] = _by_type(jobs)
     definitions["workflow"] = _workflow(jobs, definitions)
     component, workflow = {"$ref": "#/$defs/component"}, {"$ref": "#/$defs/workflow"}
@@ -161,12 +156,12 @@ def _job(name: str, model: type[BaseModel], definitions: dict[str, Schema]) -> S
     return schema
 
 
-def _by_type(jobs: Mapping[str, Schema]) -> Schema:
-    """Return the schema of what is one of these, as its `type` says."""
+def _by_type(schemas: Mapping[str, Schema]) -> Schema:
+    """Return the schema of what is one of these, as its `type` says; without one, a job calls a component."""
     return {
         "type": "object",
-        "properties": {"type": _or_binding({"enum": list(jobs)}, ENVIRONMENT)},
-        "allOf": [{"if": _is("type", name, required=name != "component"), "then": job} for name, job in jobs.items()],
+        "properties": {"type": _or_binding({"enum": list(schemas)}, ENVIRONMENT)},
+        "allOf": [{"if": _has_type(name), "then": each} for name, each in schemas.items()],
     }
 
 
@@ -191,8 +186,7 @@ def _object(model: type[BaseModel], definitions: dict[str, Schema], binding: Sch
 def _bindable(schema: Schema, binding: Schema) -> Schema:
     if "properties" not in schema:
         return schema
-    properties = {name: _or_binding(each, binding) for name, each in schema["properties"].items()}
-    return {**schema, "properties": properties}
+    return {**schema, "properties": {name: _or_binding(each, binding) for name, each in schema["properties"].items()}}
 
 
 def _or_binding(schema: Schema, binding: Schema) -> Schema:
@@ -214,6 +208,6 @@ def _with_parts(schema: Schema, binding: Schema) -> Schema:
     return {**schema, **parts, **each}
 
 
-def _is(key: str, value: str, *, required: bool = True) -> Schema:
-    test: Schema = {"properties": {key: {"const": value}}}
-    return {**test, "required": [key]} if required else test
+def _has_type(name: str) -> Schema:
+    test: Schema = {"properties": {"type": {"const": name}}}
+    return test if name == "component" else {**test, "required": ["type"]}

@@ -56,9 +56,8 @@ class _Reader:
             message = f"the document has more than {MAX_NODES} values once its aliases are expanded"
             raise Refused(message, "write fewer aliases inside aliases", self.top)
         if id(node) in above:
-            raise Refused(
-                "the value of this anchor contains itself", "remove the alias inside it", (span.start, span.end)
-            )
+            message, hint = "the value of this anchor contains itself", "remove the alias inside it"
+            raise Refused(message, hint, (span.start, span.end))
         if isinstance(node, yaml.ScalarNode):
             return Scalar(self._value(node, span, path), span, path)
         if node.tag not in COLLECTION_TAGS:
@@ -82,8 +81,7 @@ class _Reader:
                 for entry in self._merged(value_node, path, above):
                     merged.setdefault(entry.key, entry)
             elif key in entries:
-                first = entries[key].key_span
-                hint = f"the first is on line {first.line}; keep one of them"
+                hint = f"the first is on line {entries[key].key_span.line}; keep one of them"
                 self.mistakes.add(span, f"'{key}' is written twice", hint, below)
             else:
                 entries[key] = Entry(key, span, self.read(value_node, below, above))
@@ -126,7 +124,6 @@ class _Reader:
         text = str(node.value)
         if node.tag not in TEXT_TAGS:
             self._report_tag(node, span, path)
-            return text
         if node.style or node.tag:
             return text
         return typed(text) if text else None

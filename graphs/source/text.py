@@ -161,17 +161,15 @@ class Mistakes:
     secrets: dict[str, str] = field(default_factory=dict[str, str])
     """Values that no message may show, each with what it shows instead."""
 
-    def add(self, place: Span | Place, message: str, hint: str | None = None, path: str = "") -> None:
-        """Report a mistake, unless its place is known to be broken; what several aliases share is reported once."""
-        self._add(self.found, place, message, hint, path, "mistake")
-
     def warn(self, place: Span | Place, message: str, hint: str | None = None, path: str = "") -> None:
         """Report a warning, as `add` does."""
-        self._add(self.warnings, place, message, hint, path, "warning")
+        self.add(place, message, hint, path, "warning")
 
-    def _add(
-        self, known: list[Diagnostic], place: Span | Place, message: str, hint: str | None, path: str, kind: Kind
+    def add(
+        self, place: Span | Place, message: str, hint: str | None = None, path: str = "", kind: Kind = "mistake"
     ) -> None:
+        """Report a mistake, unless its place is known to be broken; what several aliases share is reported once."""
+        known = self.found if kind == "mistake" else self.warnings
         span, path = (place, path) if isinstance(place, Span) else (place.span, path or place.path)
         new = Diagnostic(span, self._hidden(message), hint and self._hidden(hint), path, kind)
         repeated = any((each.span, each.message) == (new.span, new.message) for each in known)

@@ -105,8 +105,7 @@ def replaced(node: Node, change: Callable[[Scalar | Bound], Node]) -> Node:
     match node.kind:
         case "mapping":
             each = node.entries.items()
-            entries = {key: Entry(key, entry.key_span, replaced(entry.node, change)) for key, entry in each}
-            return node.having(entries)
+            return node.having({key: Entry(key, entry.key_span, replaced(entry.node, change)) for key, entry in each})
         case "list":
             return ListNode([replaced(item, change) for item in node.items], node.span, node.path)
         case _:

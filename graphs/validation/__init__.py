@@ -146,8 +146,8 @@ class _Reporter:
 def _mentioned(message: str, node: Node) -> Span | None:
     """Return the place of a scalar, or of the first key of a mapping that a message about it names."""
     if node.kind == "mapping":
-        words = re.findall(r"\w+", message)
-        return next((node.entries[word].key_span for word in words if word in node.entries), None)
+        named = (node.entries[word] for word in re.findall(r"\w+", message) if word in node.entries)
+        return next((entry.key_span for entry in named), None)
     return node.span if node.kind == "scalar" else None
 
 

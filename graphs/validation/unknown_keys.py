@@ -68,7 +68,7 @@ def _one_level_down(
 ) -> tuple[str, str] | tuple[None, None]:
     """Return the field that has the key among its own fields, or one that was probably meant, and that one."""
     elsewhere = ELSEWHERE.get(key.casefold(), key)
-    inner = [(name, model.model_fields) for name, model in _inner(models)]
+    inner = [(name, model.model_fields) for name, model in inner_models(models)]
     for wanted in (key, *(() if elsewhere in names else (elsewhere,))):
         for name, fields in inner:
             if wanted in fields:
@@ -99,7 +99,7 @@ def _takes_mapping(annotation: Any) -> bool:
     return any(map(_takes_mapping, (get_origin(annotation), *get_args(annotation)))) if get_args(annotation) else False
 
 
-def _inner(models: Iterable[type[BaseModel]]) -> Iterator[tuple[str, type[BaseModel]]]:
+def inner_models(models: Iterable[type[BaseModel]]) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield the fields that hold models, and these."""
     for model in models:
         for name, info in model.model_fields.items():
