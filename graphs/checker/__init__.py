@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from graphs import document
 from graphs.checker import layout
@@ -57,9 +58,7 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistake
 
 def _merged(roots: list[Node]) -> Node:
     """Merge documents: mappings deeply, anything else replaced by the later one. What only anchors need is left out."""
-    result = roots[0]
-    for root in roots[1:]:
-        result = _merge(result, root)
+    result = reduce(_merge, roots)
     if result.kind != "mapping":
         return result
     entries = {key: entry for key, entry in result.entries.items() if not key.startswith(document.EXTENSION)}
@@ -93,7 +92,9 @@ class _Checker:
         inline, inline_ids = self._inline_components(set(named))
         components = {**named, **inline}
         report_shared(components, self.mistakes)
-        default = self._default_component()
+        default = (
+            self.known[0] if len(self.known) == 1 else self._marked(self.document.components, self.ids, "component")
+        )
         ids = self._workflow_ids(self.mistakes) if self.document.workflows else self.ids
         default_workflow = self._default_workflow(ids, default)
         if self.document.workflows_known:
@@ -157,13 +158,9 @@ class _Checker:
                     ids[id(node)] = name
         return checked, ids
 
-    def _default_component(self) -> str | None:
-        if len(self.known) == 1:
-            return self.known[0]
-        return self._marked(list(zip(self.document.components, self.ids, strict=True)), "component")
-
-    def _marked(self, nodes: list[tuple[MappingNode, str]], singular: str) -> str | None:
-        marked = [(node, id) for node, id in nodes if is_true(node.get("default"))]
+    def _marked(self, nodes: Iterable[MappingNode], ids: list[str], singular: str) -> str | None:
+        """Return the one that is marked as the default."""
+        marked = [(node, id) for node, id in zip(nodes, ids, strict=True) if is_true(node.get("default"))]
         if len(marked) > 1:
             node, id = marked[1]
             message = f"two {singular}s are the default: '{marked[0][1]}' and '{id}'"
@@ -208,7 +205,7 @@ class _Checker:
             return ids[0]
         if not self.document.workflows:
             return default_component
-        return self._marked([(w.keys, id) for w, id in zip(self.document.workflows, ids, strict=True)], "workflow")
+        return self._marked([each.keys for each in self.document.workflows], ids, "workflow")
 
     def _controller(self) -> Controller:
         node = self.document.controller

@@ -205,11 +205,12 @@ def _entries_at(node: Node, path: list[str]) -> list[Entry]:
 def _default(ids: list[str], layout: ComponentLayout, mistakes: Mistakes) -> str | None:
     if len(ids) == 1:
         return ids[0]
-    marked = {id: each.keys for id, each in zip(ids, layout.actions, strict=True) if is_true(each.keys.get("default"))}
+    keys = [each.keys for each in layout.actions]
+    marked = [(id, each) for id, each in zip(ids, keys, strict=True) if is_true(each.get("default"))]
     if len(marked) > 1:
-        message = f"{layout.what} has {len(marked)} default actions: {', '.join(marked)}"
-        mistakes.add(list(marked.values())[1].entries["default"], message, "keep one")
-    return next(iter(marked), None)
+        message = f"{layout.what} has {len(marked)} default actions: {', '.join(id for id, _ in marked)}"
+        mistakes.add(marked[1][1].entries["default"], message, "keep one")
+    return marked[0][0] if marked else None
 
 
 def is_true(node: Node | None) -> bool:

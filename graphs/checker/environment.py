@@ -68,9 +68,8 @@ def _resolved(node: Scalar, environment: Environment, mistakes: Mistakes) -> Nod
     if resolved.unset or resolved.errors:
         return _broken(node, mistakes)
     if isinstance(resolved.template, Constant):
-        return Scalar(
-            resolved.template.value, node.span, node.path, shown=None if template == resolved.template else node.value
-        )
+        shown = None if template == resolved.template else node.value
+        return Scalar(resolved.template.value, node.span, node.path, shown)
     return Bound(_with_source(resolved.template, node), node)
 
 

@@ -118,9 +118,10 @@ def hides(node: MappingNode, name: str, known: Container[str]) -> bool:
 
 def name_of(node: MappingNode, singular: str, fallback: str | None = None) -> str:
     """Return how messages call it: `component 'chat'`, or `the component` when it has no id."""
-    given = node.get("id")
-    id = fallback if given is None or given.kind != "scalar" or given.value is None else as_id(given)
-    return f"the {singular}" if id is None or (given is not None and given.kind != "scalar") else f"{singular} '{id}'"
+    given = node.given("id")
+    if given is None:
+        return f"the {singular}" if fallback is None else f"{singular} '{fallback}'"
+    return f"the {singular}" if given.kind != "scalar" else f"{singular} '{as_id(given)}'"
 
 
 def component(node: MappingNode, registry: Registry, mistakes: Mistakes) -> ComponentLayout | None:

@@ -72,8 +72,8 @@ def identify(nodes: Iterable[MappingNode], singular: str, mistakes: Mistakes, re
     first: dict[str, Span] = {}
     unnamed: Span | None = None
     for node in nodes:
-        given = node.get("id")
-        if given is None or (given.kind == "scalar" and given.value is None):
+        given = node.given("id")
+        if given is None:
             if unnamed is not None:
                 hint = f"only one may have none, and it is on line {unnamed.line}; give this one an `id`"
                 mistakes.add(node, f"a second {singular} without an id", hint)

@@ -41,18 +41,12 @@ def wire(drafts: Mapping[str, Draft], mistakes: Mistakes) -> dict[str, Wires]:
 
 
 def _wires(draft: Draft, routed_by: set[str], drafts: Mapping[str, Draft]) -> Wires:
-    feeds = {name for name in (*draft.reads, *draft.spec.depends_on) if name in drafts and name != draft.id}
+    feeds = frozenset({*draft.reads, *draft.spec.depends_on} & drafts.keys() - {draft.id})
     # An attempt uses up the stream that it reads, so a job with several attempts waits for the whole.
     once = draft.spec.retry.max_attempts == 1
-    flows = {name for name in draft.reads if once and name in feeds and _flows(draft, name)}
-    whole = {name for name in draft.reads if name in feeds} - flows
-    return Wires(
-        needs=frozenset(feeds | routed_by),
-        feeds_from=frozenset(feeds),
-        routed_by=frozenset(routed_by),
-        whole=frozenset(whole),
-        flows=frozenset(flows),
-    )
+    flows = frozenset(name for name in draft.reads if once and name in feeds and _flows(draft, name))
+    whole = feeds.intersection(draft.reads) - flows
+    return Wires(needs=feeds | routed_by, feeds_from=feeds, routed_by=frozenset(routed_by), whole=whole, flows=flows)
 
 
 def _report_cycles(drafts: Mapping[str, Draft], wires: Mapping[str, Wires], mistakes: Mistakes) -> bool:

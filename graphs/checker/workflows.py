@@ -178,7 +178,7 @@ def report_unknown_workflows(
     """Report components that run a workflow that doesn't exist; `nodes` are those of type `workflow`, by id."""
     listed = f"Workflows: {', '.join(workflows)}."
     for id, node in nodes.items():
-        given = _written(node)
+        given = node.given("workflow")
         name = _named(node, default)
         if given is not None and name is not None and name not in workflows:
             hint = did_you_mean(name, workflows, listed)
@@ -198,19 +198,13 @@ def report_recursion(
         path = _path_back(name, workflows) if name is not None and name not in seen else None
         if path:
             seen |= set(path)
-            span = (_written(node) or node).span
+            span = (node.given("workflow") or node).span
             message = f"workflow '{name}' runs itself: {' -> '.join(path)}"
             mistakes.add(span, message, "remove one of these calls", node.path)
 
 
 def _named(node: MappingNode, default: str | None) -> str | None:
-    return default if _written(node) is None else node_text(node, "workflow")
-
-
-def _written(node: MappingNode) -> Node | None:
-    """Return what stands after `workflow:`; a null leaves it out."""
-    given = node.get("workflow")
-    return None if given is None or (given.kind == "scalar" and given.value is None) else given
+    return default if node.given("workflow") is None else node_text(node, "workflow")
 
 
 def _path_back(start: str, workflows: Mapping[str, CheckedWorkflow]) -> list[str] | None:

@@ -12,7 +12,7 @@ from graphs.language import parse as parse_template
 from graphs.source.pyyaml import Refused, compose
 from graphs.source.text import FOREIGN_SPACE, Mistakes, Source, Span
 from graphs.source.tree import Entry, ListNode, MappingNode, Node, Scalar
-from graphs.source.yaml_errors import report_character, report_odd_space, report_yaml_error
+from graphs.source.yaml_errors import odd_space_words, report_character, report_yaml_error
 
 MAX_NODES = 100_000
 """More than any honest document: stops a few lines of nested aliases from filling the memory."""
@@ -106,7 +106,8 @@ class _Reader:
         key = str(node.value)
         odd = FOREIGN_SPACE.match(key) or FOREIGN_SPACE.search(key, len(key) - 1)
         if odd and not node.style:
-            report_odd_space(self.source, span.start + odd.start(), path, self.mistakes)
+            at = span.start + odd.start()
+            self.mistakes.add(self.source.span(at, at + 1), *odd_space_words(self.source.text[at]), path)
             return None
         if "${" not in key:
             return key

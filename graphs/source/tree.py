@@ -71,6 +71,11 @@ class MappingNode:
         entry = self.entries.get(key)
         return entry.node if entry else None
 
+    def given(self, key: str) -> Node | None:
+        """Return the value at a key; a null leaves it out."""
+        node = self.get(key)
+        return None if node is None or (node.kind == "scalar" and node.value is None) else node
+
     def having(self, entries: dict[str, Entry]) -> MappingNode:
         """Return a mapping at the same place with other entries."""
         return MappingNode(entries, self.span, self.path)

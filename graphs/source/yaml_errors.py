@@ -38,13 +38,8 @@ def report_character(source: Source, mistakes: Mistakes) -> bool:
     return True
 
 
-def report_odd_space(source: Source, at: int, path: str, mistakes: Mistakes) -> None:
-    """Report a character that only looks like a space, where YAML wants one."""
-    message, hint = _odd_space_words(source.text[at])
-    mistakes.add(source.span(at, at + 1), message, hint, path)
-
-
-def _odd_space_words(character: str) -> tuple[str, str]:
+def odd_space_words(character: str) -> tuple[str, str]:
+    """Return what is wrong with a character that only looks like a space, and what to write."""
     name = unicodedata.name(character, "").lower()
     said = f"U+{ord(character):04X} ({name})" if name else f"U+{ord(character):04X}"
     hint = "type a plain space instead; copied text may hold other characters that look like one"
@@ -117,8 +112,7 @@ def _by_problem(stumble: _Stumble) -> Found:
                 binding = "inside { } and [ ] a binding must be quoted", 'write "${…}", with quotes around it'
                 return quoted.end() - 2, *binding
             opening = max(0, *(text.rfind(char, 0, stumble.begun + 1) for char in "[{"))
-            closing = "]" if text[opening] == "[" else "}"
-            return opening, message.format(text[opening]), hint.format(closing)
+            return opening, message.format(text[opening]), hint.format("]" if text[opening] == "[" else "}")
         case Problem.NEIGHBOURS if stumble.before.rstrip()[-1:] in ("'", '"'):
             return at, "there is text after the closing quote", "remove it, or put the whole value in quotes"
         case Problem.COLON if "${" in stumble.before:
@@ -136,7 +130,7 @@ def _odd_space(stumble: _Stumble) -> Found | None:
     for line in dict.fromkeys((stumble.source.position(stumble.begun)[0], max(number - 1, 1), number)):
         if found := ODD_SPACE.match(stumble.source.lines[line - 1]):
             at = stumble.source.line_start(line) + found.start(1 if found[1] else 2)
-            return at, *_odd_space_words(stumble.source.text[at])
+            return at, *odd_space_words(stumble.source.text[at])
     return None
 
 

@@ -137,7 +137,11 @@ class _Reporter:
                 said, hint = without_secrets(said, target), without_secrets(hint, target)
                 self.mistakes.add(span, said, hint or None, target.path)
             case "literal_error":
-                _report_literal(error, target, self.mistakes)
+                expected = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
+                options = [option.strip().strip("'") for option in expected.split(",")]
+                near = closest(str(error["input"]), options)
+                message = f"expected one of {', '.join(options)}, got {describe(target)}"
+                self.mistakes.add(target, message, f"did you mean '{near}'?" if near else None)
             case kind:
                 expected = f"expected {expectation(error)}, got {describe(target)}"
                 self.mistakes.add(target, expected, example(kind, target))
@@ -184,11 +188,3 @@ def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseMo
         if current is not None and isinstance(part, str) and part in current.model_fields:
             current = model_in(current.model_fields[part].annotation)
     return current
-
-
-def _report_literal(error: ErrorDetails, target: Node, mistakes: Mistakes) -> None:
-    expected = str(error.get("ctx", {}).get("expected", ""))
-    options = [option.strip().strip("'") for option in expected.replace(" or ", ", ").split(",")]
-    near = closest(str(error["input"]), options)
-    hint = f"did you mean '{near}'?" if near else None
-    mistakes.add(target, f"expected one of {', '.join(options)}, got {describe(target)}", hint)
