@@ -47,9 +47,8 @@ def _alone(who: str, options: Options, nodes: Sequence[Node]) -> Iterator[str]:
         if amount <= most:
             continue
         if name.startswith("accelerator_type:"):
-            kinds = sorted(
-                {kind.partition(":")[2] for node in nodes for kind in node if kind.startswith("accelerator_type:")}
-            )
+            offered = {kind for node in nodes for kind in node}
+            kinds = sorted(kind.partition(":")[2] for kind in offered if kind.startswith("accelerator_type:"))
             yield (
                 f"{who} asks for accelerator_type {options.accelerator_type}, and the cluster has "
                 f"{', '.join(kinds) if kinds else 'none'}; change its resources or add such a node"

@@ -5,7 +5,7 @@ What is missing there is a mistake, what is unread a warning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphs.checker import bindings
@@ -100,8 +100,8 @@ def check_given(draft: Draft, mistakes: Mistakes) -> None:
     if call is None:
         return
     extra = call.extra()
-    for name in sorted(_needed(call.component, call.action.id, _plain(call.action.input), call.given)):
-        _report_missing(name, call.given, extra, draft, call.component, mistakes)
+    for name in sorted(_needed(call)):
+        _report_missing(name, call, extra, draft, mistakes)
     for key in extra:
         near = closest(key, [name for name in call.read if name not in call.given.entries])
         if near:
@@ -149,31 +149,27 @@ class _Given:
         return [] if self.whole else [key for key in self.given.entries if key not in self.read]
 
 
-def _report_missing(
-    name: str, given: MappingNode, extra: list[str], draft: Draft, component: CheckedComponent, mistakes: Mistakes
-) -> None:
+def _report_missing(name: str, call: _Given, extra: list[str], draft: Draft, mistakes: Mistakes) -> None:
     near = closest(name, extra)
-    message = f"component '{component.plan.id}' needs '{name}', and {draft.what} doesn't give it"
+    message = f"component '{call.component.plan.id}' needs '{name}', and {draft.what} doesn't give it"
     if near is None:
-        mistakes.add(given, message, f"add `{name}: …` to the job's input")
+        mistakes.add(call.given, message, f"add `{name}: …` to the job's input")
         return
     extra.remove(near)
-    mistakes.add(given.entries[near], message, f"did you mean '{name}' instead of '{near}'?")
+    mistakes.add(call.given.entries[near], message, f"did you mean '{name}' instead of '{near}'?")
 
 
-def _needed(component: CheckedComponent, action: str, plain: Mapping[str, str], given: MappingNode) -> set[str]:
+def _needed(call: _Given) -> set[str]:
     """Return the inputs that are missing and leave a field empty that every call needs."""
-    empty = {field: name for field, name in plain.items() if name not in given.entries}
-    required = component.required()
-    return {name for field, name in empty.items() if field in required or component.complaints(action, field)}
+    component, required = call.component, call.component.required()
+    empty = [(field, name) for field, name in _plain(call.action.input) if name not in call.given.entries]
+    return {name for field, name in empty if field in required or component.complaints(call.action.id, field)}
 
 
-def _plain(action_input: Template) -> Mapping[str, str]:
-    """Return the fields that are `input.NAME` and nothing else, each with its NAME."""
-    plain: dict[str, str] = {}
+def _plain(action_input: Template) -> Iterator[tuple[str, str]]:
+    """Yield the fields that are `input.NAME` and nothing else, each with its NAME."""
     for field, template in (fields_of(action_input) or {}).items():
         if isinstance(template, Binding) and template.default is None and template.expr.kind == "reference":
             reference = template.expr
             if reference.name == "input" and len(reference.path) == 1:
-                plain[field] = str(reference.path[0])
-    return plain
+                yield field, str(reference.path[0])

@@ -63,9 +63,8 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
     config = _check_config(layout, mistakes)
     ids = identify([each.keys for each in layout.actions], "action", mistakes)
     environment = runtime_env(common.runtime_env, layout.keys, mistakes) if common else None
-    actions = {
-        name: _check_action(each, layout.cls, name, mistakes) for name, each in zip(ids, layout.actions, strict=True)
-    }
+    named = zip(ids, layout.actions, strict=True)
+    actions = {name: _check_action(each, layout.cls, name, mistakes) for name, each in named}
     default = _default(ids, layout, mistakes)
     well = layout.well and len(mistakes.found) == before
     if well:
@@ -122,9 +121,8 @@ def _check_config(layout: ComponentLayout, mistakes: Mistakes) -> Mapping[str, A
         for bound in bindings.bounds(config):
             mistakes.silence(bound.span)  # check_names has reported it
     what = f"{layout.what} ({layout.cls.type})"
-    valid = validate(
-        layout.cls.Config, config, mistakes, what, known=document.Component.model_fields, meant=layout.meant
-    )
+    names = document.Component.model_fields
+    valid = validate(layout.cls.Config, config, mistakes, what, known=names, meant=layout.meant)
     report_bindings(config, mistakes)
     return {**to_data(config), **folders(layout.cls.Config, layout.config, mistakes)} if valid is not None else {}
 

@@ -137,10 +137,8 @@ def _learn(known: InputField, binding: Binding) -> InputField:
     # What comes from the environment (`shown` says how it is written) is not for clients to see: no default, no option.
     given = binding.default if isinstance(binding.default, Literal_) and binding.default.shown is None else None
     default = given.value if given else None
-    notes = {each.name: each.text for each in binding.annotations}
-    learned = InputField(
-        known.name, TYPES.get(type(default), "any"), default=default, description=notes.get("description")
-    )
+    description = {each.name: each.text for each in binding.annotations}.get("description")
+    learned = InputField(known.name, TYPES.get(type(default), "any"), default=default, description=description)
     if cast is not None:
         options = tuple((cast.subtype or "").split(",")) if cast.name == "select" else ()
         name = "text" if cast.name == "string" else cast.name

@@ -188,10 +188,8 @@ def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mis
             models = (cls.Config, cls.Input, document.Component)
             place = f"{what} ({cls.type})"
             keys.unknown.append(key)
-            hint = (
-                f"`{key}` belongs to a job; write it on those that call {what}" if key in job_types.JOB_KEYS else None
-            )
-            near = unknown_key(key, node, place, names, mistakes, models, hint)
+            hint = f"`{key}` belongs to a job; write it on those that call {what}"
+            near = unknown_key(key, node, place, names, mistakes, models, hint if key in job_types.JOB_KEYS else None)
             keys.meant |= set(cls.Input.model_fields) if near in ("action", "actions") else {near} if near else set()
     return keys
 

@@ -26,9 +26,8 @@ class Streams:
 
     def in_output(self, template: Template) -> bool:
         """Return whether a part of the workflow's output may be a stream: then it flows under its own name."""
-        return self._in(
-            template, (), {"output": lambda path: any(self._of(each, path) for each in self.drafts.values())}
-        )
+        seen: Seen = {"output": lambda path: any(self._of(each, path) for each in self.drafts.values())}
+        return self._in(template, (), seen)
 
     def _in(self, template: Template, path: Path, seen: Seen) -> bool:
         """Return whether a stream may stand at `path` in what a template gives."""

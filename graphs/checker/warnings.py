@@ -92,9 +92,8 @@ def warn_of_unused(
     components: Mapping[str, CheckedComponent], workflows: Mapping[str, CheckedWorkflow], mistakes: Mistakes
 ) -> None:
     """Warn of components that no job calls."""
-    called = {
-        draft.called.plan.id for workflow in workflows.values() for draft in workflow.drafts.values() if draft.called
-    }
+    drafts = [draft for workflow in workflows.values() for draft in workflow.drafts.values()]
+    called = {draft.called.plan.id for draft in drafts if draft.called}
     for id, component in components.items():
         if id in called:
             continue

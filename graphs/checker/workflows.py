@@ -111,24 +111,19 @@ def _plan(draft: Draft, wires: Wires) -> plan.Job:
                 streaming=draft.template("streaming"),
             )
         case job_types.IfJob():
-            return plan.IfJob(
-                **common, cases=tuple(_if_cases(draft, valid)), otherwise=valid.if_false or valid.otherwise
-            )
+            cases = _if_cases(draft, valid)
+            return plan.IfJob(**common, cases=cases, otherwise=valid.if_false or valid.otherwise)
         case job_types.SwitchJob():
             written = zip(listed(draft.node, "cases"), valid.cases, strict=True)
             cases = tuple(plan.Case(required(node_at(node, "value")), case.then) for node, case in written)
-            return plan.SwitchJob(
-                **common, input=required(draft.node.get("input")), cases=cases, otherwise=valid.otherwise
-            )
+            given = required(draft.node.get("input"))
+            return plan.SwitchJob(**common, input=given, cases=cases, otherwise=valid.otherwise)
         case job_types.RandomJob():
-            return plan.RandomJob(
-                **common,
-                routes=tuple((r.to, 1.0 if r.weight is None else r.weight) for r in valid.routings if r.weight != 0),
-            )
+            routes = tuple((r.to, 1.0 if r.weight is None else r.weight) for r in valid.routings if r.weight != 0)
+            return plan.RandomJob(**common, routes=routes)
         case job_types.DelayJob():
-            return plan.DelayJob(
-                **common, duration=draft.template("duration"), time=draft.template("time"), timezone=valid.timezone
-            )
+            duration, time = draft.template("duration"), draft.template("time")
+            return plan.DelayJob(**common, duration=duration, time=time, timezone=valid.timezone)
         case _:
             assert draft.call is not None
             return plan.CallJob(**common, call=draft.call)
@@ -162,11 +157,11 @@ def _condition_text(node: Node) -> str:
             return ""
 
 
-def _if_cases(draft: Draft, valid: job_types.IfJob) -> list[plan.Case]:
+def _if_cases(draft: Draft, valid: job_types.IfJob) -> tuple[plan.Case, ...]:
     if not valid.conditions:
-        return [plan.Case(required(draft.node.get("condition")), valid.if_true)]
+        return (plan.Case(required(draft.node.get("condition")), valid.if_true),)
     written = zip(listed(draft.node, "conditions"), valid.conditions, strict=True)
-    return [plan.Case(required(node_at(node, "condition")), each.if_true) for node, each in written]
+    return tuple(plan.Case(required(node_at(node, "condition")), each.if_true) for node, each in written)
 
 
 # --- components of type `workflow` --------------------------------------------------------------------------------------
