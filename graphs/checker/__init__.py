@@ -182,6 +182,8 @@ class _Checker:
         checked: dict[str, CheckedWorkflow] = {}
         for workflow, id in zip(layouts, ids, strict=True):
             job_ids = identify(workflow.jobs, "job", self.mistakes)
+            jobs = zip(job_ids, workflow.jobs, strict=True)
+            routers = frozenset(job_id for job_id, job in jobs if node_text(job, "type") in job_types.ROUTERS)
             around = Surroundings(
                 components=components,
                 inline=inline,
@@ -191,11 +193,7 @@ class _Checker:
                 workflows=tuple(ids),
                 default_workflow=default_workflow,
                 jobs=tuple(dict.fromkeys(job_ids)) if workflow.well else None,
-                routers=frozenset(
-                    job_id
-                    for job_id, job in zip(job_ids, workflow.jobs, strict=True)
-                    if node_text(job, "type") in job_types.ROUTERS
-                ),
+                routers=routers,
             )
             checked[id] = check_workflow(workflow, id, job_ids, around, self.mistakes)
         return checked

@@ -26,8 +26,8 @@ class Environment:
     lookup: Lookup
     found: dict[str, str] = field(default_factory=dict[str, str])
     """Values, each with how the document writes it."""
-    missing: dict[str, list[tuple[Span, str]]] = field(default_factory=dict[str, list[tuple[Span, str]]])
-    """Names that are not set: where they are used, and the path of the value."""
+    missing: dict[str, tuple[Span, str]] = field(default_factory=dict[str, tuple[Span, str]])
+    """Names that are not set: where they are used first, and the path of the value."""
 
     def get(self, name: str) -> str | None:
         value = self.lookup(name)
@@ -62,7 +62,7 @@ def _resolved(node: Scalar, environment: Environment, mistakes: Mistakes) -> Nod
         return _broken(node, mistakes)
     resolved = resolve_env(template, environment.get)
     for unset in resolved.unset:
-        environment.missing.setdefault(unset.name, []).append((span_in(node, unset.at), node.path))
+        environment.missing.setdefault(unset.name, (span_in(node, unset.at), node.path))
     for error in resolved.errors:
         mistakes.add(span_in(node, error.at), error.message, error.hint, node.path)
     if resolved.unset or resolved.errors:
@@ -101,8 +101,7 @@ def _broken(node: Scalar, mistakes: Mistakes) -> Bound:
 
 def report_missing(environment: Environment, mistakes: Mistakes) -> None:
     """Report every variable that is unset and has no default, where it is used first."""
-    for name, uses in sorted(environment.missing.items()):
-        span, path = uses[0]
+    for name, (span, path) in sorted(environment.missing.items()):
         message = f"the environment variable {name} is not set"
         hint = f"set it, put it into .env, or write ${{env.{name} | default}}"
         mistakes.found.append(Diagnostic(span, message, hint, path))

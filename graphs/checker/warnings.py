@@ -115,7 +115,7 @@ def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:
     if workflow.output is not None:
         return
     fed = {name for each in wires.values() for name in each.feeds_from}
-    finals = [draft for id, draft in drafts.items() if id not in fed and not isinstance(draft.spec, _ROUTERS)]
+    finals = [draft for id, draft in drafts.items() if id not in fed and isinstance(draft.spec, job_types.GivingJob)]
     if any(draft.node.get("condition") is None and not wires[draft.id].routed_by for draft in finals):
         return
     for final in finals:
@@ -126,6 +126,3 @@ def warn_of_lost_results(workflow: CheckedWorkflow, mistakes: Mistakes) -> None:
             message = f"when {names} ran and this is false, the workflow has no result"
             hint = f"write the workflow's `output`, as in ${{jobs.{final.id}.output | ${{jobs.{chosen[0]}.output}}}}"
             mistakes.warn(condition, message, hint)
-
-
-_ROUTERS = tuple(job_types.JOBS[name] for name in sorted(job_types.ROUTERS))
