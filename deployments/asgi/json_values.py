@@ -89,14 +89,6 @@ def shortened(text: str) -> str:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in a request's body; raise BadRequest saying what is wrong with it."""
-    value = parse_body(body)
-    if not isinstance(value, dict):
-        raise BadRequest(f"expected a JSON object, got {kind_of(value)}; write {{…}}")
-    return value
-
-
-def parse_body(body: bytes) -> Any:
-    """Return the JSON value in a request's body; raise BadRequest saying what is wrong with it."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,6 +115,8 @@ def parse_body(body: bytes) -> Any:
         ) from None
     if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
         raise BadRequest(_TOO_DEEP)
+    if not isinstance(value, dict):
+        raise BadRequest(f"expected a JSON object, got {kind_of(value)}; write {{…}}")
     return value
 
 

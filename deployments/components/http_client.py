@@ -105,11 +105,15 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         from deployments.upstream.guard import Guard
         from deployments.upstream.hosts import Hosts
 
-        limit = self.config.rate_limit
+        config, limit = self.config, self.config.rate_limit
         rate = None if limit is None else Rate(limit.requests, limit.per)
-        guard = Guard(Hosts(self.config.allow_hosts))
-        self._upstreams = self._all_upstreams()
-        self._exchange: Exchange = Exchange(self.id, self.config, guard=guard, rate=rate)
+        guard = Guard(Hosts(config.allow_hosts))
+        self._exchange: Exchange = Exchange(self.id, config, guard=guard, rate=rate)
+        self._upstreams = [
+            Upstream(each.base_url, merge_headers(config.headers, each.headers)) for each in config.upstreams or ()
+        ]
+        if config.base_url is not None:
+            self._upstreams.append(Upstream(config.base_url, config.headers))
 
     async def run(self, input: HttpClientInput) -> AsyncIterator[Chunk]:
         targets = await self._targets(input)
@@ -127,12 +131,6 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
 
     async def close(self) -> None:
         await self._exchange.close()
-
-    def _all_upstreams(self) -> list[Upstream]:
-        config = self.config
-        if config.upstreams is not None:
-            return [Upstream(each.base_url, merge_headers(config.headers, each.headers)) for each in config.upstreams]
-        return [Upstream(config.base_url, config.headers)] if config.base_url is not None else []
 
     async def _targets(self, input: HttpClientInput) -> Sequence[Target]:
         """Return the targets of a call. Bindings may have left its path or endpoint null."""

@@ -24,7 +24,7 @@ class Call:
 
     def request(self, request: Request) -> Request:
         """Return a request as one of this call's."""
-        return ServerRequest(request.method, request.url, request.headers, request.body, request.where, call=self)
+        return ServerRequest(request.method, request.url, request.headers, request.body, call=self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

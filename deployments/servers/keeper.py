@@ -59,7 +59,10 @@ def _keep(owner: int, words: list[str]) -> int:
         return CANNOT_RUN
     asked = threading.Event()
     threading.Thread(target=_obey, args=(watched, asked), daemon=True).start()
-    status = _ending(server.pid)
+    pid, ended = os.waitpid(-1, 0)
+    while pid != server.pid:  # what the command's children have left behind is buried meanwhile
+        pid, ended = os.waitpid(-1, 0)
+    status = os.waitstatus_to_exitcode(ended)
     with suppress(ChildProcessError):
         while True:
             if not asked.is_set():
@@ -67,14 +70,6 @@ def _keep(owner: int, words: list[str]) -> int:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
                 time.sleep(LOOK)
     return status if status >= 0 else 128 - status
-
-
-def _ending(server: int) -> int:
-    """Wait for the command, burying what its children leave behind, and return its status."""
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == server:
-            return os.waitstatus_to_exitcode(status)
 
 
 def _watched(owner: int) -> int | None:

@@ -250,14 +250,12 @@ def choose(wanted: int, before: int | None) -> int:
 
 def is_free(port: int) -> bool:
     """Return whether a server could listen on a port, on every address of this machine."""
-    return all(_binds(family, port) for family in (socket.AF_INET, socket.AF_INET6))
-
-
-def _binds(family: socket.AddressFamily, port: int) -> bool:
-    try:
-        _bound(family, port).close()
-    except OSError as error:
-        return error.errno not in TAKEN  # any other error comes from a machine without IPv6
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            _bound(family, port).close()
+        except OSError as error:
+            if error.errno in TAKEN:  # any other error comes from a machine without IPv6
+                return False
     return True
 
 

@@ -227,11 +227,9 @@ def json_bytes(value: Value) -> bytes:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         raise
-    except TypeError as error:
-        hint = "write bytes `as base64`"
-        raise InvalidInput(f"the body can't be written as JSON: {error}; {hint}", field="body") from None
-    except ValueError as error:
-        raise InvalidInput(f"the body can't be written as JSON: {error}", field="body") from None
+    except (TypeError, ValueError) as error:
+        hint = "; write bytes `as base64`" if isinstance(error, TypeError) else ""
+        raise InvalidInput(f"the body can't be written as JSON: {error}{hint}", field="body") from None
 
 
 def encode_text(text: str, charset: str) -> bytes:

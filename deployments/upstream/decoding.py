@@ -153,19 +153,13 @@ class JsonLines:
             lines[0] = b"".join((*self._pieces, lines[0]))
             self._pieces.clear()
             self._held = 0
+            if self._at_start:
+                self._at_start = False
+                lines[0] = lines[0].removeprefix(_BOM)
         self._pieces.append(rest)
         self._held += len(rest)
         if self._held > MAX_EVENT:
             raise UpstreamFailed(f"one line of the stream is larger than {MAX_EVENT >> 20} MiB")
-        return self._chunks(lines)
-
-    def end(self) -> Batch:
-        return self.feed(b"\n")
-
-    def _chunks(self, lines: list[bytes]) -> Batch:
-        if lines and self._at_start:
-            self._at_start = False
-            lines[0] = lines[0].removeprefix(_BOM)
         chunks: Batch = []
         for line in lines:
             text = line.strip()
@@ -174,6 +168,9 @@ class JsonLines:
                 break
             add_json(chunks, text.decode("utf-8", "replace"))
         return chunks
+
+    def end(self) -> Batch:
+        return self.feed(b"\n")
 
 
 class JsonDocument:

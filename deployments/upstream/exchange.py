@@ -22,7 +22,7 @@ from deployments.upstream.guard import Guard
 from deployments.upstream.hosts import Hosts
 from deployments.upstream.http1 import Http1, Response
 from deployments.upstream.reading import batches, refusal, retry_after, whole
-from deployments.upstream.request import PORTS, Request, describe, origin
+from deployments.upstream.request import PORTS, Request, origin
 from deployments.upstream.uploads import InputFailed
 from deployments.upstream.upstream_errors import CallFailed, Failure
 from deployments.upstream.upstreams import Target
@@ -75,14 +75,10 @@ class Rate:
         """Return when the next call may begin. A call that is cancelled while it waits takes no turn."""
         # asyncio's lock is fair: calls get it in the order in which they came.
         async with self._line:
-            while (wait := self._wait()) > 0:
-                await self._sleep(wait)
+            if len(self._begun) == self._begun.maxlen:
+                while (wait := self._begun[0] + self._per - self._clock()) > 0:
+                    await self._sleep(wait)
             self._begun.append(self._clock())
-
-    def _wait(self) -> float:
-        if len(self._begun) < (self._begun.maxlen or 0):
-            return 0
-        return self._begun[0] + self._per - self._clock()
 
 
 class Exchange:
@@ -287,10 +283,10 @@ def redirected(request: Request, status: int, location: str) -> Request:
     if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
         headers = {name: value for name, value in headers.items() if name.lower() not in _OF_THE_BODY}
         method, body = "GET", None
-    moved = replace(request, method=method, url=url, headers=headers, body=body, where=describe(method, url))
+    moved = replace(request, method=method, url=url, headers=headers, body=body)
     if not moved.repeatable:
         raise UpstreamFailed(
-            f"redirected ({status}) to {describe(method, url)}, but a body that was streamed can't be sent twice; "
+            f"redirected ({status}) to {moved.where}, but a body that was streamed can't be sent twice; "
             "write that address in the document"
         )
     return moved

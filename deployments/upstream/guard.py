@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import cast
 from urllib.request import getproxies
 
 from aiohttp import DefaultResolver
@@ -46,17 +45,14 @@ class Guard:
             if address is None or not self._hosts.allow(address):
                 raise HostRefused(host, self._hosts.is_list)
         elif parts.scheme in self._proxied and not self._hosts.name(host):
-            await self._check_proxied(host)
-
-    async def _check_proxied(self, host: str) -> None:
-        # The proxy resolves the name itself, so a name that can't be checked here is refused.
-        resolver = self.resolver()
-        try:
-            await resolver.resolve(host)
-        except OSError:
-            raise HostRefused(host, self._hosts.is_list) from None
-        finally:
-            await resolver.close()
+            # The proxy resolves the name itself, so a name that can't be checked here is refused.
+            resolver = self.resolver()
+            try:
+                await resolver.resolve(host)
+            except OSError:
+                raise HostRefused(host, self._hosts.is_list) from None
+            finally:
+                await resolver.close()
 
 
 class Resolver(AbstractResolver):
@@ -71,14 +67,12 @@ class Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Return the addresses of a name that may be called. Raise HostRefused if it has no such address."""
         found = await self._inner.resolve(host, port, family)
-        kept = found if self._hosts.name(host) else [each for each in found if self._allowed(each)]
-        if not kept:
+        if not self._hosts.name(host):
+            found = [each for each in found if self._hosts.allow(ip_address(each["host"]))]
+        if not found:
             raise HostRefused(host, self._hosts.is_list)
-        return kept
+        return found
 
     async def close(self) -> None:
         """Release the inner resolver."""
         await self._inner.close()
-
-    def _allowed(self, result: ResolveResult) -> bool:
-        return self._hosts.allow(ip_address(cast("Mapping[str, str]", result)["host"]))

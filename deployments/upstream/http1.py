@@ -40,7 +40,6 @@ MAX_PIECE = 256 * 1024
 _ZLIB = frozenset({"gzip", "x-gzip", "deflate"})
 _OTHER = frozenset({"br", "zstd", "compress", "x-compress"})
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-_MEMBER = b"\x1f"
 _KIND = re.compile(r"[^\s/;]+/[^\s/;]+")
 
 
@@ -175,8 +174,8 @@ class Unpacker:
         """Return the next piece of what has come; empty if it needs another packet."""
         while self._packed:
             if self._unpacker.eof:
-                # A body may be several gzip members, one after the other; anything else that follows is padding.
-                if not self._packed.startswith(_MEMBER):
+                # A body may be several gzip members, one after the other, each of which begins so; anything else is padding.
+                if not self._packed.startswith(b"\x1f"):
                     self._packed = b""
                     break
                 self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)

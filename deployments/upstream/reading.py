@@ -16,6 +16,7 @@ import aiohttp
 from deployments.upstream.decoding import AnswerFormat, Body, JsonDocument, comes_whole, decoder, is_json
 from deployments.upstream.http1 import Response
 from deployments.upstream.upstream_errors import (
+    OPENAI_OBJECTS,
     CallFailed,
     Failure,
     StreamFailed,
@@ -34,7 +35,6 @@ MAX_ERROR_BODY = 64 * 1024
 LINGER = 0.05
 """How long the end of the body is awaited after `[DONE]`, in seconds, so that its connection can be used again."""
 
-_OPENAI_OBJECTS = ("chat.completion", "text_completion")
 _OF_A_CHOICE = frozenset({"delta", "text", "finish_reason"})
 
 
@@ -189,6 +189,6 @@ class EndMark:
 
 def _is_openai(chunk: Chunk, choices: list[Any]) -> bool:
     """Return whether a chunk with `choices` is one of OpenAI's: other data may have a field of that name."""
-    if str(chunk.get("object", "")).startswith(_OPENAI_OBJECTS):
+    if str(chunk.get("object", "")).startswith(OPENAI_OBJECTS):
         return True
     return any(isinstance(choice, dict) and _OF_A_CHOICE & cast("dict[str, Any]", choice).keys() for choice in choices)

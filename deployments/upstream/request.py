@@ -31,13 +31,18 @@ _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call to an upstream. `where` names it for messages: no credentials, no query."""
+    """One call to an upstream."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes | Upload | None
-    where: str
+
+    @property
+    def where(self) -> str:
+        """Its name in messages: `POST api.openai.com/v1/chat/completions`, never its query or credentials."""
+        parts = urlsplit(self.url)
+        return f"{self.method} {parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
     def repeatable(self) -> bool:
@@ -56,15 +61,9 @@ def build_request(
     """Return the request to send. `headers` come from `merge_headers`, and the body holds no stream any more."""
     try:
         content, headers = _content(body, headers)
-        return Request(method, with_params(url, params), headers, content, describe(method, url))
+        return Request(method, with_params(url, params), headers, content)
     except UnicodeEncodeError:
         raise InvalidInput("the request holds half a character (a lone surrogate), which can't be sent") from None
-
-
-def describe(method: str, url: str) -> str:
-    """Name a request for a message: `POST api.openai.com/v1/chat/completions`, never its query or credentials."""
-    parts = urlsplit(url)
-    return f"{method} {parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

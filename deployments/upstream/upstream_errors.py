@@ -12,7 +12,8 @@ from graphs.stream import Batch, Value
 
 _SHOWN = 200
 """How much of an answer a message shows, in characters."""
-_CHUNK_OBJECTS = ("chat.completion", "text_completion")
+OPENAI_OBJECTS = ("chat.completion", "text_completion")
+"""How the `object` of an OpenAI chunk begins."""
 _ENVELOPE = frozenset({"type", "request_id"})
 
 
@@ -80,7 +81,7 @@ def is_failure(value: Value) -> bool:
     if not fields["error"]:
         return False
     alone = fields.keys() - _ENVELOPE == {"error"}
-    return alone or str(fields.get("object", "")).startswith(_CHUNK_OBJECTS)
+    return alone or str(fields.get("object", "")).startswith(OPENAI_OBJECTS)
 
 
 def stream_failure(body: Value) -> UpstreamFailed:

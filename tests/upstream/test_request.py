@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yarl import URL as Sent
 
 from deployments.upstream.call_fields import check_call
-from deployments.upstream.request import build_request, describe, join_url, merge_headers, web_url
+from deployments.upstream.request import Request, build_request, join_url, merge_headers, web_url
 from graphs.component import Unknown
 from graphs.errors import InvalidInput
 
@@ -62,7 +62,7 @@ def test_a_url_that_is_not_http_says_what_to_write(text: str):
 
 
 def test_a_request_is_named_without_its_query_or_credentials():
-    assert describe("GET", "https://me:secret@a.com:81/x/y?key=secret") == "GET a.com:81/x/y"
+    assert Request("GET", "https://me:secret@a.com:81/x/y?key=secret", {}, None).where == "GET a.com:81/x/y"
 
 
 def test_headers_of_the_action_go_over_the_components_whatever_their_case():
