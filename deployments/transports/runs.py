@@ -162,14 +162,13 @@ class RunAnswer(Response):
     async def _write(self) -> None:
         try:
             async with aclosing(self._running):
-                await (self._write_output() if self._output_only else self._write_task())
+                if self._output_only:
+                    await self._write_output()
+                else:
+                    finished = await self._running.finish()
+                    await self._write_json(encode_task(self._running, finished.output, datetime.now(UTC)))
         except AnabranchError as error:
             await self._write_failure(error)
-
-    async def _write_task(self) -> None:
-        """Wait for the end, then write the task."""
-        finished = await self._running.finish()
-        await self._write_json(encode_task(self._running, finished.output, datetime.now(UTC)))
 
     async def _write_output(self) -> None:
         """Write the output while it comes. Nothing is sent before the first event that has content: it decides the format."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 from deployments.upstream.bodies import spell
 from deployments.upstream.call_fields import Polling, State, texts
@@ -66,16 +66,13 @@ async def until_done(
         answer = await _in_time(ask, max(end - clock(), LAST_WORD))
         if answer is None:
             break
-        state = _state(completion, answer)
-        if state is None:
-            raise _stateless(completion, answer).at(where)
-        match _outcome(completion, answer, state):
-            case "done":
+        try:
+            state = _state(completion, answer)
+            if _is_done(completion, answer, state):
                 return answer.value
-            case "failed":
-                raise _failed(answer, state).at(where)
-            case "running":
-                wait = max(completion.interval, answer.retry_after or 0)
+        except UpstreamFailed as failed:
+            raise failed.at(where) from None
+        wait = max(completion.interval, answer.retry_after or 0)
     last_state = "no question about it was answered" if state is None else f"its last state was {state!r}"
     raise TimedOut(f"the job was not done within {completion.timeout:g} s (completion.timeout); {last_state}").at(where)
 
@@ -92,13 +89,18 @@ async def _in_time(ask: Callable[[], Awaitable[Fetched]], seconds: float) -> Fet
         return None
 
 
-def _state(completion: Polling, answer: Fetched) -> str | None:
+def _state(completion: Polling, answer: Fetched) -> str:
     if completion.status is None:
         return str(answer.status)
     value = answer.value
     for key in completion.status.split("."):
         value = _at(value, key)
-    return spell(value) if isinstance(value, str | int | float) else None
+    if not isinstance(value, str | int | float):
+        raise UpstreamFailed(
+            f"expected the job's state under '{completion.status}', got {shown(str(answer.value))}",
+            upstream={"status": answer.status, "body": answer.value},
+        )
+    return spell(value)
 
 
 def _at(value: Value, key: str) -> Value:
@@ -109,31 +111,19 @@ def _at(value: Value, key: str) -> Value:
     return None
 
 
-def _outcome(completion: Polling, answer: Fetched, state: str) -> Literal["done", "failed", "running"]:
+def _is_done(completion: Polling, answer: Fetched, state: str) -> bool:
+    """Return whether the job is done; raise if it failed."""
     by_status = completion.status is None
     if _is_among(state, completion.success_when, () if by_status else DONE):
-        return "done"
+        return True
     if _is_among(state, completion.fail_when, () if by_status else FAILED):
-        return "failed"
-    if by_status and completion.success_when is None and answer.status != ACCEPTED:
-        return "done"
-    return "running"
+        reason = reason_in(answer.value)
+        cause = f": {reason}" if reason and reason.casefold() != state.casefold() else ""
+        raise UpstreamFailed(
+            f"the job ended as {state!r}{cause}", upstream={"status": answer.status, "body": answer.value}
+        )
+    return by_status and completion.success_when is None and answer.status != ACCEPTED
 
 
 def _is_among(state: str, written: Sequence[State] | None, known: Sequence[str]) -> bool:
     return state.casefold() in (known if written is None else texts(written))
-
-
-def _failed(answer: Fetched, state: str) -> UpstreamFailed:
-    reason = reason_in(answer.value)
-    cause = f": {reason}" if reason and reason.casefold() != state.casefold() else ""
-    return UpstreamFailed(
-        f"the job ended as {state!r}{cause}", upstream={"status": answer.status, "body": answer.value}
-    )
-
-
-def _stateless(completion: Polling, answer: Fetched) -> UpstreamFailed:
-    return UpstreamFailed(
-        f"expected the job's state under '{completion.status}', got {shown(str(answer.value))}",
-        upstream={"status": answer.status, "body": answer.value},
-    )
