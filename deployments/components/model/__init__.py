@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -86,6 +85,8 @@ class Model(Component[ModelConfig, ModelInput]):
             return await VLLM.start(
                 name, task=config.task, device=config.device, precision=config.precision, options=options
             )
+        import asyncio  # checking a document starts faster without
+
         from deployments.engines.huggingface import loading
 
         own = {key: options.pop(key) for key in loading.OF_THE_ENGINE if key in options}
