@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NoReturn
 
 from deployments.serve.descendants import end_descendants, keep_descendants
@@ -84,19 +84,20 @@ def _start(plan: Plan, types: Registry, host: str, port: int, name: str) -> int:
 
     address = os.environ.get("RAY_ADDRESS")
     try:
-        ray.init(address=address, namespace="serve", log_to_driver=True)
-        _on_stops(signal.default_int_handler)
-        application = compose(plan, types)
-        port = port or free_port()  # now that Ray's own processes have taken theirs
-        try:
-            ray_serve.start(http_options={"host": host, "port": port})
-        except RayError:
-            require_free(host, port)  # another program may have taken it meanwhile
-            raise
-        try:
-            ray_serve.run(application, name=name, route_prefix="/")
-        except RuntimeError as error:  # what Ray raises for deployments that failed; it names them and no more
-            raise Unavailable("\n".join([str(error), *_causes(plan, name)])) from None
+        with _ended_by_a_signal() if address is None else nullcontext():
+            ray.init(address=address, namespace="serve", log_to_driver=True)
+            _on_stops(signal.default_int_handler)
+            application = compose(plan, types)
+            port = port or free_port()  # now that Ray's own processes have taken theirs
+            try:
+                ray_serve.start(http_options={"host": host, "port": port})
+            except RayError:
+                require_free(host, port)  # another program may have taken it meanwhile
+                raise
+            try:
+                ray_serve.run(application, name=name, route_prefix="/")
+            except RuntimeError as error:  # what Ray raises for deployments that failed; it names them and no more
+                raise Unavailable("\n".join([str(error), *_causes(plan, name)])) from None
     except (KeyboardInterrupt, SystemExit):  # the latter is what Ray's own handler makes of SIGTERM
         if address is None:
             _abandon()
@@ -116,9 +117,29 @@ def _shut_serve_down() -> None:
         ray_serve.shutdown()
 
 
+@contextmanager
+def _ended_by_a_signal() -> Generator[None]:
+    """While Ray starts, end at a stop signal whatever the main thread does: an interrupt raised in Ray's code can get lost."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+
+    def watch() -> None:
+        with os.fdopen(read, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if number[0] in STOPS:
+                    _abandon()
+
+    threading.Thread(target=watch, name="stop-signals", daemon=True).start()
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(write)
+
+
 def _abandon() -> NoReturn:
     """End while Ray is half started: its own way to stop may crash then, and leave processes behind."""
-    _on_stops(signal.SIG_IGN)
     end_descendants()
     print("Stopped.", file=sys.stderr, flush=True)
     os._exit(130)
@@ -152,7 +173,7 @@ async def _drained(name: str) -> int:
         async with asyncio.timeout(PATIENCE):
             while True:
                 with suppress(DeploymentUnavailableError):  # a new handle doesn't know its replicas at once
-                    return sum(await ingress.broadcast("drain").results_async())
+                    return sum(await ingress.broadcast("drain").results_async(timeout_s=PATIENCE))
                 await asyncio.sleep(0.1)
     except TimeoutError:
         problem = f"Requests still under way after {PATIENCE:g} s are cut."
