@@ -18,6 +18,7 @@ TORCH = $(shell nvidia-smi >/dev/null 2>&1 || \
 
 # $(call install,environment,lock,what): what builds anabranch comes first and from the lock too, for a build in isolation
 # would fetch whatever is newest.
+comma := ,
 PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
 	$(PIP) --constraint locks/$(2).txt hatchling editables && \
@@ -45,11 +46,11 @@ $(VENV)/.serve: pyproject.toml locks/serve.txt | python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml locks/test.txt $(VENV)/.serve
-	@$(call install,$(VENV),test,--editable '.[huggingface,test]')
+	@$(call install,$(VENV),test,--editable '.[huggingface$(comma)test]')
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml locks/test.txt $(VENV)/.test
-	@$(call install,$(VENV),test,--editable '.[huggingface,test,dev]')
+	@$(call install,$(VENV),test,--editable '.[huggingface$(comma)test$(comma)dev]')
 	@touch $@
 
 # Nothing here reads pictures or sound, and the builds of these three that come along break the loading of models.
