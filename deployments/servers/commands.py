@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from deployments.upstream.bodies import Scalar, spell
-from deployments.upstream.call_fields import CallerConfig, Patience, Written
-from graphs.component import LocalFolder
+from deployments.upstream.call_fields import CallerConfig, Written
+from graphs.component import ComponentConfig, LocalFolder
 from graphs.language import LanguageError, Scope, evaluate, parse, references
-from graphs.units import Duration
+from graphs.units import Duration, Timeout
 
 PORT = "port"
 STOP_TIMEOUT = 10.0
@@ -37,18 +37,16 @@ CommandLine = Annotated[list[Written], BeforeValidator(_command, json_schema_inp
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Healthcheck(BaseModel):
+class Healthcheck(ComponentConfig):
     """When the server counts as ready, and as healthy."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     path: str | None = Field(
         default=None,
         description="Answers with a status below 400 when the server is healthy; unset, `/` must answer with one below 500.",
     )
-    interval: Patience = Field(default=2.0, description="The pause between two checks; shorter ones at first.")
-    timeout: Patience = Field(default=5.0, description="The longest wait for one answer.")
-    max_wait: Patience = Field(default=600.0, description="The longest wait for the first such answer after a start.")
+    interval: Timeout = Field(default=2.0, description="The pause between two checks; shorter ones at first.")
+    timeout: Timeout = Field(default=5.0, description="The longest wait for one answer.")
+    max_wait: Timeout = Field(default=600.0, description="The longest wait for the first such answer after a start.")
 
 
 class HttpServerConfig(CallerConfig):

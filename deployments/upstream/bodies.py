@@ -124,8 +124,10 @@ def _file(name: str, file: Mapping[str, Any]) -> _Part:
         raise InvalidInput(message, field=f"body.{name}")
     (source,) = sources
     content, implied = _content(f"body.{name}.{source}", source, file[source])
-    filename = _text(name, file, "filename")
-    given = _text(name, file, "content_type")
+    filename, given = file.get("filename"), file.get("content_type")
+    for key, value in (("filename", filename), ("content_type", given)):
+        if not isinstance(value, str | None):
+            raise InvalidInput(f"expected text, got {kind_of(value)}", field=f"body.{name}.{key}")
     if given is not None and not _TYPE.fullmatch(given):
         raise InvalidInput("expected a type such as image/png", field=f"body.{name}.content_type")
     guessed = mimetypes.guess_type(filename)[0] if filename else None
@@ -168,13 +170,6 @@ def _from_data_url(field: str, url: str) -> tuple[bytes, str | None]:
     content = _from_base64(field, data) if found["base64"] else data
     type = found["type"].strip()
     return content, type if _TYPE.fullmatch(type) else None
-
-
-def _text(name: str, file: Mapping[str, Any], key: str) -> str | None:
-    value = file.get(key)
-    if value is not None and not isinstance(value, str):
-        raise InvalidInput(f"expected text, got {kind_of(value)}", field=f"body.{name}.{key}")
-    return value
 
 
 def _sniffed(content: bytes) -> str:
@@ -224,12 +219,11 @@ def items(value: Value) -> Iterator[Value]:
 def json_bytes(value: Value) -> bytes:
     """Write a value as JSON on one line, without escapes."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        raise
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         hint = "; write bytes `as base64`" if isinstance(error, TypeError) else ""
         raise InvalidInput(f"the body can't be written as JSON: {error}{hint}", field="body") from None
+    return text.encode()
 
 
 def encode_text(text: str, charset: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from deployments.upstream.bodies import Scalar, body_mistake, content_type_of, spell
 from deployments.upstream.decoding import AnswerFormat, StreamFormat
@@ -13,7 +13,7 @@ from deployments.upstream.hosts import host_pattern
 from deployments.upstream.request import Request, build_request, header_mistakes, merge_headers, path_mistake, web_url
 from deployments.upstream.uploads import Upload, sendable
 from graphs.component import ActionInput, ComponentConfig, Streamable, upper_case
-from graphs.units import Duration, Size, seconds
+from graphs.units import Duration, Size, Timeout, seconds
 
 
 def _written(value: Any) -> Any:
@@ -35,19 +35,16 @@ Written = Annotated[str, BeforeValidator(_written, json_schema_input_type=str | 
 Headers = dict[str, Annotated[str | None, BeforeValidator(_written, json_schema_input_type=Scalar)]]
 Parameters = dict[str, Annotated[Any, BeforeValidator(_parameter)]]
 Url = Annotated[str, AfterValidator(web_url)]
-Patience = Annotated[Duration, Field(gt=0)]
-Retries = Annotated[int, Field(ge=0, le=100)]
-ChunkSize = Annotated[Size, Field(ge=1)]
 
 
 class CallerConfig(ComponentConfig):
     """The fields that all calls of a component share."""
 
     headers: Headers = Field(default={}, description="Sent with every call; an action's own headers go over them.")
-    timeout: Patience = Field(
+    timeout: Timeout = Field(
         default=60.0, description="The longest wait for a connection, and for each next byte; not for the whole answer."
     )
-    max_retries: Retries = Field(
+    max_retries: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0,
         description="How often a call is tried again: after a lost connection, a timeout, 408, 429 and 5xx, "
         "and only before its first chunk.",
@@ -72,7 +69,7 @@ class CallInput(ActionInput):
         description="json: each event or line, parsed. text: the answer as text. Unset: JSON and plain text come "
         "whole, anything else as raw bytes.",
     )
-    chunk_size: ChunkSize = Field(default=65536, description="The most bytes in a raw chunk.")
+    chunk_size: Size = Field(default=65536, ge=1, description="The most bytes in a raw chunk.")
     complete: bool | None = Field(
         default=None,
         description="Whether a stream without its end mark fails the call. Unset: one in OpenAI's or Anthropic's protocol "
@@ -88,22 +85,18 @@ def _as_upstream(value: Any) -> Any:
     return {"base_url": value} if isinstance(value, str) else value
 
 
-class UpstreamFields(BaseModel):
+class UpstreamFields(ComponentConfig):
     """One of several upstreams for the same calls."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     base_url: Url = Field(description="What the paths of the actions are put under.")
     headers: Headers = Field(default={}, description="Sent to this upstream alone, over the component's.")
 
 
-class RateLimit(BaseModel):
+class RateLimit(ComponentConfig):
     """How often an API may be called."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
     requests: Annotated[int, Field(ge=1, le=100_000)] = Field(description="The most calls that begin…")
-    per: Patience = Field(default=1.0, description="…in any span of this length; later calls wait their turn.")
+    per: Timeout = Field(default=1.0, description="…in any span of this length; later calls wait their turn.")
 
 
 Upstreams = Annotated[
@@ -139,10 +132,8 @@ State = str | bool | int
 States = Annotated[list[State], BeforeValidator(_states, json_schema_input_type=State | list[State])]
 
 
-class Polling(BaseModel):
+class Polling(ActionInput):
     """How to learn that a job that the call has started is done."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     type: Literal["polling"] = Field(description="Ask again and again until the job is done.")
     path: str | None = Field(
@@ -163,10 +154,10 @@ class Polling(BaseModel):
     fail_when: States | None = Field(
         default=None, description="The states of a job that failed. Unset: failed, error, cancelled, …"
     )
-    interval: Patience = Field(
+    interval: Timeout = Field(
         default=2.0, description="The pause before each question; a longer Retry-After is waited for."
     )
-    timeout: Patience = Field(default=600.0, description="The longest wait for the job to be done.")
+    timeout: Timeout = Field(default=600.0, description="The longest wait for the job to be done.")
 
 
 class Completion(Polling):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import re
@@ -27,8 +26,10 @@ def connection_failure(error: Exception, timeout: float, answered: bool) -> Fail
     match error:
         case HostRefused():
             return refused(error)
-        case asyncio.TimeoutError():
-            return _late(error, timeout, answered)
+        case TimeoutError():
+            silent = "went silent for" if answered else "sent no answer for"
+            words = "no connection within" if isinstance(error, aiohttp.ConnectionTimeoutError) else silent
+            return Failure(TimedOut(f"{words} {timeout:g} s (timeout: {timeout:g})"), True)
         case aiohttp.ClientConnectorError():
             return _not_connected(error)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
@@ -50,14 +51,6 @@ def refused(error: HostRefused) -> Failure:
     why = "it is not listed" if error.listed else "its address is private"
     words = f"a request may not lead to {error.host!r}: {why}; to allow it, list it in allow_hosts"
     return Failure(InvalidInput(words, field="endpoint"), False)
-
-
-def _late(error: TimeoutError, timeout: float, answered: bool) -> Failure:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        words = "no connection within"
-    else:
-        words = "went silent for" if answered else "sent no answer for"
-    return Failure(TimedOut(f"{words} {timeout:g} s (timeout: {timeout:g})"), True)
 
 
 def _broken(words: str) -> Failure:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.upstream.sse import MAX_EVENT, EventParser, ServerEvent
+from deployments.upstream.sse import BOM, MAX_EVENT, EventParser, ServerEvent
 from deployments.upstream.upstream_errors import StreamFailed, is_failure, json_or_text, parse_json, stream_failure
 from graphs.errors import UpstreamFailed
 from graphs.stream import MAX_WHOLE, Batch
@@ -22,7 +22,6 @@ JSON_LINES = frozenset(
     }
 )  # fmt: skip
 
-_BOM = b"\xef\xbb\xbf"
 _UNFIT = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
 """Python codecs that are no charsets: they always raise, or decode half characters."""
 
@@ -92,13 +91,7 @@ class PlainText:
         self._decoder = codecs.getincrementaldecoder(self._charset)("replace")
         self._at_start = True
 
-    def feed(self, packet: bytes) -> Batch:
-        return self._decoded(packet, False)
-
-    def end(self) -> Batch:
-        return self._decoded(b"", True)
-
-    def _decoded(self, packet: bytes, final: bool) -> Batch:
+    def feed(self, packet: bytes, final: bool = False) -> Batch:
         try:
             text = self._decoder.decode(packet, final)
         except UnicodeError:
@@ -110,6 +103,9 @@ class PlainText:
             self._at_start = False
             text = text.removeprefix("\ufeff")
         return [text] if text else []
+
+    def end(self) -> Batch:
+        return self.feed(b"", final=True)
 
 
 class Events:
@@ -155,7 +151,7 @@ class JsonLines:
             self._held = 0
             if self._at_start:
                 self._at_start = False
-                lines[0] = lines[0].removeprefix(_BOM)
+                lines[0] = lines[0].removeprefix(BOM)
         self._pieces.append(rest)
         self._held += len(rest)
         if self._held > MAX_EVENT:
@@ -207,7 +203,7 @@ class UnlabelledJson:
 
     def feed(self, packet: bytes) -> Batch:
         if self._inner is None:
-            packet = packet.lstrip(_BOM + b" \t\r\n")
+            packet = packet.lstrip(BOM + b" \t\r\n")
             if not packet:
                 return []
             self._inner = Events(add_json) if packet[:1] in b":deir" else JsonLines()

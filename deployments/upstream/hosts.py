@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -67,13 +68,9 @@ def is_numeric(host: str) -> bool:
 
 
 def written_address(host: str) -> Address | None:
-    """Return the address that a host is, in any spelling that systems accept (`127.1`, `2130706433`)."""
-    try:
+    """Return the address that a numeric host is, in any spelling that systems accept (`127.1`, `2130706433`)."""
+    with suppress(ValueError):
         return ip_address(host)
-    except ValueError:
-        pass
-    if not is_numeric(host):
-        return None
     try:
         return IPv4Address(socket.inet_aton(host))
     except (OSError, ValueError):

@@ -32,8 +32,6 @@ WITH_HEADERS = 32 * 1024
 PIECE = 64 * 1024
 """A larger body goes in pieces of this size; the server must take each within the timeout."""
 
-ASKED_FOR = "gzip"
-"""The Accept-Encoding of every request that sets none itself."""
 MAX_PIECE = 256 * 1024
 """The most that is unpacked at once: a small packet may hold a thousand times its size."""
 
@@ -49,11 +47,15 @@ class Http1:
     def __init__(self, timeout: float, resolver: AbstractResolver | None = None) -> None:
         self._proxies = {scheme: _proxy(text) for scheme, text in getproxies().items() if scheme in ("http", "https")}
         self._timeout = timeout
+        # It verifies as the environment says (SSL_CERT_FILE, SSL_CERT_DIR). aiohttp makes its own when it is imported, which may
+        # be before the environment is set.
+        tls = ssl.create_default_context()
+        tls.set_alpn_protocols(["http/1.1"])
         self._session = aiohttp.ClientSession(
             # The replica's max_concurrent_count limits how many calls run at once; a second limit would only hide it.
-            connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=_tls_context()),
+            connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "anabranch", "Accept-Encoding": ASKED_FOR},
+            headers={"User-Agent": "anabranch", "Accept-Encoding": "gzip"},
             # Unpacked here: see Unpacker.
             auto_decompress=False,
             skip_auto_headers=["Content-Type"],
@@ -109,7 +111,10 @@ class Response:
         """Awaited at the end of the body; raises if the answer was cut there."""
         self._response = response
         self._sent = sent
-        self._unpacker = unpacker(response.headers.get("Content-Encoding", ""), self._read)
+        encoding = response.headers.get("Content-Encoding", "")
+        packings = [name for each in encoding.split(",") if (name := each.strip().lower()) in _ZLIB | _OTHER]
+        known = len(packings) == 1 and packings[0] in _ZLIB
+        self._unpacker = Unpacker(self._read, "" if known else encoding) if packings else None
 
     def content_type(self) -> tuple[str, str]:
         """Return the type and the charset that the Content-Type names; an empty type if there is none."""
@@ -149,7 +154,7 @@ class Unpacker:
     encoding it doesn't know.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]], unknown: str = "") -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]], unknown: str) -> None:
         self._read = read
         self._unknown = unknown
         self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -187,17 +192,6 @@ class Unpacker:
             if piece:
                 return piece
         return b""
-
-
-def unpacker(encoding: str, read: Callable[[], Awaitable[bytes]]) -> Unpacker | None:
-    """Return what unpacks a body in this Content-Encoding; None if it isn't packed."""
-    match [name for each in encoding.split(",") if (name := each.strip().lower()) in _ZLIB | _OTHER]:
-        case []:
-            return None
-        case [name] if name in _ZLIB:
-            return Unpacker(read)
-        case _:
-            return Unpacker(read, unknown=encoding)
 
 
 class _Sent(aiohttp.Payload):
@@ -286,13 +280,3 @@ def _raise_failed_input(upload: Upload | None) -> None:
     """Raise the error of an upload's source, if that is why the call broke."""
     if upload is not None and upload.failure is not None:
         raise InputFailed(upload.failure) from None
-
-
-def _tls_context() -> ssl.SSLContext:
-    """Return a context that verifies as the environment says (SSL_CERT_FILE, SSL_CERT_DIR).
-
-    aiohttp makes its own when it is imported, which may be before the environment is set.
-    """
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -59,8 +59,13 @@ def build_request(
     method: str, url: str, headers: Mapping[str, str], params: Mapping[str, Value] | None, body: Value | Upload
 ) -> Request:
     """Return the request to send. `headers` come from `merge_headers`, and the body holds no stream any more."""
+    content: bytes | Upload | None = None
     try:
-        content, headers = _content(body, headers)
+        if body is not None:
+            given = content_type_of(headers)
+            content, kind = (body, body.content_type) if isinstance(body, Upload) else encode_body(body, given)
+            if kind != given:
+                headers = merge_headers(headers, {"Content-Type": kind})
         return Request(method, with_params(url, params), headers, content)
     except UnicodeEncodeError:
         raise InvalidInput("the request holds half a character (a lone surrogate), which can't be sent") from None
@@ -132,15 +137,6 @@ def with_params(url: str, params: Mapping[str, Value] | None) -> str:
     if not query:
         return url
     return f"{url}&{query}" if urlsplit(url).query else f"{url.rstrip('?')}?{query}"
-
-
-def _content(body: Value | Upload, headers: Mapping[str, str]) -> tuple[bytes | Upload | None, Mapping[str, str]]:
-    """Return the encoded body, and the headers with its Content-Type."""
-    if body is None:
-        return None, headers
-    given = content_type_of(headers)
-    content, kind = (body, body.content_type) if isinstance(body, Upload) else encode_body(body, given)
-    return content, headers if kind == given else merge_headers(headers, {"Content-Type": kind})
 
 
 def _header(name: str, value: Scalar) -> str:

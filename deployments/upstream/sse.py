@@ -9,7 +9,7 @@ from graphs.errors import UpstreamFailed
 MAX_EVENT = 16 * 1024 * 1024
 """The most that one event or line may hold, in bytes."""
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _LINE_ENDS = (b"\n", b"\r")
 
 
@@ -49,7 +49,7 @@ class EventParser:
         lines = self._lines(packet)
         if self._at_start:
             self._at_start = False
-            lines[0] = lines[0].removeprefix(_BOM)
+            lines[0] = lines[0].removeprefix(BOM)
         return self._events(lines)
 
     def end(self) -> list[ServerEvent]:
@@ -92,20 +92,13 @@ class EventParser:
                     self._data.clear()
                     self._data_size = 0
                 self._event = ""
-            else:
-                self._field(line)
+            else:  # comments and unknown fields change nothing
+                name, _, raw = line.partition(b":")
+                value = raw.removeprefix(b" ").decode("utf-8", "replace")
+                if name == b"event":
+                    self._event = value
+                elif name == b"id" and "\0" not in value:
+                    self._id = value
+                elif name == b"data":
+                    self._data.append(b"")
         return events
-
-    def _field(self, line: bytes) -> None:
-        """Read a line that is neither `data: …` nor blank. Comments and unknown fields change nothing."""
-        name, _, raw = line.partition(b":")
-        value = raw.removeprefix(b" ").decode("utf-8", "replace")
-        match name:
-            case b"event":
-                self._event = value
-            case b"id" if "\0" not in value:
-                self._id = value
-            case b"data":
-                self._data.append(b"")
-            case _:
-                pass
