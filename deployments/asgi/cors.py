@@ -13,7 +13,6 @@ from deployments.asgi.errors import RUN_ID, error_response
 from deployments.asgi.json_values import shortened
 from graphs.errors import Forbidden
 
-METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 ALLOWED = ("Accept", "Authorization", "Content-Type", "Last-Event-ID")
 """Request headers that are always allowed; so is every other that a preflight asks for, because SDKs add their own."""
 EXPOSED = (
@@ -21,7 +20,6 @@ EXPOSED = (
     "X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, X-RateLimit-Reset-Requests, "
     "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Reset-Tokens"
 )
-MAX_AGE = "600"
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that start nothing: any page may use them, but can't read the answer."""
 
@@ -100,9 +98,9 @@ def _granted(scope: Scope, marks: dict[str, str]) -> Response:
     known = {name.lower() for name in ALLOWED}
     names = [*ALLOWED, *(name for name in more if name and name.lower() not in known)]
     granted = {
-        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         "Access-Control-Allow-Headers": ", ".join(names),
-        "Access-Control-Max-Age": MAX_AGE,
+        "Access-Control-Max-Age": "600",
     }
     return Response(status_code=204, headers={**marks, **granted})
 

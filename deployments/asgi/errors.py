@@ -77,7 +77,9 @@ async def answer_http(request: Request, error: Exception) -> Response:
             return Response(status_code=204, headers=headers)
         message = f"{shortened(request.method)} isn't allowed on {shortened(request.url.path)}; use {allow}"
     elif status == HTTPStatus.NOT_FOUND and message == HTTPStatus.NOT_FOUND.phrase:
-        message = _nothing_at(request)
+        path = shortened(request.url.path)
+        near = closest(path.removeprefix("/api"), request.app.openapi()["paths"])
+        message = f"there is nothing at {path}; " + (f"did you mean {near}?" if near else "see /docs for what there is")
     body = json_bytes({"error": {"type": _type_of(status), "message": message}})
     return Response(body, status, headers, "application/json")
 
@@ -110,13 +112,6 @@ def _allow(given: str) -> str:
     """Return the methods of a path; where there is GET there is HEAD, and OPTIONS is answered everywhere."""
     methods = {method.strip() for method in given.split(",")} - {""} | {"OPTIONS"}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
-
-
-def _nothing_at(request: Request) -> str:
-    app: FastAPI = request.app
-    path = shortened(request.url.path)
-    near = closest(path.removeprefix("/api"), app.openapi()["paths"])
-    return f"there is nothing at {path}; " + (f"did you mean {near}?" if near else "see /docs for what there is")
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.asgi.client import Cut, accepts_gzip
+from deployments.asgi.client import accepts_gzip
 from deployments.asgi.errors import error_response
 from deployments.asgi.json_values import shortened
 from graphs.errors import AnabranchError, BadRequest, TooLarge, UnsupportedMediaType
@@ -40,11 +40,10 @@ class CatchFaults:
 
         try:
             await self._app(scope, receive, watched)
-        except (Cut, ClientDisconnect) as left:
-            if isinstance(left, Cut):
-                raise
+        except ClientDisconnect:
+            pass
         except Exception:
-            if scope["type"] != "http" or started:
+            if scope["type"] != "http" or started:  # which is how an answer is cut
                 raise
             # The outermost layer of a request: the client gets every error as JSON.
             logger.exception("%s %s: internal error", scope["method"], scope["path"])

@@ -34,7 +34,6 @@ def _command(value: Any) -> Any:
 
 
 CommandLine = Annotated[list[Written], BeforeValidator(_command, json_schema_input_type=str | list[str | float])]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Healthcheck(ComponentConfig):
@@ -53,7 +52,7 @@ class HttpServerConfig(CallerConfig):
     start: CommandLine = Field(
         description="The command that serves, in the foreground; `${port}` in it is the port it must listen on."
     )
-    port: Port = Field(
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=0,
         description="The port it listens on; 0 takes a free one, as does a taken one if `start` or `env` has `${port}`.",
     )

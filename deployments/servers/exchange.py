@@ -65,7 +65,9 @@ class ServerExchange(Exchange):
                 if await self._server.gone(call.up) is None:
                     raise
             else:
-                if _ends_by_closing(response):
+                coding = response.headers.get("Transfer-Encoding", "")
+                if "Content-Length" not in response.headers and "chunked" not in coding.lower():
+                    # Such an answer ends when the connection is closed.
                     response.at_end = partial(self._check_end, call.up)
                 return response
 
@@ -73,8 +75,3 @@ class ServerExchange(Exchange):
         """Raise if the server died instead of ending an answer: a closed connection looks the same."""
         if await self._server.cut(up):
             raise aiohttp.ClientPayloadError
-
-
-def _ends_by_closing(response: Response) -> bool:
-    coding = response.headers.get("Transfer-Encoding", "")
-    return "Content-Length" not in response.headers and "chunked" not in coding.lower()

@@ -54,9 +54,7 @@ class Output:
 
     def end(self) -> None:
         """Log what is left: nothing more comes."""
-        self.feed(b"")
         left, self._line = self._line + self._decoder.decode(b"", final=True), ""
-        self._decoder.reset()
         if left:
             self._log(left)
 

@@ -85,7 +85,6 @@ class Process:
 
     @property
     def ended(self) -> bool:
-        """Whether it has."""
         return self._ended.done()
 
     @property

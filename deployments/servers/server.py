@@ -129,19 +129,15 @@ class Server:
         self._healthy_at = now
 
     async def _keep_up(self) -> None:
-        """Restart it whenever it has ended."""
+        """Restart it whenever it has ended, and again until that succeeds; `falls` counts its failures in a row."""
         falls = 0
-        while (up := self._up) is not None:
-            ending = await up.process.wait()
-            lived = asyncio.get_running_loop().time() - up.since
-            falls = 0 if lived >= STEADY else falls + 1
-            self._fall(self._output.quoted(str(ending)))
-            logger.error("component %s: its server %s after %.0f s; restarting it", self._id, ending, lived)
-            falls = await self._restart(falls)
-
-    async def _restart(self, falls: int) -> int:
-        """Start it until that succeeds; return how often in a row it has failed by then."""
         while True:
+            if (up := self._up) is not None:
+                ending = await up.process.wait()
+                lived = asyncio.get_running_loop().time() - up.since
+                falls = 0 if lived >= STEADY else falls + 1
+                self._fall(self._output.quoted(str(ending)))
+                logger.error("component %s: its server %s after %.0f s; restarting it", self._id, ending, lived)
             if falls > 1:
                 await self._sleep(min(FIRST_DELAY * 2 ** min(falls - 2, 16), LONGEST_DELAY))
             try:
@@ -150,8 +146,6 @@ class Server:
                 falls += 1
                 self._trouble = f"could not be restarted: {error.message}"
                 logger.error("component %s: its server %s", self._id, self._trouble)
-            else:
-                return falls
 
     def _rise(self, up: Up) -> None:
         self._up = up

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from html import escape
 from importlib.metadata import version
-from importlib.resources import files
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -22,10 +21,8 @@ from deployments.asgi.guards import AnswerHead, CatchFaults, CheckBody, Compress
 from deployments.asgi.straight import straight_routes
 from deployments.gateway.gateway import Gateway
 from deployments.transports import routers
-from graphs.plan import Controller
 
 _DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
-_SWAGGER = str(files("fastapi_offline").joinpath("static"))
 
 
 class Api(FastAPI):
@@ -38,7 +35,6 @@ class Api(FastAPI):
     """What every request goes through: at first `answer`, later what is laid around it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request."""
         await self.entrance(scope, receive, send)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,9 +58,16 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
         if close is not None:
             await close()
 
-    layers = _middleware(gateway.plan.controller)
+    controller = gateway.plan.controller
+    layers = [  # the outermost first: the errors of inner layers get CORS headers too
+        Middleware(Cors, controller.origins),
+        Middleware(CatchFaults),
+        Middleware(AnswerHead),
+        Middleware(Compression),
+        Middleware(CheckBody, controller.max_request_size),
+    ]
     app = Api(
-        title=gateway.plan.controller.name or "anabranch",
+        title=controller.name or "anabranch",
         description=_DESCRIPTION,
         version=version("anabranch"),
         lifespan=lifespan,
@@ -92,17 +95,6 @@ def _under(layers: list[Middleware], app: ASGIApp) -> ASGIApp:
     return app
 
 
-def _middleware(controller: Controller) -> list[Middleware]:
-    """Return the layers, the outermost first: the errors of inner layers get CORS headers too."""
-    return [
-        Middleware(Cors, controller.origins),
-        Middleware(CatchFaults),
-        Middleware(AnswerHead),
-        Middleware(Compression),
-        Middleware(CheckBody, controller.max_request_size),
-    ]
-
-
 def _add_docs(app: FastAPI, prefix: str) -> None:
     """Serve the reference of the API under a prefix, with Swagger UI's own files: machines without a network show it too."""
 
@@ -121,4 +113,4 @@ def _add_docs(app: FastAPI, prefix: str) -> None:
 
     app.add_route(f"{prefix}/openapi.json", openapi, include_in_schema=False)
     app.add_route(f"{prefix}/docs", docs, include_in_schema=False)
-    app.mount(f"{prefix}/docs/swagger", StaticFiles(directory=_SWAGGER))
+    app.mount(f"{prefix}/docs/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -30,16 +30,9 @@ def routes(gateway: Gateway) -> APIRouter:
     """Return both routes."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", summary="Whether the server is alive", response_model=Liveness, responses=described({}))
     async def health() -> Response:
         return Response(json_bytes({"status": "ok"}), media_type="application/json")
 
-    @router.get(
-        "/ready",
-        summary="Whether every component is ready",
-        response_model=Readiness,
-        responses=described({}) | {503: {"model": Readiness, "description": "a component isn't ready"}},
-    )
     async def readiness() -> Response:
         states = await gateway.ready()
         ready = all(state is None for state in states.values())
@@ -47,5 +40,14 @@ def routes(gateway: Gateway) -> APIRouter:
         body = json_bytes({"status": "ready" if ready else "starting", "components": components})
         return Response(body, 200 if ready else 503, media_type="application/json")
 
-    del health, readiness
+    router.add_api_route(
+        "/health", health, summary="Whether the server is alive", response_model=Liveness, responses=described({})
+    )
+    router.add_api_route(
+        "/ready",
+        readiness,
+        summary="Whether every component is ready",
+        response_model=Readiness,
+        responses=described({}) | {503: {"model": Readiness, "description": "a component isn't ready"}},
+    )
     return router

@@ -155,7 +155,6 @@ class RunAnswer(Response):
         self._encoder: sse.Encoder | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
         self._client = Client(scope, receive, send)
         await self._client.attend(self._write(), self._heartbeat_every)
 

@@ -65,12 +65,12 @@ class TextEvents:
                 self._after_cr = False
             if text:
                 texts.append(text)
-        return _event(texts) if texts else b""
+        return utf8(_events(texts)) if texts else b""
 
     def end(self) -> bytes:
         """Return the end of the stream; a character that bytes left incomplete becomes U+FFFD."""
         rest = self._decoder.decode(b"", final=True)
-        return _event([rest]) + END if rest else END
+        return utf8(_events([rest])) + END if rest else END
 
     def _lines(self, text: str) -> str:
         """Return text with line ends as the lines of one event."""
@@ -102,7 +102,7 @@ class JsonEvents:
         if delta.name is not None:
             head = f'{{"name": {json_text(delta.name)}, "chunk": '
             texts = [f"{head}{text}}}" for text in texts]
-        return _event(texts, "backslashreplace") if texts else b""
+        return _events(texts).encode("utf-8", "backslashreplace") if texts else b""
 
     def end(self) -> bytes:
         """Return the end of the stream."""
@@ -125,10 +125,9 @@ Encoder = TextEvents | JsonEvents | RawBytes
 """Writes a stream's Deltas: `encode` returns nothing where all chunks are empty, `end` the end of a stream that succeeded."""
 
 
-def _event(texts: list[str], unencodable: str = "strict") -> bytes:
+def _events(texts: list[str]) -> str:
     """Return one event of each text, whose lines are led by `data: ` already but for the first."""
-    joined = "data: " + "\n\ndata: ".join(texts) + "\n\n"
-    return utf8(joined) if unencodable == "strict" else joined.encode("utf-8", unencodable)
+    return "data: " + "\n\ndata: ".join(texts) + "\n\n"
 
 
 def _raw(chunk: Chunk) -> bytes:
