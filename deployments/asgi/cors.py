@@ -42,7 +42,10 @@ class Cors:
             return
         marks = self._marks(origin)
         if origin is not None and (answer := _instead(scope, origin, marks)) is not None:
-            await _tell(answer, scope, receive, send)
+            if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
+            else:
+                await answer(scope, receive, send)
             return
 
         async def send_marked(message: Message) -> None:
@@ -103,13 +106,6 @@ def _granted(scope: Scope, marks: dict[str, str]) -> Response:
         "Access-Control-Max-Age": "600",
     }
     return Response(status_code=204, headers={**marks, **granted})
-
-
-async def _tell(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
-    else:
-        await answer(scope, receive, send)
 
 
 def _header(scope: Scope, name: str) -> str | None:

@@ -49,16 +49,15 @@ class ServerExchange(Exchange):
 
     async def call(self) -> Call:
         """Return a new call; wait while the server is down."""
-        return Call(await self._server.up(self._config.timeout))
+        return Call(await self._server.up(asyncio.get_running_loop().time() + self._config.timeout))
 
     async def _send(self, request: Request, guarded: bool) -> Response:
         """Send a request; if it can't connect because the server died, wait for the server and send it again."""
         if guarded or not isinstance(request, ServerRequest) or request.path is None:
             return await super()._send(request, guarded)
-        call, timeout = request.call, self._config.timeout
-        until = asyncio.get_running_loop().time() + timeout
+        call, until = request.call, asyncio.get_running_loop().time() + self._config.timeout
         while True:
-            call.up = await self._server.up(timeout, until)
+            call.up = await self._server.up(until)
             try:
                 response = await super()._send(replace(request, url=call.up.url + request.path), guarded)
             except aiohttp.ClientConnectorError:

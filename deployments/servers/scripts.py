@@ -84,8 +84,7 @@ def _mark(config: HttpServerConfig) -> Path:
 
 def _lock(file: int) -> bool:
     """Take the lock if it is free; the system frees it when its holder is killed."""
-    try:
+    with suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return True
+    return False

@@ -86,17 +86,15 @@ class Server:
             await self._up.process.stop(self._config.stop_timeout)
             self._fall("has been stopped")
 
-    async def up(self, within: float, until: float | None = None) -> Up:
-        """Return the running server; while it is down, wait for it: `within` seconds, or `until` a time of the loop's clock."""
-        end = asyncio.get_running_loop().time() + within if until is None else until
+    async def up(self, until: float) -> Up:
+        """Return the running server; while it is down, wait for it, `until` a time of the loop's clock."""
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(until):
                 while self._up is None:
                     await self._changed.wait()
         if self._up is None:
-            raise Unavailable(
-                f"component {self._id!r}: its server did not come back within {within:g} s (`timeout`): it {self._trouble}"
-            )
+            within = f"within {self._config.timeout:g} s (`timeout`)"
+            raise Unavailable(f"component {self._id!r}: its server did not come back {within}: it {self._trouble}")
         return self._up
 
     async def gone(self, up: Up) -> str | None:

@@ -51,7 +51,6 @@ class TextEvents:
         self._after_cr = False
 
     def encode(self, delta: Delta) -> bytes:
-        """Return the Delta's events."""
         chunks = delta.chunks
         if len(chunks) == 1 and type(text := chunks[0]) is str and text and "\n" not in text and "\r" not in text:
             self._after_cr = False
@@ -93,7 +92,6 @@ class JsonEvents:
     """
 
     def encode(self, delta: Delta) -> bytes:
-        """Return the Delta's events."""
         texts = [
             json_text(base64_text(chunk) if isinstance(chunk, bytes) else chunk)
             for chunk in delta.chunks
@@ -105,7 +103,6 @@ class JsonEvents:
         return _events(texts).encode("utf-8", "backslashreplace") if texts else b""
 
     def end(self) -> bytes:
-        """Return the end of the stream."""
         return END
 
 
@@ -113,7 +110,6 @@ class RawBytes:
     """Bytes as they come: a stream without a format."""
 
     def encode(self, delta: Delta) -> bytes:
-        """Return the Delta's bytes."""
         return b"".join(_raw(chunk) for chunk in delta.chunks if chunk is not None and not isinstance(chunk, Note))
 
     def end(self) -> bytes:
@@ -131,10 +127,6 @@ def _events(texts: list[str]) -> str:
 
 
 def _raw(chunk: Chunk) -> bytes:
-    match chunk:
-        case bytes():
-            return chunk
-        case str():
-            return utf8(chunk)
-        case _:
-            return utf8(json_text(chunk))
+    if isinstance(chunk, bytes):
+        return chunk
+    return utf8(chunk if isinstance(chunk, str) else json_text(chunk))

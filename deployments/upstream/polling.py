@@ -63,8 +63,13 @@ async def until_done(
     while not last and (left := end - clock()) > 0:
         last = wait >= left
         await sleep(min(wait, left))
-        answer = await _in_time(ask, max(end - clock(), LAST_WORD))
-        if answer is None:
+        limit = asyncio.timeout(max(end - clock(), LAST_WORD))
+        try:
+            async with limit:
+                answer = await ask()
+        except TimeoutError:
+            if not limit.expired():
+                raise
             break
         try:
             state = _state(completion, answer)
@@ -75,18 +80,6 @@ async def until_done(
         wait = max(completion.interval, answer.retry_after or 0)
     last_state = "no question about it was answered" if state is None else f"its last state was {state!r}"
     raise TimedOut(f"the job was not done within {completion.timeout:g} s (completion.timeout); {last_state}").at(where)
-
-
-async def _in_time(ask: Callable[[], Awaitable[Fetched]], seconds: float) -> Fetched | None:
-    """Return the answer if it comes within so many seconds, else None."""
-    scope = asyncio.timeout(seconds)
-    try:
-        async with scope:
-            return await ask()
-    except TimeoutError:
-        if not scope.expired():
-            raise
-        return None
 
 
 def _state(completion: Polling, answer: Fetched) -> str:

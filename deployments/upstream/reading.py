@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -107,23 +108,19 @@ def retry_after(value: str | None) -> float | None:
 
 async def _linger(response: Response) -> None:
     """Read what follows `[DONE]` for a moment: a body that is read to its end frees its connection for other calls."""
-    try:
+    with suppress(TimeoutError, aiohttp.ClientError, OSError):
         async with asyncio.timeout(LINGER):
             while await response.read():
                 pass
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        return
 
 
 async def _error_body(response: Response, timeout: float) -> Value:
     content = b""
-    try:
+    # The status says more than a body that broke off, or that can't be unpacked.
+    with suppress(aiohttp.ClientError, TimeoutError, OSError, UpstreamFailed):
         async with asyncio.timeout(timeout):
             while len(content) < MAX_ERROR_BODY and (packet := await response.read()):
                 content += packet
-    except (aiohttp.ClientError, TimeoutError, OSError, UpstreamFailed):
-        # The status says more than a body that broke off, or that can't be unpacked.
-        pass
     text = content[:MAX_ERROR_BODY].decode(errors="replace")
     if len(content) >= MAX_ERROR_BODY:
         text = f"{text[:-1]}…"  # an ellipsis has the redactor look for part of a secret before it
