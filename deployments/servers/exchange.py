@@ -55,7 +55,8 @@ class ServerExchange(Exchange):
         """Send a request; if it can't connect because the server died, wait for the server and send it again."""
         if guarded or not isinstance(request, ServerRequest) or request.path is None:
             return await super()._send(request, guarded)
-        call, until = request.call, asyncio.get_running_loop().time() + self._config.timeout
+        call = request.call
+        until = asyncio.get_running_loop().time() + self._config.timeout
         while True:
             call.up = await self._server.up(until)
             try:

@@ -46,7 +46,14 @@ class EventParser:
         if b"\n" not in packet and b"\r" not in packet:
             self._hold(packet)
             return []
-        lines = self._lines(packet)
+        text = b"".join((*self._pieces, packet)) if self._pieces else packet
+        self._pieces.clear()
+        self._line_size = 0
+        lines = text.splitlines()  # of bytes: at CR, LF and CRLF only
+        if text.endswith(_LINE_ENDS):
+            self._after_cr = text.endswith(b"\r")
+        else:
+            self._hold(lines.pop())
         if self._at_start:
             self._at_start = False
             lines[0] = lines[0].removeprefix(BOM)
@@ -56,18 +63,6 @@ class EventParser:
         """Return the event of a body that ends without a blank line, if it has data."""
         self._after_cr = False
         return self.feed(b"\n\n")
-
-    def _lines(self, packet: bytes) -> list[bytes]:
-        """Return the lines that this packet completes, split at CR, LF and CRLF only, and hold the rest."""
-        text = b"".join((*self._pieces, packet)) if self._pieces else packet
-        self._pieces.clear()
-        self._line_size = 0
-        lines = text.splitlines()
-        if text.endswith(_LINE_ENDS):
-            self._after_cr = text.endswith(b"\r")
-        else:
-            self._hold(lines.pop())
-        return lines
 
     def _hold(self, piece: bytes) -> None:
         self._pieces.append(piece)
