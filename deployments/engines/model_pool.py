@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,8 +31,8 @@ class Pool:
         self._start = start
         self._limit = limit
         self._slots: dict[str, _Slot] = {}  # least recently requested first
-        self._queue: deque[tuple[str, asyncio.Future[_Slot]]] = deque()
-        self._emptying: str | None = None
+        self._queue: list[object] = []
+        self._changed = asyncio.Event()
         self._closed = False
 
     async def preload(self, names: Sequence[str]) -> None:
@@ -51,7 +50,7 @@ class Pool:
             yield await asyncio.shield(slot.loading)
         finally:
             slot.users -= 1
-            self._admit_waiting()
+            self._wake()
 
     async def healthy(self) -> None:
         """Raise if one of the loaded engines can't answer any more."""
@@ -63,10 +62,7 @@ class Pool:
         """Close all engines."""
         self._closed = True
         slots, self._slots = list(self._slots.values()), {}
-        for _, waiting in self._queue:
-            if not waiting.done():
-                waiting.set_exception(Unavailable("the replica is closing"))
-        self._queue.clear()
+        self._wake()
         for slot in slots:
             if not slot.loading.done():
                 slot.loading.cancel()
@@ -76,48 +72,36 @@ class Pool:
                 await slot.loading.result().aclose()
 
     async def _take(self, name: str) -> _Slot:
+        """Wait in the queue until there is room, and return the model's slot, with one user more."""
+        turn = object()
+        self._queue.append(turn)
+        try:
+            while (slot := self._admit(name, first=turn is self._queue[0])) is None:
+                await self._changed.wait()
+            return slot
+        finally:
+            self._queue.remove(turn)
+            self._wake()
+
+    def _wake(self) -> None:
+        """Have each waiting request ask again whether there is room, in the order of the queue."""
+        self._changed.set()
+        self._changed.clear()
+
+    def _admit(self, name: str, *, first: bool) -> _Slot | None:
+        """Return the model's slot, with one user more; None while there is no room."""
         if self._closed:
             raise Unavailable("the replica is closing")
-        if not self._queue and (slot := self._admit(name)) is not None:
-            return slot
-        waiting: asyncio.Future[_Slot] = asyncio.get_running_loop().create_future()
-        self._queue.append((name, waiting))
-        self._admit_waiting()
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            if not waiting.cancelled() and waiting.exception() is None:
-                waiting.result().users -= 1  # cancelled in the moment it was given its slot
-            self._admit_waiting()
-            raise
-
-    def _admit_waiting(self) -> None:
-        """Give waiting requests the slots that are free by now."""
-        self._emptying = None
-        self._queue = deque(each for each in self._queue if not each[1].done())  # some were cancelled
-        while self._queue and (slot := self._admit(self._queue[0][0])) is not None:
-            self._queue.popleft()[1].set_result(slot)
-        if not self._queue:
-            return
-        self._emptying = next(iter(self._slots), None)
-        for name, waiting in tuple(self._queue):
-            if name in self._slots and (slot := self._admit(name)) is not None:
-                self._queue.remove((name, waiting))
-                waiting.set_result(slot)
-
-    def _admit(self, name: str) -> _Slot | None:
-        """Return the model's slot, with one user more; None while there is no room."""
         slot = self._slots.get(name)
         if slot is None:
-            evicted = None
-            if len(self._slots) >= self._limit:
-                idle = (other for other, each in self._slots.items() if not each.users and each.loading.done())
-                evicted = next(idle, None)
-                if evicted is None:
-                    return None
+            full = len(self._slots) >= self._limit
+            idle = (other for other, each in self._slots.items() if not each.users and each.loading.done())
+            evicted = next(idle, None) if full else None
+            if not first or (full and evicted is None):
+                return None
             slot = self._open(name, evicted)
-        elif name == self._emptying:
-            return None
+        elif not first and name == next(iter(self._slots)):
+            return None  # the engine that is to make room for the first request
         else:
             self._slots[name] = self._slots.pop(name)
         slot.users += 1
@@ -149,7 +133,7 @@ class Pool:
         failed = task.cancelled() or task.exception() is not None
         if failed and self._slots.get(name) is slot:
             del self._slots[name]
-        self._admit_waiting()
+        self._wake()
 
 
 def _is_loaded(slot: _Slot) -> bool:
