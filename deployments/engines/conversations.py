@@ -47,8 +47,10 @@ class Conversation:
         messages = [*system, *self.messages[start:]]
         if self.tokenizer.chat_template:
             rendered = _templated(messages, self.tools, self.tokenizer)
+        elif self.trained:
+            rendered = "".join(f"{message['content']}{self.tokenizer.eos_token}" for message in messages)
         else:
-            rendered = _ended(messages, self.tokenizer.eos_token) if self.trained else _named(messages)
+            rendered = _named(messages)
         refuse_unreadable(rendered, "messages")
         return rendered
 
@@ -153,16 +155,10 @@ def _templated(messages: list[dict[str, Any]], tools: list[dict[str, Any]], toke
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(
-            messages, tools=tools or None, tokenize=False, add_generation_prompt=True
-        )  # fmt: skip
+        return tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=False, add_generation_prompt=True)
     except (TemplateError, TypeError, ValueError) as refusal:
         words = " ".join(str(refusal).split()) or type(refusal).__name__
         raise InvalidInput(f"the model's chat template refuses the messages: {words}", field="messages") from refusal
-
-
-def _ended(messages: list[dict[str, Any]], end: str) -> str:
-    return "".join(f"{message['content']}{end}" for message in messages)
 
 
 def _named(messages: list[dict[str, Any]]) -> str:

@@ -70,14 +70,14 @@ def memory(device: str) -> int:
 
 def affordable(size: int, device: torch.device) -> int | None:
     """Return how many tokens of so many bytes there is memory for; None where tokens take none."""
-    return max(1, _for_caches(device) // size) if size else None
-
-
-def _for_caches(device: torch.device) -> int:
+    if not size:
+        return None
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(min([machine, *_limits()]) * OF_ALL)
+        room = torch.cuda.mem_get_info(device)[0] * SHARE
+    else:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        room = min([machine, *_limits()]) * OF_ALL
+    return max(1, int(room) // size)
 
 
 def _limits() -> Iterator[int]:

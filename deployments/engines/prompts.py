@@ -67,7 +67,9 @@ def encode(
     if ask.text is not None:
         return Prompt(_text(ask.text, tokenizer, config, task, room))
     talk = conversation(ask.messages, ask.tools, tokenizer, config)
-    return Prompt(_conversation(talk, tokenizer, room), talk.stop)
+    reading = _Reading.of(tokenizer, talk.text(), room.most, "start", special=False)
+    ids = reading.all if room.has_place(reading, "conversation") else _shortened(talk, tokenizer, room.most)
+    return Prompt(ids, talk.stop)
 
 
 def context_length(config: Any, tokenizer: Any, override: int | None = None) -> int | None:
@@ -185,12 +187,6 @@ def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room) -> lis
     keep: Side = "end" if task == "text-generation" and not config.is_encoder_decoder else "start"
     reading = _Reading.of(tokenizer, text, room.most, keep, special=True)
     return reading.all if room.has_place(reading, "text") else reading.cut(room.most, keep)
-
-
-def _conversation(talk: Conversation, tokenizer: Any, room: _Room) -> list[int]:
-    """Return the tokens of the conversation; where it may be cut, without the oldest turns that don't fit."""
-    reading = _Reading.of(tokenizer, talk.text(), room.most, "start", special=False)
-    return reading.all if room.has_place(reading, "conversation") else _shortened(talk, tokenizer, room.most)
 
 
 def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:

@@ -11,13 +11,13 @@ from jsonschema import Draft202012Validator
 from transformers import AutoTokenizer, MarianTokenizer, PreTrainedTokenizerFast
 
 from deployments.engines.engine import Ask, Sampling
-from deployments.engines.grammar import Grammars, Unenforceable, enforceable, guides, judge, schema_of
-from deployments.engines.grammar.dialect import DEEPEST
-from deployments.engines.grammar.guides import CACHED, MAX_SCHEMA
+from deployments.engines.grammar import guides
+from deployments.engines.grammar.dialect import DEEPEST, Unenforceable, enforceable
+from deployments.engines.grammar.guides import CACHED, JUDGE, MAX_SCHEMA, Grammars, schema_of
 from deployments.engines.grammar.vocabulary import read_vocabulary
 from deployments.engines.huggingface.engine import HuggingFace
 from deployments.engines.huggingface.loading import load
-from deployments.engines.tool_calls import tool_use
+from deployments.engines.tool_calls.choice import tool_use
 from graphs.errors import InvalidInput, Unavailable
 from tests.engines import tiny
 
@@ -240,14 +240,14 @@ async def test_of_many_schemas_only_the_latest_stay_compiled(grammars):
     ],
 )
 async def test_a_schema_that_cant_be_enforced_is_refused_and_the_others_go_on(schema, message, grammars):
-    for refusing in (grammars.compile, judge):
+    for refusing in (grammars.compile, JUDGE.compile):
         with pytest.raises(
             InvalidInput, match=rf"(?i)can't be enforced: [^\n]*({message})[^\n]*; simplify it"
         ) as raised:
             await refusing(schema)
         assert raised.value.details["field"] == "response_format"
     await grammars.compile({"type": "null"})
-    await judge({"type": "null"})
+    await JUDGE.compile({"type": "null"})
 
 
 IN_A_PROPERTY = r"at properties\.a\.items\[0\]"

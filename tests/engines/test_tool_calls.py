@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from deployments.engines.grammar import JUDGE
-from deployments.engines.tool_calls import STYLES, CallDelta, CallParser, join_calls, style_of, tool_use
+from deployments.engines.grammar.guides import JUDGE
+from deployments.engines.tool_calls.choice import tool_use
+from deployments.engines.tool_calls.parser import CallDelta, CallParser, join_calls
+from deployments.engines.tool_calls.styles import STYLES, style_of
 from graphs.errors import InvalidInput
 
 TOOLS = ("get_weather", "get_time")

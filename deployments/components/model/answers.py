@@ -10,7 +10,7 @@ from typing import Any
 from deployments.components.model.checks import AT_ONCE, check_action
 from deployments.components.model.fields import ModelConfig, ModelInput
 from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage, for_each
-from deployments.engines.tool_calls import CallDelta, ToolCallParser, join_calls
+from deployments.engines.tool_calls.parser import CallDelta, ToolCallParser, join_calls
 from graphs.component import Chunk, Note, Stream, Whole
 from graphs.errors import ComponentFailed, InvalidInput
 
@@ -64,14 +64,16 @@ async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text
     """Return what to ask the engine, and how to read its answer; refuse tools and formats that can't be enforced."""
     if input.messages is None:
         return _Talk(_ask(input, text))
-    from deployments.engines.grammar import judge, schema_of
-    from deployments.engines.tool_calls import style_of, tool_use
+    from deployments.engines.grammar.guides import JUDGE, schema_of
+    from deployments.engines.tool_calls.choice import tool_use
+    from deployments.engines.tool_calls.styles import style_of
 
     use = tool_use(input.tools, input.tool_choice)
     schema = use.schema
     if schema is None:
         schema = schema_of(input.response_format)
-        await judge(schema)
+        if schema:
+            await JUDGE.compile(schema)
     else:
         await use.judge()
     style = style_of(engine.chat_template, config.options.get("tool_parser"))

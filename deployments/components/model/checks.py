@@ -154,11 +154,11 @@ def _check_chat(action: Mapping[str, Any]) -> Found:
     """Have tools, tool_choice and response_format judged by those who read them, where they are known."""
     tools, choice, format = (action.get(name) for name in ("tools", "tool_choice", "response_format"))
     if (tools is not None or choice is not None) and _known(tools) and _known(choice):
-        from deployments.engines.tool_calls import tool_use
+        from deployments.engines.tool_calls.choice import tool_use
 
         yield from _refusal("tools", lambda: tool_use(tools, choice))
     if format is not None and _known(format):
-        from deployments.engines.grammar import schema_of
+        from deployments.engines.grammar.guides import schema_of
 
         yield from _refusal("response_format", lambda: schema_of(format))
         if _mapping(format).get("type") != "text":
@@ -178,7 +178,7 @@ def _check_options(config: Mapping[str, Any]) -> Found:
     options = _mapping(config.get("options"))
     parser = options.get("tool_parser")
     if isinstance(parser, str):
-        from deployments.engines.tool_calls import style_of
+        from deployments.engines.tool_calls.styles import style_of
 
         yield from _refusal("options.tool_parser", lambda: style_of(None, parser))
     if options and config.get("driver", "huggingface") == "huggingface":

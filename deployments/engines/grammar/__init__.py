@@ -3,10 +3,3 @@
 llguidance is the library: its wheel is small and brings nothing along, it works while tokens are sampled instead of
 compiling automata beforehand, it refuses keywords that it can't enforce, and vLLM speaks the same dialect with it.
 """
-
-from __future__ import annotations
-
-from deployments.engines.grammar.dialect import Unenforceable, enforceable, within
-from deployments.engines.grammar.guides import JUDGE, Grammars, Guide, judge, schema_of
-
-__all__ = ["JUDGE", "Grammars", "Guide", "Unenforceable", "enforceable", "judge", "schema_of", "within"]

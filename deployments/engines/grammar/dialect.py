@@ -32,11 +32,8 @@ BEYOND = (
 )  # fmt: skip
 """JSON Schema's, but no grammar's."""
 ASKS_NOTHING = {
-    "uniqueItems": False,
-    "unevaluatedItems": True,
-    "unevaluatedProperties": True,
-    "$recursiveAnchor": False,
-}
+    "uniqueItems": False, "unevaluatedItems": True, "unevaluatedProperties": True, "$recursiveAnchor": False,
+}  # fmt: skip
 NULLABLE = "nullable"
 """OpenAPI's word for a type that null is another of."""
 

@@ -119,8 +119,6 @@ class Grammars:
     def _compile(self, text: str) -> LLMatcher:
         from llguidance import LLMatcher
 
-        if self._tokenizer is not None:  # without one, a schema is only judged: vLLM makes the grammar
-            require_pattern()
         if self._vocabulary is None:
             self._vocabulary = self._read()
         try:
@@ -137,7 +135,8 @@ class Grammars:
         from llguidance import LLTokenizer
 
         if self._tokenizer is None:
-            return LLTokenizer("byte")
+            return LLTokenizer("byte")  # a schema is only judged: vLLM makes the grammar
+        require_pattern()
         vocabulary: Any = read_vocabulary(self._tokenizer, self._eos_ids)
         return LLTokenizer(vocabulary, eos_token=list(self._eos_ids))
 
@@ -200,15 +199,6 @@ def schema_of(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | 
             near = closest(other, TYPES) if isinstance(other, str) else None
             hint = f"; did you mean '{near}'?" if near else ""
             raise _refusal("type", f"expected a type, one of {', '.join(TYPES)}, got {other!r}{hint}")
-
-
-async def judge(schema: Mapping[str, Any] | None) -> None:
-    """Refuse a schema that no grammar can be made of, whichever the engine."""
-    try:
-        if schema:
-            await JUDGE.judge(schema)
-    except Unenforceable as cause:
-        raise refusal(cause) from None
 
 
 def _schema(wrapper: Any) -> Mapping[str, Any]:

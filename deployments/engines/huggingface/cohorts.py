@@ -89,7 +89,7 @@ def cohort(network: Network, rows: Sequence[Row]) -> Cohort:
         return Encoded(network, rows, internals.encoder_decoder_cache(config))
     if network.joins:
         return Padded(network, rows, internals.growing_cache(config))
-    return Uniform(network, rows, internals.plain_cache(config))
+    return Uniform(network, rows, internals.DynamicCache(config=config))
 
 
 def together(network: Network, rows: Sequence[Row], budget: int) -> int:

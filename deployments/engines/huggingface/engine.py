@@ -15,7 +15,7 @@ from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.devices import affordable
 from deployments.engines.engine import Ask, Ended, Engine, Pooled
-from deployments.engines.grammar import Grammars
+from deployments.engines.grammar.guides import Grammars
 from deployments.engines.huggingface import embedding
 from deployments.engines.huggingface import torch_failures as failures
 from deployments.engines.huggingface.loading import Loaded

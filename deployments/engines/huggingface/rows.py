@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deployments.engines.detokenizing import Detokenizer, Stops
 from deployments.engines.engine import Ended, Finish, Usage
-from deployments.engines.grammar import Guide
+from deployments.engines.grammar.guides import Guide
 from deployments.engines.huggingface import transformers_internals as internals
 from deployments.engines.huggingface.network import Network
 from deployments.engines.huggingface.sampling import NOTHING, pick

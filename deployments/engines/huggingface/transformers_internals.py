@@ -161,14 +161,9 @@ def growing_cache(config: Any) -> DynamicCache:
     return cache
 
 
-def plain_cache(config: Any) -> DynamicCache:
-    """Return an empty cache as transformers makes it for this model."""
-    return DynamicCache(config=config)
-
-
 def encoder_decoder_cache(config: Any) -> EncoderDecoderCache:
-    own = growing_cache(config) if joinable(config) else plain_cache(config)
-    return EncoderDecoderCache(own, plain_cache(config))
+    own = growing_cache(config) if joinable(config) else DynamicCache(config=config)
+    return EncoderDecoderCache(own, DynamicCache(config=config))
 
 
 def filled_cache(config: Any, pairs: Pairs) -> DynamicCache:

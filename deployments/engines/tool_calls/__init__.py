@@ -11,11 +11,3 @@ How a piece of text is judged:
   style allows that, it is a call only if it opens the answer, names a tool of the request and has arguments.
 - How the text is cut into pieces changes nothing.
 """
-
-from __future__ import annotations
-
-from deployments.engines.tool_calls.choice import tool_use
-from deployments.engines.tool_calls.parser import CallDelta, CallParser, ToolCallParser, join_calls
-from deployments.engines.tool_calls.styles import STYLES, style_of
-
-__all__ = ["STYLES", "CallDelta", "CallParser", "ToolCallParser", "join_calls", "style_of", "tool_use"]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployments.engines.grammar import JUDGE, Unenforceable, enforceable, within
+from deployments.engines.grammar.dialect import Unenforceable, enforceable, within
+from deployments.engines.grammar.guides import JUDGE
 from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, ToolCallParser
 from deployments.engines.tool_calls.styles import REQUIRED, Style
 from graphs.errors import InvalidInput

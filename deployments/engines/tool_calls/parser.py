@@ -180,8 +180,12 @@ class CallParser:
         """Read a key and its value; False when this is no call, or is broken."""
         reader = self._reader
         key = yield from reader.string()
-        if key is None or not (tagged or key in _KEYS) or not (yield from self._colon()):
+        if key is None or not (tagged or key in _KEYS):
             return False
+        yield from reader.skip_space()
+        if not (yield from reader.word(":")):
+            return False
+        yield from reader.skip_space()
         if key == "name" and head.name is None:
             head.name = yield from reader.string()
             return bool(head.name) and (tagged or head.name in self._tools)
@@ -192,12 +196,6 @@ class CallParser:
             head.given = yield from self._arguments(head.name, tagged=tagged)
             return head.given
         return (yield from reader.value())
-
-    def _colon(self) -> Wait[bool]:
-        yield from self._reader.skip_space()
-        colon = yield from self._reader.word(":")
-        yield from self._reader.skip_space()
-        return bool(colon)
 
     def _named_call(self, *, tagged: bool) -> Wait[bool]:
         """Read `name[ARGS]{…}`; without its tag the text shows `name{…}`."""

@@ -19,6 +19,10 @@ _OUTSIDE = re.compile(r'[^"{}\[\]]*')
 _SCALAR = re.compile(r"[^\s,}\]]*")
 
 
+def _nothing() -> None:
+    """Wait without a word."""
+
+
 class Reader:
     """`at` is the next character to read; what lies before it is kept until it is forgotten."""
 
@@ -66,7 +70,7 @@ class Reader:
     def string(self) -> Wait[str | None]:
         """Read a JSON string and return what it says; None, and nothing read, where none begins or it is broken."""
         start = self.at
-        if (yield from self.peek()) != '"' or not (yield from self._quoted(_nothing)):
+        if (yield from self.peek()) != '"' or not (yield from self._quoted()):
             return None
         try:
             # strict=False: models write line breaks into strings.
@@ -74,9 +78,8 @@ class Reader:
         except ValueError:
             return None
 
-    def value(self, before_wait: Callable[[], None] | None = None) -> Wait[bool]:
-        """Read a JSON value, its inside unjudged: brackets must close. `before_wait` sees `at` wherever it must wait."""
-        pause = before_wait or _nothing
+    def value(self, pause: Callable[[], None] = _nothing) -> Wait[bool]:
+        """Read a JSON value, its inside unjudged: brackets must close. `pause` sees `at` wherever it must wait."""
         first = yield from self.peek()
         if first == '"':
             return (yield from self._quoted(pause))
@@ -100,7 +103,7 @@ class Reader:
             if depth == 0:
                 return True
 
-    def _quoted(self, pause: Callable[[], None]) -> Wait[bool]:
+    def _quoted(self, pause: Callable[[], None] = _nothing) -> Wait[bool]:
         """Read from one quote to the other; False when the text ends before."""
         self.at += 1
         while True:
@@ -118,17 +121,12 @@ class Reader:
                 pause()
                 yield
 
-    def _run(self, pattern: re.Pattern[str], pause: Callable[[], None] | None = None) -> Wait[None]:
+    def _run(self, pattern: re.Pattern[str], pause: Callable[[], None] = _nothing) -> Wait[None]:
         while True:
             match = pattern.match(self.text, self.at)
             assert match is not None, "a repetition matches at least nothing"
             self.at = match.end()
             if self.at < len(self.text) or self.ended:
                 return
-            if pause is not None:
-                pause()
+            pause()
             yield
-
-
-def _nothing() -> None:
-    """Wait without a word."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Without
-from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Sampling, Usage, for_each
+from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Usage, for_each
 from deployments.engines.grammar.guides import KEYWORD, require_keyword
 from deployments.engines.huggingface.embedding import ranked
 from deployments.engines.prompts import Prompt
@@ -145,11 +144,20 @@ def _generation_config(config: Any) -> Any:
 
 def _sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged: bool = False) -> Any:
     """Return how vLLM should generate; `own` is the model's GenerationConfig, `tagged` shows special tokens."""
-    from vllm.sampling_params import RequestOutputKind, SamplingParams  # pyright: ignore[reportMissingImports]
+    from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams  # pyright: ignore[reportMissingImports]
 
-    constrained = ask.json_schema is not None
+    asked = ask.sampling.num_beams
+    if asked is not None and asked > 1:
+        raise InvalidInput(
+            f"expected num_beams 1, because vLLM has no beam search, got {asked}; leave it out, or write `driver: huggingface`",
+            field="params.num_beams",
+        )
+    structure = None
+    if ask.json_schema is not None:
+        require_keyword()
+        structure = StructuredOutputsParams(json={**(ask.json_schema or {"type": "object"}), **KEYWORD})
     space = Space(len(prompt.ids), context - len(prompt.ids))
-    settings = settle(_without_beams(ask.sampling), own, space, stops=prompt.stop, constrained=constrained)
+    settings = settle(ask.sampling, own, space, stops=prompt.stop, constrained=structure is not None)
     return SamplingParams(
         max_tokens=settings.most,
         min_tokens=settings.least,
@@ -160,24 +168,7 @@ def _sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged
         repetition_penalty=settings.repetition_penalty,
         seed=None if settings.seed is None else settings.seed & LARGEST_SEED,
         stop=list(settings.stops),
-        structured_outputs=_structure(ask) if constrained else None,
+        structured_outputs=structure,
         output_kind=RequestOutputKind.DELTA if ask.streaming else RequestOutputKind.FINAL_ONLY,
         skip_special_tokens=not tagged,
     )
-
-
-def _without_beams(sampling: Sampling) -> Sampling:
-    asked = sampling.num_beams
-    if asked is not None and asked > 1:
-        raise InvalidInput(
-            f"expected num_beams 1, because vLLM has no beam search, got {asked}; leave it out, or write `driver: huggingface`",
-            field="params.num_beams",
-        )
-    return replace(sampling, num_beams=None)
-
-
-def _structure(ask: Ask) -> Any:
-    from vllm.sampling_params import StructuredOutputsParams  # pyright: ignore[reportMissingImports]
-
-    require_keyword()
-    return StructuredOutputsParams(json={**(ask.json_schema or {"type": "object"}), **KEYWORD})
