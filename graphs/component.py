@@ -169,6 +169,17 @@ class Unknown:
     def __repr__(self) -> str:
         return "a binding"
 
+    @classmethod
+    def within(cls, value: Any) -> bool:
+        """Return whether a binding is left in a value, however deeply it is nested."""
+        rest = [value]
+        while rest:
+            each = rest.pop()
+            if isinstance(each, cls):
+                return True
+            rest.extend(each.values() if isinstance(each, Mapping) else each if isinstance(each, list) else ())
+        return False
+
 
 Registry = Mapping[str, type[Component[Any, Any]]]
 """Component types by the name the document uses."""

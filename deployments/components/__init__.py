@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from types import ModuleType
 from typing import Any, TypeGuard
 
@@ -22,7 +23,8 @@ ComponentType = type[Component[Any, Any]]
 def registry() -> dict[str, ComponentType]:
     """Return the component types by the `type` that documents write. They import heavy modules in `setup`."""
     found: dict[str, ComponentType] = {}
-    for cls in _all_types():
+    plug_ins = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value))
+    for cls in chain(_types_under(import_module(__name__)), *map(_plugged_in, plug_ins)):
         if cls.type in found:
             raise AnabranchError(
                 f"two component types are called {cls.type!r}: {_place(found[cls.type])} and {_place(cls)}; "
@@ -30,12 +32,6 @@ def registry() -> dict[str, ComponentType]:
             )
         found[cls.type] = cls
     return dict(sorted(found.items()))
-
-
-def _all_types() -> Iterator[ComponentType]:
-    yield from _types_under(import_module(__name__))
-    for plug_in in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
-        yield from _plugged_in(plug_in)
 
 
 def _plugged_in(plug_in: EntryPoint) -> list[ComponentType]:

@@ -84,12 +84,10 @@ class _Clock:
         """Return a future that is done at this time."""
         tick = int(time * 1000) + 1
         future = self._loop.create_future()
-        waiting = self._due.get(tick)
-        if waiting is None:
-            self._due[tick] = [future]
+        if tick not in self._due:
+            self._due[tick] = []
             self._loop.call_at(tick / 1000, self._strike, tick)
-        else:
-            waiting.append(future)
+        self._due[tick].append(future)
         return future
 
     def _strike(self, tick: int) -> None:

@@ -154,9 +154,8 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
         if completion.endpoint is not None and completion.path is None:
             url = _checked(completion.endpoint)
             own = upstream is not None and origin(upstream.base_url) == origin(url)
-            trusted = (
-                own or self._is_own(url, input.fixed("completion.endpoint", url)) or _same_host(url, started.target)
-            )
+            same = not started.target.guarded and origin(started.target.request.url)[1:] == origin(url)[1:]
+            trusted = own or same or self._is_own(url, input.fixed("completion.endpoint", url))
             # As with redirects: a host that only an upstream names gets no credentials.
             headers = (upstream.headers if upstream is not None and own else self.config.headers) if trusted else {}
             (request,) = await requests_for([(url, headers)], completion)
@@ -178,8 +177,3 @@ def _checked(endpoint: str) -> str:
         return web_url(endpoint)
     except ValueError as error:
         raise InvalidInput(str(error), field="endpoint") from None
-
-
-def _same_host(url: str, target: Target) -> bool:
-    """Return whether a URL leads to the host of a trusted target."""
-    return not target.guarded and origin(url)[1:] == origin(target.request.url)[1:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, TypeAdapter
 
@@ -53,7 +53,8 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
     def check(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if action.get("path") is None:
             yield "path", "an http-server needs to know what to call; write `path: /…`"
-        if not config.get("port") and not any(_fills(config.get(name)) for name in ("start", "env")):
+        # The only binding that may stand there is `${port}`.
+        if not config.get("port") and not any(Unknown.within(config.get(name)) for name in ("start", "env")):
             hint = "write ${port} where `start` names it, or `port:` with the one it takes"
             yield "port" if "port" in config else "start", f"the command does not get the port to listen on; {hint}"
         yield from check_call(config, action)
@@ -129,16 +130,3 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
             return error  # it answered, so it is alive
         trouble = await self._server.gone(call.up)
         return error if trouble is None else Unavailable(f"{error.message}: its server {trouble}")
-
-
-def _fills(written: Any) -> bool:
-    """Return whether a value holds a binding; the only one allowed is `${port}`."""
-    match written:
-        case Unknown():
-            return True
-        case Mapping():
-            return any(map(_fills, cast("Mapping[str, Any]", written).values()))
-        case list() | tuple():
-            return any(map(_fills, cast("list[Any]", written)))
-        case _:
-            return False

@@ -83,12 +83,8 @@ class Engine(ABC):
         """Yield text as it is generated, never half a character, then Ended. Closing it frees its place within a step."""
 
     @abstractmethod
-    async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        """Return a vector for each text."""
-
-    @abstractmethod
-    async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        """Return the labels of each text with their scores."""
+    async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        """Return a vector for each text, or its labels with their scores, as the model's task says."""
 
     @abstractmethod
     async def healthy(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from deployments.engines.conversations import Conversation, conversation, refuse_unreadable, task_params
@@ -191,25 +193,20 @@ def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room) -> lis
 
 def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:
     """Drop as few of the oldest turns as possible: a binary search, one reading a step."""
+
+    @cache
+    def reading(start: int) -> _Reading:
+        return _Reading.of(tokenizer, talk.text(start), most, "start", special=False)
+
     starts = talk.starts()
-    low, high = 0, len(starts) - 1
-    best: list[int] | None = None
-    shortest = 0
-    while low <= high:
-        middle = (low + high) // 2
-        reading = _Reading.of(tokenizer, talk.text(starts[middle]), most, "start", special=False)
-        shortest = reading.length
-        if reading.length <= most:
-            best, high = reading.all, middle - 1
-        else:
-            low = middle + 1
-    if best is None:
+    first = bisect_left(starts, True, key=lambda start: reading(start).length <= most)
+    if first == len(starts):
         raise InvalidInput(
-            f"the last message and the system's have at least {shortest} tokens together, and max_input_length allows "
-            f"{most}; shorten them, or raise max_input_length",
+            f"the last message and the system's have at least {reading(starts[-1]).length} tokens together, and "
+            f"max_input_length allows {most}; shorten them, or raise max_input_length",
             field="messages",
         )
-    return best
+    return reading(starts[first]).all
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,13 +190,13 @@ async def test_a_device_that_has_failed_is_told_and_makes_the_replica_unhealthy(
 
     engine = HuggingFace(bert())
     try:
-        await engine.embed(TEXTS, 8, None)
+        await engine.pool(TEXTS, 8, None)
         await engine.healthy()
         monkeypatch.setattr(pooling, "_vectors", fail)
         with pytest.raises(
             ComponentFailed, match=r"failed: AcceleratorError: CUDA error: an illegal memory access was encountered$"
         ):
-            await engine.embed(TEXTS, 8, None)
+            await engine.pool(TEXTS, 8, None)
         with pytest.raises(ComponentFailed):
             await engine.healthy()
     finally:
@@ -213,7 +213,7 @@ async def test_without_memory_the_call_fails_in_words_and_the_replica_stays(monk
     try:
         monkeypatch.setattr(pooling, "_vectors", fail)
         with pytest.raises(Unavailable, match="has no memory left"):
-            await engine.embed(TEXTS, 8, None)
+            await engine.pool(TEXTS, 8, None)
         await engine.healthy()
     finally:
         await engine.aclose()

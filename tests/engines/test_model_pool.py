@@ -24,10 +24,7 @@ class Named(Engine):
     async def generate(self, ask: Ask) -> Any:
         yield self.name
 
-    async def embed(self, texts: Any, batch_size: int, max_input_length: int | None) -> Pooled:
-        raise NotImplementedError
-
-    async def classify(self, texts: Any, batch_size: int, max_input_length: int | None) -> Pooled:
+    async def pool(self, texts: Any, batch_size: int, max_input_length: int | None) -> Pooled:
         raise NotImplementedError
 
     async def healthy(self) -> None:

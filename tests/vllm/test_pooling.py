@@ -21,10 +21,10 @@ def by_transformers(kind, cls):
 async def test_vectors_are_means_of_unit_length():
     engine = await started("bert", "text-embedding")
     try:
-        pooled = await engine.embed(TEXTS, 2, None)
+        pooled = await engine.pool(TEXTS, 2, None)
         with pytest.raises(InvalidInput, match="64"):
-            await engine.embed(["river " * 100], 1, None)
-        cut = await engine.embed(["river " * 100], 1, 8)
+            await engine.pool(["river " * 100], 1, None)
+        cut = await engine.pool(["river " * 100], 1, 8)
     finally:
         await engine.aclose()
     means = [output.last_hidden_state[0].mean(0) for output in by_transformers("bert", AutoModel)]
@@ -37,7 +37,7 @@ async def test_vectors_are_means_of_unit_length():
 async def test_labels_come_with_their_scores_the_likeliest_first():
     engine = await started("bert-classifier", "text-classification")
     try:
-        pooled = await engine.classify(TEXTS, 2, None)
+        pooled = await engine.pool(TEXTS, 2, None)
     finally:
         await engine.aclose()
     for found, output in zip(

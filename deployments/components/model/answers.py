@@ -47,7 +47,7 @@ def refuse_misfits(task: str, input: ModelInput, text: Any) -> None:
 async def answer(engine: Engine, config: ModelConfig, input: ModelInput, text: Any) -> AsyncGenerator[Chunk]:
     """Yield the answer; `text` is the Input's, joined."""
     if config.task in AT_ONCE:
-        yield await _pooled(engine, config.task, input, text)
+        yield await _pooled(engine, input, text)
     elif isinstance(text, list):
         yield await _wholes(engine, _ask(input, None), text, input.batch_size)
     else:
@@ -82,10 +82,9 @@ async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text
     return _Talk(ask, use.parser(style), as_message=input.answer == "message")
 
 
-async def _pooled(engine: Engine, task: str, input: ModelInput, text: str | list[str]) -> Whole:
+async def _pooled(engine: Engine, input: ModelInput, text: str | list[str]) -> Whole:
     """Return the vectors or labels of a text, or of a list of texts."""
-    pool = engine.embed if task == "text-embedding" else engine.classify
-    pooled = await pool(text if isinstance(text, list) else [text], input.batch_size, input.max_input_length)
+    pooled = await engine.pool(text if isinstance(text, list) else [text], input.batch_size, input.max_input_length)
     return Whole(pooled.values if isinstance(text, list) else pooled.values[0], {"usage": _usage(pooled.usage)})
 
 

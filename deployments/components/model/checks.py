@@ -153,25 +153,24 @@ def _check_lengths(params: Mapping[str, Any]) -> Found:
 def _check_chat(action: Mapping[str, Any]) -> Found:
     """Have tools, tool_choice and response_format judged by those who read them, where they are known."""
     tools, choice, format = (action.get(name) for name in ("tools", "tool_choice", "response_format"))
-    if (tools is not None or choice is not None) and _known(tools) and _known(choice):
+    if (tools is not None or choice is not None) and not Unknown.within([tools, choice]):
         from deployments.engines.tool_calls.choice import tool_use
 
         yield from _refusal("tools", lambda: tool_use(tools, choice))
-    if format is not None and _known(format):
+    if format is not None and not Unknown.within(format):
         from deployments.engines.grammar.guides import schema_of
 
         yield from _refusal("response_format", lambda: schema_of(format))
-        if _mapping(format).get("type") != "text":
-            yield from _check_calls_beside_an_answer(tools, choice)
-
-
-def _check_calls_beside_an_answer(tools: Any, choice: Any) -> Found:
-    """A grammar that holds the answer to a schema leaves no way to write a call."""
-    if isinstance(choice, Mapping) or choice == "required":
-        yield "response_format", "tool_choice demands a call, and response_format an answer; keep one of them"
-    elif choice in (None, "auto") and isinstance(tools, list) and tools:
-        why = "response_format lets the model write nothing but that answer, so that it could call none of the tools"
-        yield "response_format", f"{why}; leave one of them out, or write `tool_choice: none`"
+        if _mapping(format).get("type") == "text":
+            return
+        # A grammar that holds the answer to a schema leaves no way to write a call.
+        if isinstance(choice, Mapping) or choice == "required":
+            yield "response_format", "tool_choice demands a call, and response_format an answer; keep one of them"
+        elif choice in (None, "auto") and isinstance(tools, list) and tools:
+            why = (
+                "response_format lets the model write nothing but that answer, so that it could call none of the tools"
+            )
+            yield "response_format", f"{why}; leave one of them out, or write `tool_choice: none`"
 
 
 def _check_options(config: Mapping[str, Any]) -> Found:
@@ -187,9 +186,9 @@ def _check_options(config: Mapping[str, Any]) -> Found:
         known = (*OWN_OPTIONS, *loading.OPTIONS, *loading.OF_THE_ENGINE)
         for name, value in options.items():
             shown = str(value).lower() if isinstance(value, bool) else repr(value)
-            if name in COUNTS and not (type(value) is int and value > 0) and _known(value):
+            if name in COUNTS and not (type(value) is int and value > 0) and not Unknown.within(value):
                 yield f"options.{name}", f"expected a whole number above zero, got {shown}"
-            said = {name: value if _known(value) else None}
+            said = {name: None if Unknown.within(value) else value}
             yield from _refusal(f"options.{name}", lambda said=said: loading.check_options(said, known))
 
 
@@ -201,17 +200,6 @@ def _refusal(field: str, judge: Callable[[], object]) -> Found:
         named = str(refusal.details.get("field", field))
         at = INDEX.sub(r".\1", named) if named != "options" else field
         yield at, LED_BY_FIELD.sub("", refusal.message)
-
-
-def _known(value: Any) -> bool:
-    """Tell whether no binding is left in a value, however deeply it is nested."""
-    rest = [value]
-    while rest:
-        each = rest.pop()
-        if isinstance(each, Unknown):
-            return False
-        rest.extend(each.values() if isinstance(each, Mapping) else each if isinstance(each, list) else ())
-    return True
 
 
 def _says(value: Any) -> bool:

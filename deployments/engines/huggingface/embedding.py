@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from deployments.engines import prompts
 from deployments.engines.engine import Ask, Pooled, Usage
@@ -20,8 +20,7 @@ from graphs.errors import Unavailable
 if TYPE_CHECKING:
     import torch
 
-T = TypeVar("T")
-Call = Callable[[Callable[[], T]], Awaitable[T]]
+Call = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function in the inference thread."""
 
 Mode = Literal["mean", "cls", "max", "lasttoken"]
@@ -44,7 +43,7 @@ class Recipe:
 
 
 async def embed(
-    loaded: Loaded, texts: Sequence[str], batch_size: int, max_input_length: int | None, call: Call[Any]
+    loaded: Loaded, texts: Sequence[str], batch_size: int, max_input_length: int | None, call: Call
 ) -> Pooled:
     """Return a vector for each text, in order."""
     recipe = read_recipe(loaded.folder, loaded.name)
@@ -53,7 +52,7 @@ async def embed(
 
 
 async def classify(
-    loaded: Loaded, texts: Sequence[str], batch_size: int, max_input_length: int | None, call: Call[Any]
+    loaded: Loaded, texts: Sequence[str], batch_size: int, max_input_length: int | None, call: Call
 ) -> Pooled:
     """Return all labels of each text with their scores, the likeliest first."""
     return await _in_batches(loaded, texts, batch_size, max_input_length, call, lambda ids: _labels(loaded, ids))
@@ -99,7 +98,7 @@ async def _in_batches(
     texts: Sequence[str],
     batch_size: int,
     max_input_length: int | None,
-    call: Call[Any],
+    call: Call,
     pool: Callable[[list[list[int]]], list[Any]],
 ) -> Pooled:
     """Pool batch by batch. Other calls come between batches, and a call whose client leaves ends with its batch.

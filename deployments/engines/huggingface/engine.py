@@ -69,11 +69,9 @@ class HuggingFace(Engine):
         finally:
             self._batcher.cancel(row)
 
-    async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        return await embedding.embed(self._loaded, texts, batch_size, max_input_length, self._call)
-
-    async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        return await embedding.classify(self._loaded, texts, batch_size, max_input_length, self._call)
+    async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        pool = embedding.embed if self._loaded.kind == "embedding" else embedding.classify
+        return await pool(self._loaded, texts, batch_size, max_input_length, self._call)
 
     async def healthy(self) -> None:
         if self._generates and self._batcher.fault is not None:

@@ -53,6 +53,8 @@ class VLLM(Engine):
         return template_of(self._tokenizer)
 
     async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
+        from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
+
         prompt = await prompts.prepare(
             ask, self._tokenizer, self._config, self._task, self._context, ask.sampling.max_output_length
         )
@@ -61,23 +63,42 @@ class VLLM(Engine):
         # vLLM shows all special tokens or none.
         tagged = not self._special.isdisjoint(ask.tags)
         hidden = Without(self._special.difference(ask.tags) if tagged else ())
-        async with aclosing(self._outputs(prompt, ask, tagged)) as outputs:
-            async for output in outputs:
-                generated += len(output.token_ids)
-                finish = output.finish_reason
-                if text := hidden.feed(output.text):
-                    yield text
+        id = uuid4().hex
+        self._running.add(id)
+        try:
+            with in_words(self._name):
+                params = _sampling_params(ask, self._own, prompt, self._context, tagged=tagged)
+                # Closing it aborts the request.
+                async with aclosing(self._llm.generate(tokens_input(prompt.ids), params, id)) as outputs:
+                    async for output in outputs:
+                        piece = output.outputs[0]
+                        generated += len(piece.token_ids)
+                        finish = piece.finish_reason
+                        if text := hidden.feed(piece.text):
+                            yield text
+        finally:
+            self._running.discard(id)
         if rest := hidden.end():
             yield rest
         yield Ended(self._finish(finish), Usage(len(prompt.ids), generated))
 
-    async def embed(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        found, usage = await self._pool(texts, batch_size, max_input_length)
-        return Pooled([vector.tolist() for vector in found], usage)
+    async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
+        from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
+        from vllm.pooling_params import PoolingParams  # pyright: ignore[reportMissingImports]
 
-    async def classify(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
-        found, usage = await self._pool(texts, batch_size, max_input_length)
-        return Pooled([ranked(scores.tolist(), self._config.id2label) for scores in found], usage)
+        async def one(ids: list[int]) -> Any:
+            params = PoolingParams(task=POOLING[self._task])
+            with in_words(self._name):
+                async with aclosing(self._llm.encode(tokens_input(ids), params, uuid4().hex)) as outputs:
+                    return (await anext(outputs)).outputs.data.float().tolist()
+
+        cut = min(filter(None, (max_input_length, self._longest)), default=None)
+        asks = [Ask(text=text, max_input_length=cut) for text in texts]
+        read = [await prompts.prepare(ask, self._tokenizer, self._config, self._task, self._context, 0) for ask in asks]
+        found = await for_each([prompt.ids for prompt in read], one, batch_size)
+        if self._task == "text-classification":
+            found = [ranked(scores, self._config.id2label) for scores in found]
+        return Pooled(found, Usage(prompt_tokens=sum(len(prompt.ids) for prompt in read)))
 
     async def healthy(self) -> None:
         with in_words(self._name):
@@ -87,21 +108,6 @@ class VLLM(Engine):
         # A shut down vLLM tells its readers nothing; aborting them first does.
         await self._llm.abort(list(self._running))
         await asyncio.to_thread(self._llm.shutdown)
-
-    async def _outputs(self, prompt: Prompt, ask: Ask, tagged: bool) -> AsyncGenerator[Any, None]:
-        """Yield vLLM's pieces of the one answer; closing it aborts the request."""
-        from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
-
-        id = uuid4().hex
-        self._running.add(id)
-        try:
-            with in_words(self._name):
-                params = _sampling_params(ask, self._own, prompt, self._context, tagged=tagged)
-                async with aclosing(self._llm.generate(tokens_input(prompt.ids), params, id)) as outputs:
-                    async for output in outputs:
-                        yield output.outputs[0]
-        finally:
-            self._running.discard(id)
 
     def _finish(self, reason: str | None) -> Finish:
         match reason:
@@ -113,25 +119,6 @@ class VLLM(Engine):
                 raise Unavailable(f"model {self._name!r}: its engine was stopped before the answer was complete")
             case _:
                 raise ComponentFailed(f"model {self._name!r}: generation ended with '{reason}'; ask again")
-
-    async def _pool(
-        self, texts: Sequence[str], batch_size: int, max_input_length: int | None
-    ) -> tuple[list[Any], Usage]:
-        """Return a tensor for each text, `batch_size` of them under way at a time."""
-        from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
-        from vllm.pooling_params import PoolingParams  # pyright: ignore[reportMissingImports]
-
-        async def pool(ids: list[int]) -> Any:
-            params = PoolingParams(task=POOLING[self._task])
-            with in_words(self._name):
-                async with aclosing(self._llm.encode(tokens_input(ids), params, uuid4().hex)) as outputs:
-                    return (await anext(outputs)).outputs.data.float()
-
-        cut = min(filter(None, (max_input_length, self._longest)), default=None)
-        asks = [Ask(text=text, max_input_length=cut) for text in texts]
-        read = [await prompts.prepare(ask, self._tokenizer, self._config, self._task, self._context, 0) for ask in asks]
-        found = await for_each([prompt.ids for prompt in read], pool, batch_size)
-        return found, Usage(prompt_tokens=sum(len(prompt.ids) for prompt in read))
 
 
 def _generation_config(config: Any) -> Any:
