@@ -143,10 +143,8 @@ class StreamDetokenizer(_Reading):
         self._tokens.append(token)
         text = self._stream.step(self._inner, token)
         self._held = text is None
-        if text is None:
-            return ""
-        self._given += len(text)
-        return text
+        self._given += len(text or "")
+        return text or ""
 
     def end(self) -> str:
         return super().end() if self._held else ""

@@ -87,11 +87,8 @@ Turns = list[Annotated[Message, BeforeValidator(_message)]]
 Messages = Annotated[Turns, Field(min_length=1), BeforeValidator(_messages, json_schema_input_type=str | Turns)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Temperature = Annotated[float, Field(ge=0, le=2)]
 Penalty = Annotated[float, Field(ge=0.01, le=100)]
 """Beyond it scores of tokens leave what floats can hold."""
-Candidates = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Stops = Annotated[list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
 
@@ -104,9 +101,13 @@ class Params(BaseModel):
     max_output_length: Positive | None = Field(default=None, description="The most tokens to generate.")
     min_output_length: Count | None = Field(default=None, description="No end before so many tokens.")
     do_sample: bool | None = Field(default=None, description="False takes the likeliest token every time.")
-    temperature: Temperature | None = Field(default=None, description="0 is as do_sample: false.")
-    top_p: Share | None = None
-    top_k: Candidates | None = Field(default=None, description="0 considers every token.")
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        default=None, description="0 is as do_sample: false."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        default=None, description="0 considers every token."
+    )
     num_beams: Annotated[int, Field(ge=1, le=64)] | None = Field(default=None, description="A stream allows 1 only.")
     repetition_penalty: Penalty | None = None
     seed: Seed | None = Field(

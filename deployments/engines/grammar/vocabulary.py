@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from deployments.engines.tokenizers import SPACE_MARK, added_tokens, decoder_steps
+from deployments.engines.tokenizers import SPACE_MARK, added_tokens, decoder_steps, special_tokens
 from graphs.errors import InvalidInput
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -59,7 +59,7 @@ def read_vocabulary(tokenizer: Any, eos_ids: Iterable[int]) -> Vocabulary:
     if not ends:
         raise InvalidInput("the model has no end token, so that its answer can't be held to a schema")
     added: Mapping[int, Any] = added_tokens(tokenizer)
-    special = {*tokenizer.all_special_ids, *ends, *(id for id, token in added.items() if token.special)}
+    special = {*special_tokens(tokenizer), *ends}
     to_bytes = _spelling(tokenizer)
     names: dict[str, int] = tokenizer.get_vocab()
     tokens = [b""] * (1 + max(*names.values(), *special))

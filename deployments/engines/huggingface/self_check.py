@@ -104,9 +104,9 @@ def check(network: Network, name: str) -> int:
             beside = cohort(network, cast("list[Row]", [_Text(prompt), _Text(other)]))
             scores = torch.stack([_filled(beside)[0], *_stepped(beside, tokens)])
             _compare(scores, right, f"{way} and alone", name, network)
+    except Unavailable:
+        raise
     except AnabranchError as error:
-        if isinstance(error, Unavailable):
-            raise
         raise _refusal(name, network, f"reading {way}: {error.message}") from error
     except Exception as error:
         raise _refusal(name, network, f"reading {way} failed: {failures.words(error)}") from error

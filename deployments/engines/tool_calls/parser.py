@@ -125,7 +125,10 @@ class CallParser:
             yield from reader.skip_space()
         while True:
             if not (yield from self._call(tagged=tagged)):
-                return self._refuse()
+                if self._is_blank():
+                    reader.at = 0  # blank text may still stand before a call
+                self._give_content()
+                return
             reader.forget()
             yield from reader.skip_space()
             if listed and (yield from reader.word("]")):
@@ -135,13 +138,6 @@ class CallParser:
                 break
             yield from reader.skip_space()
         yield from self._close()
-
-    def _refuse(self) -> None:
-        """What is held was no call: content, but for blank text, which may still stand before one."""
-        if self._is_blank():
-            self._reader.at = 0
-        else:
-            self._give_content()
 
     def _close(self) -> Wait[None]:
         """Read a closing tag, with the braces too many that small models write before it; else all of it is content."""
