@@ -10,9 +10,9 @@ from graphs.checker import bindings
 from graphs.checker.components import CheckedComponent
 from graphs.document import job_types
 from graphs.language import truth
-from graphs.language.nodes import Constant, Template
+from graphs.language.nodes import Constant, Offsets, Template
 from graphs.plan import ActionPlan, Call, ComponentCall
-from graphs.source import MappingNode, Node, Span
+from graphs.source import MappingNode, Node, Scalar, Span
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Draft:
     called: CheckedComponent | None = None
     action: ActionPlan | None = None
     """Of the called component."""
-    reads: dict[str, Span] = field(default_factory=dict[str, Span])
-    """Jobs its bindings reference."""
+    reads: dict[str, list[tuple[Scalar, Offsets]]] = field(default_factory=dict[str, list[tuple[Scalar, Offsets]]])
+    """Jobs its bindings reference, each with where."""
     routes: list[Route] = field(default_factory=list[Route])
 
     def template(self, *path: str) -> Template | None:

@@ -11,8 +11,8 @@ from graphs.checker.calls import check_call, check_given
 from graphs.checker.drafts import Draft, Surroundings, listed, node_at, node_text, routes
 from graphs.document import job_types
 from graphs.language import references
-from graphs.language.nodes import Text
-from graphs.source import MappingNode, Mistakes, Node, Span
+from graphs.language.nodes import Reference, Text
+from graphs.source import Bound, MappingNode, Mistakes, Node, Span
 from graphs.suggest import did_you_mean
 from graphs.units import duration, moment, zone
 from graphs.validation import describe, nearest_key, to_data, unknown_key, validate, without_secrets
@@ -45,7 +45,8 @@ def check_job(node: MappingNode, id: str, what: str, around: Surroundings, mista
 def _check_neighbours(draft: Draft, around: Surroundings, mistakes: Mistakes) -> None:
     """Note the jobs that this one reads and leads to; report unknown ones."""
     node = draft.node
-    draft.reads = dict(reads(node))
+    for bound, reference in _reads(node):
+        draft.reads.setdefault(str(reference.path[0]), []).append((bound.scalar, reference.at))
     for name in draft.spec.depends_on:
         _is_known_job(name, span_of(node.get("depends_on"), name) or node.span, draft, "depends on", around, mistakes)
     for route in routes(node, draft.spec):
@@ -149,15 +150,15 @@ def _scopes(node: MappingNode, what: str) -> Iterator[tuple[Node | None, str, tu
                 continue
 
 
-def reads(node: MappingNode) -> Iterator[tuple[str, Span]]:
-    """Yield the jobs that the job's bindings read, each with where."""
+def _reads(node: MappingNode) -> Iterator[tuple[Bound, Reference]]:
+    """Yield the references of a job's bindings to jobs."""
     for key, entry in node.entries.items():
         if key == "component":
             continue
         for bound in bindings.bounds(entry.node):
             for reference in references(bound.template):
                 if reference.name == "jobs" and reference.path:
-                    yield str(reference.path[0]), bindings.span_in(bound.scalar, reference.at)
+                    yield bound, reference
 
 
 def _is_known_job(name: str, span: Span, draft: Draft, verb: str, around: Surroundings, mistakes: Mistakes) -> bool:

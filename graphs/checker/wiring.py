@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from graphs.checker.bindings import fields_of
+from graphs.checker.bindings import fields_of, span_in
 from graphs.checker.drafts import Draft, fixed_truth, node_at
-from graphs.checker.jobs import reads, span_of
+from graphs.checker.jobs import span_of
 from graphs.document import job_types
 from graphs.language import is_stream_reference, references
 from graphs.language.nodes import Binding, Template
@@ -66,7 +66,7 @@ def _why(drafts: Mapping[str, Draft], id: str, need: str) -> Span:
     """Return the place that makes a job wait for another: a binding, depends_on, or the route that leads to it."""
     draft = drafts[id]
     if need in draft.reads:
-        return draft.reads[need]
+        return span_in(*draft.reads[need][-1])
     if need in draft.spec.depends_on:
         return span_of(node_at(draft.node, "depends_on"), need) or draft.node.span
     return next((route.span for route in drafts[need].routes if route.to == id), draft.node.span)
@@ -115,7 +115,7 @@ def _report_unreachable(drafts: Mapping[str, Draft], wires: Mapping[str, Wires],
 
 def _flows(draft: Draft, source: str) -> bool:
     """Return whether this job reads `source`'s output only once, at a place that can take a stream."""
-    if [name for name, _ in reads(draft.node)].count(source) != 1:
+    if len(draft.reads[source]) != 1:
         return False
     output = (source, "output")
     if isinstance(draft.spec, job_types.ForEachJob):

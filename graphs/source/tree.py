@@ -6,7 +6,7 @@ Also: where in its source each character of a scalar's value stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -121,12 +121,8 @@ PROPERTIES = re.compile(r"(?:[&!]\S*\s*)*")
 """An anchor and a tag before a value."""
 
 
-@lru_cache(maxsize=64)  # a value with many bindings is asked for each of them
-def offsets_in_source(source: Source, span: Span, value: str) -> tuple[int, ...]:
-    """Return, for each character of a scalar's value, where it stands in the source (one more for its end).
-
-    Block and folded scalars lose indentation, quoted ones their escapes: the two texts are walked side by side.
-    """
+def offsets_in_source(source: Source, span: Span, value: str) -> Sequence[int]:
+    """Return, for each character of a scalar's value, where it stands in the source (one more for its end)."""
     text, at = source.text, span.start
     before = None if value.startswith(("&", "!")) else PROPERTIES.match(text, at)
     at = before.end() if before else at
@@ -135,6 +131,19 @@ def offsets_in_source(source: Source, span: Span, value: str) -> tuple[int, ...]
         at = text.find("\n", at) + 1
     elif style in ("'", '"'):
         at += 1
+    # Most values stand in the source as they are; in quotes, what is escaped there can't be told from what isn't here.
+    if text.startswith(value, at) and ESCAPE.get(style, "\0") not in value:
+        return range(at, at + len(value) + 1)
+    return _side_by_side(text, at, value, style)
+
+
+ESCAPE = {"'": "'", '"': "\\"}
+"""What begins an escape, by the quotes that it stands in."""
+
+
+@lru_cache(maxsize=64)  # a value with many bindings is asked for each of them
+def _side_by_side(text: str, at: int, value: str, style: str) -> tuple[int, ...]:
+    """Walk both texts: block and folded scalars lose indentation, quoted ones their escapes."""
     offsets: list[int] = []
     for char in value:
         at = _seek(text, at, char, style)
