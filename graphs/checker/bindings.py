@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphs.language import bindings, references
 from graphs.language.nodes import Binding, Constant, ListTemplate, MappingTemplate, Offsets, Reference, Template
@@ -36,8 +36,7 @@ def span_in(node: Scalar, at: Offsets) -> Span:
     return source.span(offsets[start], offsets[end - 1] + 1 if end > start else offsets[start])
 
 
-@dataclass(frozen=True)
-class Visible:
+class Visible(NamedTuple):
     """The names that bindings at one place can see."""
 
     what: str

@@ -6,7 +6,7 @@ What is missing there is a mistake, what is unread a warning.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphs.checker import bindings
 from graphs.checker.bindings import fields_of
@@ -121,8 +121,7 @@ def warn_of_unread(draft: Draft, mistakes: Mistakes) -> None:
         mistakes.warn(entry, message, f"read it there as ${{input.{key}}}, or remove it")
 
 
-@dataclass(frozen=True)
-class _Given:
+class _Given(NamedTuple):
     """The input that a job writes out for a component, and what the component reads of it."""
 
     given: MappingNode

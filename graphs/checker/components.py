@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from graphs import document
 from graphs.checker import bindings
@@ -23,8 +23,7 @@ SEEN_BY_INPUT = frozenset({"input", "run", "session"})
 SEEN_BY_OUTPUT = SEEN_BY_INPUT | frozenset(ANSWER)
 
 
-@dataclass(frozen=True)
-class CheckedComponent:
+class CheckedComponent(NamedTuple):
     plan: ComponentPlan
     cls: type[Component[Any, Any]]
     layout: ComponentLayout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphs.checker import bindings
 from graphs.checker.components import CheckedComponent
@@ -15,8 +15,7 @@ from graphs.plan import ActionPlan, Call, ComponentCall
 from graphs.source import MappingNode, Node, Scalar, Span
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """A place in a job that leads to another: a router's target, or on_error.to."""
 
     to: str
@@ -133,8 +132,7 @@ class Draft:
         return [each for each in found if each is not None] if isinstance(self.call, ComponentCall) else []
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What a job is checked against."""
 
     components: Mapping[str, CheckedComponent]

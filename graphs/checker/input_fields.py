@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import NamedTuple
 
 from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft
@@ -23,8 +24,7 @@ class _Seen:
     options: list[str] = field(default_factory=list[str])
 
 
-@dataclass(frozen=True)
-class _HandedOn:
+class _HandedOn(NamedTuple):
     """A field that a call's input passes on without a default; `whole` if it passes the field itself, not a part."""
 
     name: str

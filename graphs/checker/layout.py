@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphs import document
 from graphs.checker.bindings import bounds
@@ -25,8 +25,7 @@ KNOWN = (
 )
 
 
-@dataclass(frozen=True)
-class ActionLayout:
+class ActionLayout(NamedTuple):
     keys: MappingNode
     """id, default, output."""
     input: MappingNode
@@ -36,8 +35,7 @@ class ActionLayout:
     """Keys that reported mistakes suggest."""
 
 
-@dataclass(frozen=True)
-class ComponentLayout:
+class ComponentLayout(NamedTuple):
     node: MappingNode
     cls: type[Component[Any, Any]]
     keys: MappingNode
@@ -51,8 +49,7 @@ class ComponentLayout:
     """False when a mistake hides which actions there are."""
 
 
-@dataclass(frozen=True)
-class WorkflowLayout:
+class WorkflowLayout(NamedTuple):
     keys: MappingNode
     jobs: list[MappingNode]
     flat: bool
@@ -61,8 +58,7 @@ class WorkflowLayout:
     """False when a mistake hides which jobs there are."""
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     controller: MappingNode | None
     components: list[MappingNode]
     workflows: list[WorkflowLayout]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft
@@ -18,8 +18,7 @@ Seen = Mapping[str, Callable[[Path], bool]]
 """The names that a template can see beside `jobs`, each with whether a stream may stand at a path below it."""
 
 
-@dataclass(frozen=True)
-class Streams:
+class Streams(NamedTuple):
     """Follows references from output to output. Only a run knows whether a stream really comes."""
 
     drafts: Mapping[str, Draft]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from typing import NamedTuple
 
 from graphs.checker.bindings import fields_of, span_in
 from graphs.checker.drafts import Draft, fixed_truth, node_at
@@ -16,8 +16,7 @@ from graphs.plan import ComponentCall
 from graphs.source import Mistakes, Span
 
 
-@dataclass(frozen=True)
-class Wires:
+class Wires(NamedTuple):
     """One job's place in its workflow."""
 
     needs: frozenset[str]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphs import document, plan
 from graphs.checker import bindings, input_fields, outputs
@@ -21,8 +20,7 @@ from graphs.suggest import did_you_mean
 from graphs.validation import validate
 
 
-@dataclass(frozen=True)
-class CheckedWorkflow:
+class CheckedWorkflow(NamedTuple):
     id: str
     spec: document.Workflow | None
     drafts: Mapping[str, Draft]
@@ -134,7 +132,7 @@ def _common(draft: Draft, wires: Wires) -> dict[str, Any]:
     condition = None if isinstance(valid, job_types.IfJob) else draft.template("condition")
     node = draft.node.get("condition")
     return {
-        **vars(wires),
+        **wires._asdict(),
         "id": draft.id,
         "where": str(draft.node.span),
         "condition": condition,

@@ -126,7 +126,7 @@ class Controller(Deployment):
     )
 
 
-class Component(Deployment):
+class Component(Deployment, defer_build=False):
     """The keys of every component; its type adds its own."""
 
     id: Id | None = None
@@ -144,7 +144,7 @@ class Action(SpecModel):
     output: Template = None
 
 
-class Workflow(SpecModel):
+class Workflow(SpecModel, defer_build=False):
     id: Id | None = None
     title: str | None = None
     description: str | None = None

@@ -44,7 +44,9 @@ AboveZero = Annotated[float, Field(gt=0), BeforeValidator(no_boolean)]
 
 
 class SpecModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Built when it is first used, for most documents use a few; those that all documents use say `defer_build=False`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def factor(value: Any) -> Any:

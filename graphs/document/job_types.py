@@ -64,7 +64,7 @@ class GivingJob(JobBase):
     output: Template = None
 
 
-class CallJob(GivingJob):
+class CallJob(GivingJob, defer_build=False):
     """Calls a component."""
 
     type: Literal["component"] = "component"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from graphs.errors import BindingFailed
 from graphs.language import nodes
@@ -18,16 +18,14 @@ Lookup = Callable[[str], str | None]
 """The value of an environment variable, None when it is not set; empty text is set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unset:
+class Unset(NamedTuple):
     """A variable that is not set and has no default, and the reference that names it."""
 
     name: str
     at: nodes.Offsets
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """`template` is complete when `unset` and `errors` are empty."""
 
     template: nodes.Template

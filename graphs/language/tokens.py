@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from graphs.language.nodes import Offsets
 from graphs.language.scalars import number_of
@@ -34,8 +33,7 @@ class LanguageError(Exception):
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     kind: Literal["name", "number", "string", "symbol", "end"]
     text: str
     """As written."""

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from graphs.errors import AnabranchError
 
@@ -57,8 +57,7 @@ class Source:
         return line, offset - self._line_starts[line - 1] + 1
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A piece of a source, on one line."""
 
     source: Source
@@ -87,8 +86,7 @@ class Place(Protocol):
 Kind = Literal["mistake", "warning"]
 
 
-@dataclass(frozen=True)
-class Diagnostic:
+class Diagnostic(NamedTuple):
     """One mistake or warning: where it is, what is wrong, and what to write instead."""
 
     span: Span

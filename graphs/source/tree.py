@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from graphs.language.nodes import Template
 from graphs.source.text import Source, Span
@@ -43,8 +43,7 @@ class Bound:
         return self.scalar.path
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One `key: value` of a mapping; a mistake about it is shown at its key."""
 
     key: str

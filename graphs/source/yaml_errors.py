@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import yaml
 
@@ -61,8 +61,7 @@ def _shortened(value: str) -> str:
     return value if len(value) <= 40 else f"{value[:39]}…"
 
 
-@dataclass(frozen=True)
-class _Stumble:
+class _Stumble(NamedTuple):
     """An error of the parser: what it was reading began at `begun`, and the problem came at `at`."""
 
     source: Source
