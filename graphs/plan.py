@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from graphs.language import references
 from graphs.language.nodes import Template
@@ -26,8 +26,7 @@ class Plan:
     """Resolved environment values that must never be shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Webui:
+class Webui(NamedTuple):
     driver: Literal["gradio"]
     host: str | None
     port: int | None
@@ -79,8 +78,7 @@ class ComponentPlan:
     """`file:line:column` of the component, for messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActionPlan:
+class ActionPlan(NamedTuple):
     """One operation. `input` gives a mapping for the type's Input; `output` maps `result`/`response`."""
 
     id: str
@@ -88,8 +86,7 @@ class ActionPlan:
     output: Template | None
 
 
-@dataclass(frozen=True, slots=True)
-class InputField:
+class InputField(NamedTuple):
     """One field a workflow reads from its input, inferred from its bindings."""
 
     name: str
@@ -123,8 +120,7 @@ class WorkflowPlan:
         object.__setattr__(self, "wiring", _wired(self.jobs, self.output, self.reads))
 
 
-@dataclass(frozen=True, slots=True)
-class OutputKind:
+class OutputKind(NamedTuple):
     """How a streaming result is written: `format` is what the document asks for, None when it doesn't say."""
 
     type: str | None = None
@@ -133,8 +129,7 @@ class OutputKind:
     """Several streams side by side: the keys of the output mapping."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     max_attempts: int = 1
     delay: float = 0.0
     backoff: float = 1.0
@@ -142,8 +137,7 @@ class Retry:
     max_delay: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class OnError:
+class OnError(NamedTuple):
     """Exactly one is set: a value instead of the failure, or the job that takes over."""
 
     output: Template | None = None
@@ -218,8 +212,7 @@ class ForEachJob(JobBase):
     kind: Literal["for-each"] = "for-each"
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """`test` is a whole condition for `if`, a value compared with the router's input for `switch`."""
 
     test: Template
@@ -266,8 +259,7 @@ Router = IfJob | SwitchJob | RandomJob
 Job = CallJob | ForEachJob | DelayJob | Router
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """What a job waits for: where it takes a stream as it flows, where it needs the whole, where only the end counts."""
 
     flowing: frozenset[str]
@@ -275,8 +267,7 @@ class Inputs:
     ended: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Readers:
+class Readers(NamedTuple):
     """How a job's output is read."""
 
     flowing: tuple[str, ...]
@@ -293,8 +284,7 @@ class Readers:
         return self.whole and not self.flowing and not self.result
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """Which job reads which output, and how."""
 
     inputs: Mapping[str, Inputs]

@@ -110,7 +110,7 @@ def _public(field: InputField, redactor: Redactor) -> InputField:
     subtype = ",".join(options) or None if field.type == "select" else redactor.value(field.subtype)
     default = field.default if _is_public(field.default, redactor) else None
     description = redactor.value(field.description)
-    return replace(field, subtype=subtype, default=default, options=options, description=description)
+    return field._replace(subtype=subtype, default=default, options=options, description=description)
 
 
 def _is_public(value: Value, redactor: Redactor) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ class _Seen:
     """What is known so far of one field."""
 
     known: InputField
+    required: bool = False
     options: list[str] = field(default_factory=list[str])
 
 
@@ -84,8 +85,8 @@ def _collect(template: Template, seen: dict[str, _Seen], names: _Names = None, *
                 handed = _translated(written, names) if written is not None else None
                 if written is None or handed is None:
                     continue
-                entry = seen.setdefault(handed.name, _Seen(InputField(handed.name, required=False)))
-                entry.known = replace(entry.known, required=entry.known.required or written in needed)
+                entry = seen.setdefault(handed.name, _Seen(InputField(handed.name)))
+                entry.required |= written in needed
                 if not handed.whole:
                     continue
                 if isinstance(each.expr, Reference) and len(reference.path) == 1:
@@ -142,7 +143,7 @@ def _learn(known: InputField, binding: Binding) -> InputField:
     if cast is not None:
         options = tuple((cast.subtype or "").split(",")) if cast.name == "select" else ()
         name = "text" if cast.name == "string" else cast.name
-        learned = replace(learned, type=name, subtype=cast.subtype, format=cast.format, options=options)
+        learned = learned._replace(type=name, subtype=cast.subtype, format=cast.format, options=options)
     return _merged(known, learned)
 
 
@@ -168,10 +169,10 @@ def _follow(draft: Draft, seen: dict[str, _Seen], inputs: Inputs) -> None:
             handed = _translated(between.name, names) if between is not None else None
             if between is None or handed is None:
                 continue
-            entry = seen.setdefault(handed.name, _Seen(InputField(handed.name, required=False)))
+            entry = seen.setdefault(handed.name, _Seen(InputField(handed.name)))
             if between.whole and handed.whole:
                 entry.known = _merged(entry.known, field)
-            entry.known = replace(entry.known, required=entry.known.required or field.required)
+            entry.required |= field.required
     for template in draft.templates:
         _collect(template, seen, names)
 
@@ -198,12 +199,12 @@ def _translated(name: str, names: _Names) -> _HandedOn | None:
 
 def _merged(known: InputField, field: InputField) -> InputField:
     """Return a field, completed by what else is known of it."""
-    if known.type == "any":
-        known = replace(
-            known, type=field.type, subtype=field.subtype, format=field.format, options=known.options or field.options
-        )
-    return replace(
-        known,
+    typed = field if known.type == "any" else known
+    return known._replace(
+        type=typed.type,
+        subtype=typed.subtype,
+        format=typed.format,
+        options=known.options or typed.options,
         default=known.default if known.default is not None else field.default,
         description=known.description or field.description,
     )
@@ -212,8 +213,8 @@ def _merged(known: InputField, field: InputField) -> InputField:
 def _finished(seen: _Seen) -> InputField:
     learned = seen.known
     if seen.options and not learned.options and learned.type in ("any", "text"):
-        learned = replace(learned, type="text", options=tuple(seen.options))
-    return replace(learned, default=None) if learned.required else learned
+        learned = learned._replace(type="text", options=tuple(seen.options))
+    return learned._replace(required=seen.required, default=None if seen.required else learned.default)
 
 
 def _compared(expr: Expr, name: str) -> Iterator[str]:
