@@ -181,7 +181,9 @@ class Unknown:
         return False
 
 
-Registry = Mapping[str, type[Component[Any, Any]]]
+ComponentType = type[Component[Any, Any]]
+
+Registry = Mapping[str, ComponentType]
 """Component types by the name the document uses."""
 
 

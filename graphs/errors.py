@@ -6,7 +6,7 @@ the other side doesn't know, as a plug-in's own, keeps its type and status there
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TypedDict
 
 ErrorData = dict[str, object]
@@ -146,7 +146,7 @@ class TimedOut(AnabranchError):
 
 def from_wire(data: WireError) -> AnabranchError:
     """Rebuild the error that `to_wire` described."""
-    known = _by_type()
+    known = _by_type(AnabranchError)
     cls = next((known[type] for type in data["types"] if type in known), AnabranchError)
     said = data["error"]
     details = {key: value for key, value in said.items() if key not in ("type", "message")}
@@ -161,16 +161,10 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
-def _by_type() -> dict[str, type[AnabranchError]]:
-    known: dict[str, type[AnabranchError]] = {}
-    for cls in _descendants(AnabranchError):
-        # A class with an `__init__` of its own takes something else than a message and details.
-        if cls.__init__ is AnabranchError.__init__:
-            known.setdefault(cls.type, cls)
-    return known
-
-
-def _descendants(cls: type[AnabranchError]) -> Iterator[type[AnabranchError]]:
-    yield cls
+def _by_type(cls: type[AnabranchError]) -> dict[str, type[AnabranchError]]:
+    """Return the classes from this one down; of several with one type, the first."""
+    # A class with an `__init__` of its own takes something else than a message and details.
+    known = {cls.type: cls} if cls.__init__ is AnabranchError.__init__ else {}
     for child in cls.__subclasses__():
-        yield from _descendants(child)
+        known = _by_type(child) | known
+    return known

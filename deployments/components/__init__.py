@@ -9,15 +9,13 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from itertools import chain
 from types import ModuleType
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from graphs.component import Component
+from graphs.component import Component, ComponentType
 from graphs.errors import AnabranchError
 
 GROUP = "anabranch.components"
 """The entry-point group of plug-ins. An entry names a class, a module, or a package whose modules are searched."""
-
-ComponentType = type[Component[Any, Any]]
 
 
 def registry() -> dict[str, ComponentType]:

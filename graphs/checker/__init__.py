@@ -71,7 +71,7 @@ def _merge(below: Node, above: Node) -> Node:
     entries = dict(below.entries)
     for key, entry in above.entries.items():
         known = entries.get(key)
-        entries[key] = Entry(key, entry.key_span, _merge(known.node, entry.node)) if known else entry
+        entries[key] = Entry(key, entry.span, _merge(known.node, entry.node)) if known else entry
     return above.having(entries)
 
 

@@ -12,7 +12,7 @@ from graphs.checker.bindings import Visible
 from graphs.checker.layout import ActionLayout, ComponentLayout
 from graphs.checker.local_paths import folders, runtime_env
 from graphs.checker.one_or_many import identify
-from graphs.component import ANSWER, Component, TakesStream, waiting_fields
+from graphs.component import ANSWER, ComponentType, TakesStream, waiting_fields
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
@@ -25,7 +25,7 @@ SEEN_BY_OUTPUT = SEEN_BY_INPUT | frozenset(ANSWER)
 
 class CheckedComponent(NamedTuple):
     plan: ComponentPlan
-    cls: type[Component[Any, Any]]
+    cls: ComponentType
     layout: ComponentLayout
     well: bool
     """Whether it has no mistake, so that what depends on it can be checked."""
@@ -143,7 +143,7 @@ def _as_text(node: Node, names: frozenset[str]) -> Node:
     return replaced(node, text)
 
 
-def _check_action(layout: ActionLayout, cls: type[Component[Any, Any]], name: str, mistakes: Mistakes) -> ActionPlan:
+def _check_action(layout: ActionLayout, cls: ComponentType, name: str, mistakes: Mistakes) -> ActionPlan:
     validate(document.Action, layout.keys, mistakes, layout.what)
     output = layout.keys.get("output")
     later = waiting_fields(cls.Input) & layout.input.entries.keys()

@@ -11,6 +11,7 @@ from graphs.checker.components import CheckedComponent
 from graphs.document import job_types
 from graphs.language import truth
 from graphs.language.nodes import Constant, Offsets, Template
+from graphs.language.operators import equal
 from graphs.plan import ActionPlan, Call, ComponentCall
 from graphs.source import MappingNode, Node, Scalar, Span
 
@@ -61,16 +62,12 @@ def _switch_routes(node: MappingNode, valid: job_types.SwitchJob) -> Iterator[Ro
     seen: list[Any] = []
     for written, case in zip(listed(node, "cases"), valid.cases, strict=False):
         fixed = bindings.to_template(node_at(written, "value"))
-        dead = isinstance(fixed, Constant) and any(_same(fixed.value, each) for each in seen)
+        dead = isinstance(fixed, Constant) and any(equal(fixed.value, each) for each in seen)
         if isinstance(fixed, Constant):
             seen.append(fixed.value)
         yield Route(case.then, _place(written, "then"), dead)
     if valid.otherwise is not None:
         yield Route(valid.otherwise, _place(node, "otherwise"))
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def fixed_truth(template: Template | None) -> bool | None:

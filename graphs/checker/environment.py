@@ -6,7 +6,6 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from graphs.checker.bindings import span_in
 from graphs.language import LanguageError, parse, resolve_env, typed
@@ -124,4 +123,4 @@ def _with_source(template: Template, node: Scalar) -> Template:
 
 def _place(span: Span) -> str:
     """Return the place without its folder: clients see it in errors, and must not see the server's folders."""
-    return f"{PurePath(span.source.name).name}:{span.line}:{span.column}"
+    return f"{span.source.file}:{span.line}:{span.column}"

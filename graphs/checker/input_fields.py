@@ -11,7 +11,7 @@ from graphs.checker.bindings import fields_of
 from graphs.checker.drafts import Draft
 from graphs.document import job_types
 from graphs.language import bindings, references
-from graphs.language.nodes import Binding, Expr, Literal_, Reference, Template
+from graphs.language.nodes import Binding, Expr, Literal_, Reference, Template, options
 from graphs.language.references import references_in
 from graphs.plan import InputField, WorkflowCall
 
@@ -141,9 +141,8 @@ def _learn(known: InputField, binding: Binding) -> InputField:
     description = {each.name: each.text for each in binding.annotations}.get("description")
     learned = InputField(known.name, TYPES.get(type(default), "any"), default=default, description=description)
     if cast is not None:
-        options = tuple((cast.subtype or "").split(",")) if cast.name == "select" else ()
         name = "text" if cast.name == "string" else cast.name
-        learned = learned._replace(type=name, subtype=cast.subtype, format=cast.format, options=options)
+        learned = learned._replace(type=name, subtype=cast.subtype, format=cast.format, options=options(cast))
     return _merged(known, learned)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from graphs import document
 from graphs.checker.bindings import bounds
 from graphs.checker.one_or_many import as_id, one_or_many
-from graphs.component import Component, Registry
+from graphs.component import ComponentType, Registry
 from graphs.document import job_types
 from graphs.source import Entry, MappingNode, Mistakes, Node
 from graphs.suggest import did_you_mean
@@ -37,7 +37,7 @@ class ActionLayout(NamedTuple):
 
 class ComponentLayout(NamedTuple):
     node: MappingNode
-    cls: type[Component[Any, Any]]
+    cls: ComponentType
     keys: MappingNode
     config: MappingNode
     actions: list[ActionLayout]
@@ -76,7 +76,7 @@ def read(root: Node, mistakes: Mistakes) -> Layout | None:
     if "type" in root.entries:
         first = root.entries["type"]
         hint = "indent them below a line `component:`"
-        mistakes.add(first.key_span, "these are a component's keys, at the top of the document", hint)
+        mistakes.add(first.span, "these are a component's keys, at the top of the document", hint)
         return None
     for entry in root.entries.values():
         if entry.key not in document.DOCUMENT_KEYS:
@@ -166,7 +166,7 @@ class _Keys:
     meant: set[str] = field(default_factory=set[str])
 
 
-def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mistakes: Mistakes) -> _Keys:
+def _sort_keys(node: MappingNode, cls: ComponentType, what: str, mistakes: Mistakes) -> _Keys:
     keys = _Keys()
     for key, entry in node.entries.items():
         if key in COMPONENT_KEYS:
@@ -190,14 +190,12 @@ def _sort_keys(node: MappingNode, cls: type[Component[Any, Any]], what: str, mis
     return keys
 
 
-def _differs_by_call(key: str, entry: Entry, cls: type[Component[Any, Any]]) -> bool:
+def _differs_by_call(key: str, entry: Entry, cls: ComponentType) -> bool:
     """Return whether a key of both component and action (headers) holds bindings: then it belongs to the actions."""
     return key in cls.Input.model_fields and entry.node.kind == "mapping" and any(bounds(entry.node))
 
 
-def _component_type(
-    node: MappingNode, registry: Registry, what: str, mistakes: Mistakes
-) -> type[Component[Any, Any]] | None:
+def _component_type(node: MappingNode, registry: Registry, what: str, mistakes: Mistakes) -> ComponentType | None:
     given, types = node.get("type"), ", ".join(sorted(registry))
     if given is None:
         _report_typeless(node, what, types, mistakes)
@@ -221,7 +219,7 @@ def _report_typeless(node: MappingNode, what: str, types: str, mistakes: Mistake
 
 
 def _action(
-    node: MappingNode, cls: type[Component[Any, Any]], defaults: MappingNode, what: str, mistakes: Mistakes
+    node: MappingNode, cls: ComponentType, defaults: MappingNode, what: str, mistakes: Mistakes
 ) -> ActionLayout:
     own: dict[str, Entry] = {}
     given: dict[str, Entry] = {}
@@ -240,13 +238,13 @@ def _action(
     return ActionLayout(node.having(own), node.having(_over(defaults, given, cls)), what, frozenset(meant))
 
 
-def _over(defaults: MappingNode, given: dict[str, Entry], cls: type[Component[Any, Any]]) -> dict[str, Entry]:
+def _over(defaults: MappingNode, given: dict[str, Entry], cls: ComponentType) -> dict[str, Entry]:
     """Put an action's fields over the component's; what both may write (headers) is merged."""
     entries = {**defaults.entries, **given}
     for key in given.keys() & defaults.entries.keys() & cls.Config.model_fields.keys():
         below, above = defaults.entries[key].node, given[key].node
         if below.kind == "mapping" and above.kind == "mapping":
-            entries[key] = Entry(key, given[key].key_span, above.having({**below.entries, **above.entries}))
+            entries[key] = Entry(key, given[key].span, above.having({**below.entries, **above.entries}))
     return entries
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from graphs.component import ActionInput, Component, ComponentConfig, Registry, TakesStream
+from graphs.component import ActionInput, ComponentConfig, ComponentType, Registry, TakesStream
 from graphs.export.schema import Schema, Written
 from graphs.units import seconds, size
 from graphs.validation.descriptions import number
@@ -26,7 +26,7 @@ def markdown(registry: Registry) -> str:
     return "\n\n".join("\n\n".join(_sections(registry[name])) for name in sorted(registry))
 
 
-def _sections(cls: type[Component[Any, Any]]) -> Iterator[str]:
+def _sections(cls: ComponentType) -> Iterator[str]:
     yield f"### `{cls.type}`"
     if cls.Config is not ComponentConfig:
         yield _table("On the component", cls.Config)

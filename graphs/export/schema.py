@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticOmit, core_schema
 
 from graphs import document
-from graphs.component import Component, Registry, truth, upper_case
+from graphs.component import ComponentType, Registry, truth, upper_case
 from graphs.document import job_types
 from graphs.plan import InputField, WorkflowPlan
 
@@ -123,7 +123,7 @@ def _field(field: InputField) -> Schema:
     return schema
 
 
-def _component(cls: type[Component[Any, Any]], definitions: dict[str, Schema]) -> Schema:
+def _component(cls: ComponentType, definitions: dict[str, Schema]) -> Schema:
     common = _object(document.Component, definitions, ENVIRONMENT)["properties"]
     config = _object(cls.Config, definitions, ENVIRONMENT)["properties"]
     fields = _object(cls.Input, definitions, BINDING)["properties"]

@@ -8,23 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from graphs.language import nodes
 from graphs.language.cursor import Cursor
 from graphs.language.expressions import parse_expression
-from graphs.language.nodes import (
-    ELSEWHERE,
-    FORMAT_OF,
-    FORMATS,
-    TYPES,
-    Annotation,
-    Binding,
-    Constant,
-    Default,
-    Literal_,
-    Offsets,
-    Text,
-    Type,
-    spliced,
-)
+from graphs.language.nodes import Offsets
 from graphs.language.scalars import typed
 from graphs.language.tokens import LanguageError, name_end, shortened, skip_space
 from graphs.suggest import closest
@@ -40,11 +27,11 @@ END_OF_SUBTYPE = re.compile(r"[;|}]|@\(|(?<!\S)as(?!\S)")
 """Where bare words end: at a symbol, an annotation, or the word `as` by itself."""
 
 
-def parse(text: str) -> Constant | Binding | Text:
+def parse(text: str) -> nodes.Constant | nodes.Binding | nodes.Text:
     """Return what `text` means: no binding, wholly one, or some spliced into it."""
     if OPEN not in text:
-        return Constant(text)
-    parts: list[str | Binding] = []
+        return nodes.Constant(text)
+    parts: list[str | nodes.Binding] = []
     position = 0
     while (opening := text.find(OPEN, position)) >= 0:
         before, escaped = _unescaped(text[position:opening])
@@ -56,8 +43,8 @@ def parse(text: str) -> Constant | Binding | Text:
             cursor = Cursor(text, opening)
             parts.append(_binding(cursor))
             position = cursor.position
-    match spliced([*parts, text[position:]]):
-        case Text(parts=(Binding() as binding,)):
+    match nodes.spliced([*parts, text[position:]]):
+        case nodes.Text(parts=(nodes.Binding() as binding,)):
             return binding
         case made:
             return made
@@ -70,7 +57,7 @@ def _unescaped(before: str) -> tuple[str, bool]:
     return kept + "\\" * (backslashes // 2), backslashes % 2 == 1
 
 
-def _binding(cursor: Cursor) -> Binding:
+def _binding(cursor: Cursor) -> nodes.Binding:
     """Parse from `${` to its `}`."""
     with cursor.deeper():
         opening = cursor.open_binding()
@@ -80,29 +67,29 @@ def _binding(cursor: Cursor) -> Binding:
         final_cast = _cast(cursor, after_default=default is not None)
         annotations = _annotations(cursor)
         end = cursor.close_binding()
-    return Binding(expr, (opening, end), cast, default, final_cast, annotations)
+    return nodes.Binding(expr, (opening, end), cast, default, final_cast, annotations)
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
 
 
-def _cast(cursor: Cursor, after_default: bool = False) -> Type | None:
+def _cast(cursor: Cursor, after_default: bool = False) -> nodes.Type | None:
     if not cursor.take_word("as"):
         return None
     token = cursor.peek()
     if token.kind != "name":
         raise cursor.unexpected("a type after 'as'", "write as text, as integer, as json…")
     cursor.take()
-    if token.text in FORMATS - TYPES:
-        hint = f"write the type before it: as {FORMAT_OF[token.text]};{token.text}"
+    if token.text in nodes.FORMATS - nodes.TYPES:
+        hint = f"write the type before it: as {nodes.FORMAT_OF[token.text]};{token.text}"
         raise LanguageError(f"'{token.text}' is a format, not a type", token.at, hint)
     remark = "; quote a default that has the word 'as' in it" if after_default else ""
-    _check_known(token.text, token.at, "type", TYPES, ELSEWHERE, remark)
+    _check_known(token.text, token.at, "type", nodes.TYPES, nodes.ELSEWHERE, remark)
     subtype = _subtype(cursor, token.text) if cursor.take_next("/") else None
     if token.text == "select" and subtype is None:
         raise LanguageError("select needs its choices", token.at, "write select/a,b,c")
     format = _format(cursor) if cursor.take_next(";") else None
-    return Type(token.text, (token.at[0], cursor.position), subtype, format)
+    return nodes.Type(token.text, (token.at[0], cursor.position), subtype, format)
 
 
 def _subtype(cursor: Cursor, name: str) -> str:
@@ -131,11 +118,11 @@ def _format(cursor: Cursor) -> str:
     start = skip_space(cursor.text, cursor.position)
     end = name_end(cursor.text, start)
     if end == start:
-        *formats, last = sorted(FORMATS)
+        *formats, last = sorted(nodes.FORMATS)
         raise cursor.unexpected("a format after ';'", f"write {', '.join(formats)} or {last}")
     cursor.position = end
     format = cursor.text[start:end]
-    _check_known(format, (start, end), "format", FORMATS)
+    _check_known(format, (start, end), "format", nodes.FORMATS)
     return format
 
 
@@ -153,7 +140,7 @@ def _check_known(
 # --- defaults --------------------------------------------------------------------------------------------------------
 
 
-def _default(cursor: Cursor) -> Default | None:
+def _default(cursor: Cursor) -> nodes.Default | None:
     if not cursor.take_symbol("|"):
         return None
     start = skip_space(cursor.text, cursor.position)
@@ -162,11 +149,11 @@ def _default(cursor: Cursor) -> Default | None:
         return _binding(cursor)
     if cursor.text[start : start + 1] in ("'", '"'):
         token = cursor.take()
-        return Literal_(token.value, token.at)
+        return nodes.Literal_(token.value, token.at)
     return _bare_words(cursor, start)
 
 
-def _bare_words(cursor: Cursor, start: int) -> Literal_:
+def _bare_words(cursor: Cursor, start: int) -> nodes.Literal_:
     text = cursor.text
     end = _end_of_words(END_OF_DEFAULT, text, start)
     words = text[start:end].rstrip()
@@ -183,7 +170,7 @@ def _bare_words(cursor: Cursor, start: int) -> Literal_:
         raise LanguageError(
             "a binding has one default", (end, end + 1), f'write | ${{… | …}} for a second, or quote it: | "{words} |…"'
         )
-    return Literal_(typed(words), (start, cursor.position))
+    return nodes.Literal_(typed(words), (start, cursor.position))
 
 
 def _container_default(words: str, at: Offsets) -> LanguageError:
@@ -202,8 +189,8 @@ def _end_of_words(ends: re.Pattern[str], text: str, start: int) -> int:
 # --- annotations -----------------------------------------------------------------------------------------------------
 
 
-def _annotations(cursor: Cursor) -> tuple[Annotation, ...]:
-    annotations: list[Annotation] = []
+def _annotations(cursor: Cursor) -> tuple[nodes.Annotation, ...]:
+    annotations: list[nodes.Annotation] = []
     while cursor.peek().text == "@(":
         annotations.append(_annotation(cursor))
     token = cursor.peek()
@@ -213,7 +200,7 @@ def _annotations(cursor: Cursor) -> tuple[Annotation, ...]:
     return tuple(annotations)
 
 
-def _annotation(cursor: Cursor) -> Annotation:
+def _annotation(cursor: Cursor) -> nodes.Annotation:
     opening = cursor.take()
     word = cursor.peek()
     if word.kind != "name":
@@ -224,7 +211,7 @@ def _annotation(cursor: Cursor) -> Annotation:
     if not text:
         raise LanguageError("this annotation says nothing", (opening.at[0], end), f"write @({word.text} …)")
     cursor.position = end
-    return Annotation(word.text, text, (opening.at[0], end))
+    return nodes.Annotation(word.text, text, (opening.at[0], end))
 
 
 def _annotation_text(cursor: Cursor, opening: int) -> tuple[str, int]:

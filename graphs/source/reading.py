@@ -81,7 +81,7 @@ class _Reader:
                 for entry in self._merged(value_node, path, above):
                     merged.setdefault(entry.key, entry)
             elif key in entries:
-                hint = f"the first is on line {entries[key].key_span.line}; keep one of them"
+                hint = f"the first is on line {entries[key].span.line}; keep one of them"
                 self.mistakes.add(span, f"'{key}' is written twice", hint, below)
             else:
                 entries[key] = Entry(key, span, self.read(value_node, below, above))

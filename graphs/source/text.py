@@ -7,7 +7,7 @@ import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple, Protocol
 
 from graphs.errors import AnabranchError
@@ -36,6 +36,11 @@ class Source:
         for line in self.lines:
             starts.append(starts[-1] + len(line) + 1)
         return starts
+
+    @cached_property
+    def file(self) -> str:
+        """Its name without a folder."""
+        return PurePath(self.name).name
 
     @property
     def folder(self) -> Path:

@@ -47,12 +47,9 @@ class Entry(NamedTuple):
     """One `key: value` of a mapping; a mistake about it is shown at its key."""
 
     key: str
-    key_span: Span
+    span: Span
+    """Of the key."""
     node: Node
-
-    @property
-    def span(self) -> Span:
-        return self.key_span
 
     @property
     def path(self) -> str:
@@ -109,7 +106,7 @@ def replaced(node: Node, change: Callable[[Scalar | Bound], Node]) -> Node:
     match node.kind:
         case "mapping":
             each = node.entries.items()
-            return node.having({key: Entry(key, entry.key_span, replaced(entry.node, change)) for key, entry in each})
+            return node.having({key: Entry(key, entry.span, replaced(entry.node, change)) for key, entry in each})
         case "list":
             return ListNode([replaced(item, change) for item in node.items], node.span, node.path)
         case _:

@@ -151,7 +151,7 @@ def _mentioned(message: str, node: Node) -> Span | None:
     """Return the place of a scalar, or of the first key of a mapping that a message about it names."""
     if node.kind == "mapping":
         named = (node.entries[word] for word in re.findall(r"\w+", message) if word in node.entries)
-        return next((entry.key_span for entry in named), None)
+        return next((entry.span for entry in named), None)
     return node.span if node.kind == "scalar" else None
 
 
@@ -173,7 +173,7 @@ def _find(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Span | None, st
     for part in loc:
         if node.kind == "mapping" and isinstance(part, str) and part in node.entries:
             entry = node.entries[part]
-            key_span, node = entry.key_span, entry.node
+            key_span, node = entry.span, entry.node
             names.append(part)
         elif node.kind == "list" and isinstance(part, int) and part < len(node.items):
             node, key_span = node.items[part], None

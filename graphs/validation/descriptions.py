@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pydantic_core import ErrorDetails
 
+from graphs.language.tokens import shortened
 from graphs.source import FOREIGN_SPACE, Node, leaves, separated, spaced
 
 EXPECTED = {
@@ -41,7 +42,7 @@ def describe(node: Node) -> str:
                 return "nothing"
             if isinstance(node.value, str):
                 line = FOREIGN_SPACE.sub(lambda odd: f"\\u{ord(odd[0]):04x}", node.value.replace("\n", "\\n"))
-                return f"'{line if len(line) <= 40 else line[:39] + '…'}'"
+                return f"'{shortened(line)}'"
             return str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
 
 

@@ -61,7 +61,7 @@ def test_paths_name_keys_and_items() -> None:
 def test_keys_have_their_own_span() -> None:
     node = tree("first: 1\nsecond: 2\n")
     assert node.kind == "mapping"
-    assert (node.entries["second"].key_span.line, node.entries["second"].key_span.text) == (2, "second")
+    assert (node.entries["second"].span.line, node.entries["second"].span.text) == (2, "second")
 
 
 @pytest.mark.parametrize(
