@@ -87,5 +87,5 @@ def _environment(folders: Sequence[Path], environ: Mapping[str, str] | None) -> 
             mistakes = Mistakes()
             known |= variables(read(path), mistakes)
             if mistakes:
-                raise DocumentError(mistakes.sorted())
+                raise DocumentError(mistakes.found)
     return {**known, **(os.environ if environ is None else environ)}

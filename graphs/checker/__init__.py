@@ -42,7 +42,7 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistake
     mistakes = Mistakes() if mistakes is None else mistakes
     roots = [root for source in sources if (root := parse(source, mistakes)) is not None]
     if mistakes or not roots:
-        raise DocumentError(mistakes.sorted())
+        raise DocumentError(mistakes.found)
     environment = Environment(lookup)
     written = _merged(roots)
     root = resolve(written, environment, mistakes)
@@ -52,7 +52,7 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistake
     layouts = layout.read(root, mistakes)
     plan = _Checker(layouts, registry, mistakes).plan(environment.secrets()) if layouts else None
     if plan is None:
-        raise DocumentError(mistakes.sorted())
+        raise DocumentError(mistakes.found)
     return plan
 
 

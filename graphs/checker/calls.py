@@ -160,9 +160,9 @@ def _report_missing(name: str, call: _Given, extra: list[str], draft: Draft, mis
 
 def _needed(call: _Given) -> set[str]:
     """Return the inputs that are missing and leave a field empty that every call needs."""
-    component, required = call.component, call.component.required()
+    component, fields = call.component, call.component.cls.Input.model_fields
     empty = [(field, name) for field, name in _plain(call.action.input) if name not in call.given.entries]
-    return {name for field, name in empty if field in required or component.complaints(call.action.id, field)}
+    return {name for field, name in empty if fields[field].is_required() or component.complaints(call.action.id, field)}
 
 
 def _plain(action_input: Template) -> Iterator[tuple[str, str]]:

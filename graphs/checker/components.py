@@ -49,10 +49,6 @@ class CheckedComponent(NamedTuple):
             name for name, field in fields.items() if any(isinstance(m, TakesStream) for m in field.metadata)
         )
 
-    def required(self) -> frozenset[str]:
-        """Return the Input fields no call can do without."""
-        return frozenset(name for name, field in self.cls.Input.model_fields.items() if field.is_required())
-
 
 def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> CheckedComponent:
     """Return the component, checked; after mistakes it is still good enough to check workflows against."""

@@ -61,7 +61,7 @@ def _resolved(node: Scalar, environment: Environment, mistakes: Mistakes) -> Nod
         return _broken(node, mistakes)
     resolved = resolve_env(template, environment.get)
     for unset in resolved.unset:
-        environment.missing.setdefault(unset.name, (span_in(node, unset.at), node.path))
+        environment.missing.setdefault(str(unset.path[0]), (span_in(node, unset.at), node.path))
     for error in resolved.errors:
         mistakes.add(span_in(node, error.at), error.message, error.hint, node.path)
     if resolved.unset or resolved.errors:

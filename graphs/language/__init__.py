@@ -1,6 +1,6 @@
 """The `${…}` language: text -> templates, templates and a scope -> values. It knows nothing of documents or workflows."""
 
-from graphs.language.environment import Lookup, Resolved, Unset, resolve_env
+from graphs.language.environment import Lookup, Resolved, resolve_env
 from graphs.language.evaluator import Scope, compiled, evaluate
 from graphs.language.operators import NeedsWhole, truth
 from graphs.language.parser import parse
@@ -12,7 +12,7 @@ from graphs.language.tokens import LanguageError
 from graphs.stream import kind_of
 
 __all__ = [
-    "LanguageError", "Lookup", "NeedsWhole", "Resolved", "Scope", "Unset", "bindings", "chunked_names", "compiled",
+    "LanguageError", "Lookup", "NeedsWhole", "Resolved", "Scope", "bindings", "chunked_names", "compiled",
     "evaluate", "is_stream_reference", "kind_of", "parse", "print_binding", "print_reference", "print_template",
     "references", "render", "resolve_env", "truth", "typed",
 ]  # fmt: skip

@@ -18,18 +18,12 @@ Lookup = Callable[[str], str | None]
 """The value of an environment variable, None when it is not set; empty text is set."""
 
 
-class Unset(NamedTuple):
-    """A variable that is not set and has no default, and the reference that names it."""
-
-    name: str
-    at: nodes.Offsets
-
-
 class Resolved(NamedTuple):
     """`template` is complete when `unset` and `errors` are empty."""
 
     template: nodes.Template
-    unset: tuple[Unset, ...]
+    unset: tuple[nodes.Reference, ...]
+    """References to variables that are not set and have no default."""
     errors: tuple[LanguageError, ...]
 
 
@@ -49,7 +43,7 @@ def resolve_env(template: nodes.Template, lookup: Lookup) -> Resolved:
 @dataclass
 class _Resolution:
     lookup: Lookup
-    unset: list[Unset] = field(default_factory=list[Unset])
+    unset: list[nodes.Reference] = field(default_factory=list[nodes.Reference])
     errors: list[LanguageError] = field(default_factory=list[LanguageError])
 
     def template(self, template: nodes.Template) -> nodes.Template:
@@ -121,7 +115,7 @@ class _Resolution:
             case (str() as name,) if not reference.chunked:
                 text = self.lookup(name)
                 if text is None and not has_default:
-                    self.unset.append(Unset(name, reference.at))
+                    self.unset.append(reference)
                 return text
             case _:
                 hint = "write ${env.NAME} or ${env.NAME | default}"

@@ -239,28 +239,18 @@ COMPARATORS: Mapping[nodes.Comparator, Callable[[Value, Value], bool]] = {
 
 
 def _reference(reference: nodes.Reference, flow: bool) -> Evaluate:
-    return _chunk(reference) if reference.chunked else _value(reference, flow)
-
-
-def _chunk(reference: nodes.Reference) -> Evaluate:
     name, path = reference.name, reference.path
 
-    def read(scope: Scope) -> Value:
+    def read_chunk(scope: Scope) -> Value:
         chunks = scope.chunks
         value = chunks[name] if name in chunks else whole(scope.names.get(name))
         return walk(value, path) if path else value
-
-    return read
-
-
-def _value(reference: nodes.Reference, flow: bool) -> Evaluate:
-    name, path = reference.name, reference.path
 
     def read(scope: Scope) -> Value:
         value = walk(scope.names.get(name), path)
         return value if flow else whole(value)
 
-    return read
+    return read_chunk if reference.chunked else read
 
 
 def walk(value: Value, path: tuple[str | int, ...]) -> Value:

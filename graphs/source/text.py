@@ -121,8 +121,8 @@ class DocumentError(AnabranchError):
     status = 400
 
     def __init__(self, diagnostics: list[Diagnostic]) -> None:
-        self.diagnostics = diagnostics
-        super().__init__("\n".join(diagnostic.render() for diagnostic in diagnostics))
+        self.diagnostics = in_order(diagnostics)
+        super().__init__("\n".join(diagnostic.render() for diagnostic in self.diagnostics))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.diagnostics,))
@@ -182,10 +182,6 @@ class Mistakes:
     def silence(self, span: Span) -> None:
         """Report nothing more about a value whose mistake is reported: what follows from it would only confuse."""
         self.broken.append(span)
-
-    def sorted(self) -> list[Diagnostic]:
-        """Return the mistakes in the order of the documents, and of each document's text."""
-        return in_order(self.found)
 
     def _hidden(self, message: str) -> str:
         for secret, shown in self.secrets.items():

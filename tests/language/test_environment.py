@@ -79,7 +79,7 @@ def test_every_unset_variable_is_named_where_it_stands() -> None:
         MappingTemplate((("a", parse("${env.ONE}/${env.TWO}")), ("b", ListTemplate((parse("${x or env.THREE}"),))))),
         VARIABLES.get,
     )
-    assert [(unset.name, unset.at) for unset in resolved.unset] == [
+    assert [(unset.path[0], unset.at) for unset in resolved.unset] == [
         ("ONE", (2, 9)),
         ("TWO", (13, 20)),
         ("THREE", (7, 16)),
@@ -87,7 +87,7 @@ def test_every_unset_variable_is_named_where_it_stands() -> None:
 
 
 def test_an_unset_default_of_what_may_be_missing_is_named() -> None:
-    assert [unset.name for unset in resolve("${input.x | ${env.NOPE}}").unset] == ["NOPE"]
+    assert [unset.path[0] for unset in resolve("${input.x | ${env.NOPE}}").unset] == ["NOPE"]
 
 
 def test_in_an_expression_it_is_a_literal() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.source import Diagnostic, Mistakes, Node, Source, Span, offsets_in_source, parse
+from graphs.source import Diagnostic, Mistakes, Node, Source, Span, in_order, offsets_in_source, parse
 
 
 def tree(text: str) -> Node:
@@ -188,7 +188,7 @@ def test_a_mistake_is_told_once_and_in_the_order_of_the_text() -> None:
     mistakes = Mistakes()
     for start in (4, 0, 4):
         mistakes.add(source.span(start, start + 3), "wrong")
-    assert [each.span.start for each in mistakes.sorted()] == [0, 4]
+    assert [each.span.start for each in in_order(mistakes.found)] == [0, 4]
 
 
 def test_nothing_more_is_told_of_what_is_known_to_be_broken() -> None:
