@@ -95,7 +95,6 @@ def _secrets_of(component: ComponentPlan, plan: Plan) -> frozenset[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text in a piece of a plan."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -19,8 +19,8 @@ from graphs.stream import Chunk, Note, Stream, Value
 
 __all__ = [
     "ANSWER", "ActionInput", "Chunk", "Component", "ComponentConfig", "Later", "LocalFolder", "Note", "Registry", "Setup",
-    "Stream", "Streamable", "TakesStream", "Traced", "Truth", "Unknown", "Value", "Waiting", "Whole", "truth",
-    "upper_case", "waiting_fields",
+    "Stream", "Streamable", "TakesStream", "Traced", "Truth", "Unknown", "Value", "Waiting", "Waits", "Whole",
+    "marked_fields", "truth", "upper_case",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -214,10 +214,10 @@ else:
 
 
 @cache
-def waiting_fields(model: type[BaseModel]) -> frozenset[str]:
-    """Return the fields of an Input whose bindings may wait for the answer."""
+def marked_fields(model: type[BaseModel], kind: type[Waits | TakesStream]) -> frozenset[str]:
+    """Return the fields of an Input that have a mark: whose bindings may wait for the answer, or that take a stream."""
     fields = model.model_fields.items()
-    return frozenset(name for name, field in fields if any(isinstance(mark, Waits) for mark in field.metadata))
+    return frozenset(name for name, field in fields if any(isinstance(mark, kind) for mark in field.metadata))
 
 
 class Traced(BaseModel):

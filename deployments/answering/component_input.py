@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from deployments.streams.inside_values import joined
-from graphs.component import ActionInput, TakesStream, Traced, Waiting, waiting_fields
+from graphs.component import ActionInput, TakesStream, Traced, Waiting, Waits, marked_fields
 from graphs.errors import InvalidInput
 from graphs.language import Scope, kind_of, references, render
 from graphs.language.nodes import Binding, Constant, MappingTemplate, Reference, Template, Text
@@ -27,7 +27,7 @@ class ComponentInput:
     def __init__(self, action: ActionPlan, model: type[ActionInput], component: str) -> None:
         self._action, self._model, self._component = action, model, component
         self._fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        self._now, self._later = _split(action.input, waiting_fields(model))
+        self._now, self._later = _split(action.input, marked_fields(model, Waits))
         self._adapters: dict[str, TypeAdapter[Value]] = {
             name: TypeAdapter(cast("Any", self._fields[name].annotation)) for name in self._later
         }

@@ -159,7 +159,6 @@ class _Checker:
         return checked, ids
 
     def _marked(self, nodes: Iterable[MappingNode], ids: list[str], singular: str) -> str | None:
-        """Return the one that is marked as the default."""
         marked = [(node, id) for node, id in zip(nodes, ids, strict=True) if is_true(node.get("default"))]
         if len(marked) > 1:
             node, id = marked[1]

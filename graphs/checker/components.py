@@ -12,7 +12,7 @@ from graphs.checker.bindings import Visible
 from graphs.checker.layout import ActionLayout, ComponentLayout
 from graphs.checker.local_paths import folders, runtime_env
 from graphs.checker.one_or_many import identify
-from graphs.component import ANSWER, ComponentType, TakesStream, waiting_fields
+from graphs.component import ANSWER, ComponentType, Waits, marked_fields
 from graphs.language import print_template, references
 from graphs.language.nodes import Constant, MappingTemplate
 from graphs.plan import DEFAULT_CPUS, ActionPlan, ComponentPlan, Options
@@ -41,13 +41,6 @@ class CheckedComponent(NamedTuple):
             return []
         written = dict(zip(self.plan.actions, self.layout.actions, strict=True))[action]
         return list(self.cls.check(to_data(self.layout.config), {**to_data(written.input), empty: None}))
-
-    def streamable(self) -> frozenset[str]:
-        """Return the Input fields that can be handed a stream as it flows."""
-        fields = self.cls.Input.model_fields
-        return frozenset(
-            name for name, field in fields.items() if any(isinstance(m, TakesStream) for m in field.metadata)
-        )
 
 
 def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> CheckedComponent:
@@ -142,7 +135,7 @@ def _as_text(node: Node, names: frozenset[str]) -> Node:
 def _check_action(layout: ActionLayout, cls: ComponentType, name: str, mistakes: Mistakes) -> ActionPlan:
     validate(document.Action, layout.keys, mistakes, layout.what)
     output = layout.keys.get("output")
-    later = waiting_fields(cls.Input) & layout.input.entries.keys()
+    later = marked_fields(cls.Input, Waits) & layout.input.entries.keys()
     at_once = {key: entry for key, entry in layout.input.entries.items() if key not in later}
     bindings.check_names(layout.input.having(at_once), Visible(layout.what, SEEN_BY_INPUT), mistakes)
     for field in sorted(later):
@@ -166,22 +159,16 @@ def _check_type_rules(layout: ComponentLayout, mistakes: Mistakes) -> None:
 
 
 def _report(field: str, message: str, nodes: tuple[MappingNode, MappingNode], mistakes: Mistakes) -> None:
-    """Report what a type says of a field, at the field if it is written in one of the nodes."""
-    entry = _place(field, *nodes)
+    """Report what a type says of a field: at the field if one of the nodes has it, else at the nearest one above."""
+    entries = max((_entries_at(node, field.split(".")) for node in nodes), key=len)
     for node in nodes:
         message = without_secrets(message, node)
     said, _, hint = message.partition("; ")
-    mistakes.add(entry.node if entry else nodes[0], said, hint or None)
-
-
-def _place(dotted: str, *nodes: MappingNode) -> Entry | None:
-    """Return the entry at `params.num_beams` or `messages.0.role` in any of the nodes, else the nearest one above."""
-    found = [_entries_at(node, dotted.split(".")) for node in nodes]
-    return next((entries[-1] for entries in sorted(found, key=len, reverse=True) if entries), None)
+    mistakes.add(entries[-1].node if entries else nodes[0], said, hint or None)
 
 
 def _entries_at(node: Node, path: list[str]) -> list[Entry]:
-    """Return the entries on the way along a path, as far as they are written."""
+    """Return the entries on the way along `params.num_beams` or `messages.0.role`, as far as they are written."""
     entries: list[Entry] = []
     for part in path:
         if node.kind == "mapping" and part in node.entries:

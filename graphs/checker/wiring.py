@@ -9,6 +9,7 @@ from typing import NamedTuple
 from graphs.checker.bindings import fields_of, span_in
 from graphs.checker.drafts import Draft, fixed_truth, node_at
 from graphs.checker.jobs import span_of
+from graphs.component import TakesStream, marked_fields
 from graphs.document import job_types
 from graphs.language import is_stream_reference, references
 from graphs.language.nodes import Binding, Template
@@ -125,7 +126,8 @@ def _flows(draft: Draft, source: str) -> bool:
         return False
     fields = fields_of(draft.call.input) or {}
     name = next((name for name, template in fields.items() if _passes(template, "jobs", output)), None)
-    return name is not None and _field_flows(draft.action.input, name, draft.called.streamable())
+    streamable = marked_fields(draft.called.cls.Input, TakesStream)
+    return name is not None and _field_flows(draft.action.input, name, streamable)
 
 
 def _passes(template: Template | None, name: str, path: tuple[str, ...]) -> bool:

@@ -58,7 +58,6 @@ def _unescaped(before: str) -> tuple[str, bool]:
 
 
 def _binding(cursor: Cursor) -> nodes.Binding:
-    """Parse from `${` to its `}`."""
     with cursor.deeper():
         opening = cursor.open_binding()
         expr = parse_expression(cursor)

@@ -48,14 +48,9 @@ def odd_space_words(character: str) -> tuple[str, str]:
 
 
 def spaced(text: str, written: re.Pattern[str] = UNSPACED) -> str | None:
-    """Return `key: value` for `key:value`, None for anything else."""
+    """Return `key: value` for `key:value` (with UNSEPARATED, for `key value`), None for anything else."""
     found = written.fullmatch(text)
     return f"{found[1]}: {shortened(found[2])}" if found else None
-
-
-def separated(text: str) -> str | None:
-    """Return `key: value` for `key value`, None for anything else."""
-    return spaced(text, UNSEPARATED)
 
 
 class _Stumble(NamedTuple):
@@ -144,7 +139,7 @@ def _without_colon(stumble: _Stumble) -> Found | None:
     text = text.rstrip()
     if unspaced := UNSPACED.fullmatch(text):
         return at + unspaced.end(1), "a space is missing after this ':'", f"write `{spaced(text)}`"
-    meant = separated(text) or f"{shortened(text)}:"
+    meant = spaced(text, UNSEPARATED) or f"{shortened(text)}:"
     if not colon:
         return at, Problem.NO_COLON.value[0], f"write `{meant}`"
     hint = f"write `{meant}` if it is a key, or put the whole text in quotes"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic_core import ErrorDetails
 
 from graphs.language.tokens import shortened
-from graphs.source import FOREIGN_SPACE, Node, leaves, separated, spaced
+from graphs.source import FOREIGN_SPACE, UNSEPARATED, Node, leaves, spaced
 
 EXPECTED = {
     "string_type": "text", "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
@@ -99,7 +99,7 @@ def as_mapping(node: Node, otherwise: str = "write `key: value` lines below it")
     if meant := spaced(node.value):
         return f"write `{meant}`, with a space after the ':'"
     line = node.span.source.lines[node.span.line - 1]
-    meant = separated(node.value) if line.strip(" -") == node.value else None
+    meant = spaced(node.value, UNSEPARATED) if line.strip(" -") == node.value else None
     return f"write `{meant}`, with a ':' after the key" if meant else otherwise
 
 
