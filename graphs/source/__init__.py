@@ -6,6 +6,6 @@ from graphs.source.tree import Bound, Entry, ListNode, MappingNode, Node, Scalar
 from graphs.source.yaml_errors import UNSEPARATED, spaced
 
 __all__ = [
-    "FOREIGN_SPACE", "UNSEPARATED", "Bound", "Diagnostic", "DocumentError", "Entry", "ListNode", "MappingNode", "Mistakes", "Node", "Scalar",
-    "Source", "Span", "in_order", "leaves", "offsets_in_source", "parse", "replaced", "spaced",
+    "FOREIGN_SPACE", "UNSEPARATED", "Bound", "Diagnostic", "DocumentError", "Entry", "ListNode", "MappingNode", "Mistakes",
+    "Node", "Scalar", "Source", "Span", "in_order", "leaves", "offsets_in_source", "parse", "replaced", "spaced",
 ]  # fmt: skip
