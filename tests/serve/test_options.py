@@ -88,7 +88,7 @@ def test_what_a_replica_runs_changes_its_version():
     changed = [
         replace(PLAN, config={"a": 1}),
         replace(PLAN, actions={"say": other}),
-        replace(PLAN, actions={"say": replace(ACTION, output=parse("${result}!"))}),
+        replace(PLAN, actions={"say": ACTION._replace(output=parse("${result}!"))}),
     ]
     versions = [version(PLAN), version(PLAN, frozenset({"secret"})), *map(version, changed)]
     assert len(set(versions)) == len(versions)
