@@ -1,13 +1,10 @@
 """Build the Serve application of a document: BuildArgs in, Application out. The one place where both halves meet."""
 
 # No `from __future__ import annotations` here: Ray finds a typed builder by the annotation of its one parameter.
-import dataclasses
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ray
 import yaml
@@ -20,7 +17,8 @@ from graphs.component import Registry
 from graphs.errors import BadRequest, Unavailable
 from graphs.load import load, load_inline
 from graphs.placement import misfits
-from graphs.plan import ComponentPlan, Plan
+from graphs.plan import Plan
+from graphs.secrets import secrets_of
 from graphs.source import Mistakes, in_order
 
 logger = logging.getLogger("anabranch.build")
@@ -72,7 +70,7 @@ def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> App
         if reasons:
             raise Unavailable("; ".join(reasons))
     components = {
-        id: worker.bind(component, types[component.type], _secrets_of(component, plan))
+        id: worker.bind(component, types[component.type], secrets_of(component, plan))
         for id, component in plan.components.items()
         if types[component.type].deployed
     }
@@ -86,28 +84,6 @@ def _serve_config_args() -> BuildArgs:
         return BuildArgs.model_validate(config["applications"][0]["args"])
     except (OSError, KeyError, IndexError, TypeError) as error:
         raise BadRequest("nothing says what to build; set ANABRANCH_CONFIG to the path of a document") from error
-
-
-def _secrets_of(component: ComponentPlan, plan: Plan) -> frozenset[str]:
-    """Return the secrets that this component knows: another's change must not restart it."""
-    known = "\0".join(_texts(component))
-    return frozenset(secret for secret in plan.secrets if secret in known)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for pair in cast("Mapping[Any, Any]", value).items():
-            yield from _texts(pair)
-    elif isinstance(value, list | tuple | AbstractSet):
-        for item in cast("Iterable[Any]", value):
-            yield from _texts(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _texts(getattr(value, field.name))
-    elif isinstance(value, int | float):
-        yield str(value)
 
 
 def _plan(args: BuildArgs, types: Registry) -> Plan:

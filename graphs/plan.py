@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from graphs.language import references
+from graphs.language import print_template, references
 from graphs.language.nodes import Template
 from graphs.stream import Value
 
@@ -84,6 +84,15 @@ class ActionPlan(NamedTuple):
     id: str
     input: Template
     output: Template | None
+
+
+def fingerprint(plan: ComponentPlan) -> tuple[object, ...]:
+    """Return what a component's replicas depend on: not where it stands in its file, which moves when others change."""
+    actions = [
+        (id, print_template(action.input), None if action.output is None else print_template(action.output))
+        for id, action in plan.actions.items()
+    ]
+    return (plan.id, plan.type, plan.config, actions, plan.default_action)
 
 
 class InputField(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -91,46 +92,21 @@ class Answerer:
 
     async def answer(self, question: Question, open: Callable[[], Sink]) -> Reply:
         """Answer; a failure is a reply too. When the call is cancelled, or its reader leaves, the component is stopped first."""
-        lazy = LazySink(open)
-        work = asyncio.create_task(self._answer(question, lazy))
-        lazy.stop = work.cancel
+        call = self.begin(question, open)
         try:
-            await asyncio.wait([work])
+            await asyncio.wait([call.task])
         except asyncio.CancelledError:
-            await self._stop(work, question)
+            await call.stop()
             raise
-        return self._reply(work, question, lazy)
+        return call.reply()
 
-    def _reply(self, work: asyncio.Task[Reply], question: Question, lazy: LazySink) -> Reply:
-        failure: BaseException | None
-        try:
-            return work.result()
-        except asyncio.CancelledError as cancelled:
-            failure = lazy.sink.stopped if lazy.sink is not None else None
-            failure = failure or cancelled
-        except BaseException as raised:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
-            failure = raised
-        match failure:
-            case Left():
-                return Stopped()
-            case Lost():
-                return Erred(Unavailable(f"component '{self._plan.id}' lost its caller: {failure}"))
-            case AnabranchError():
-                error = failure
-            case asyncio.CancelledError():
-                error = ComponentFailed(f"component '{self._plan.id}' cancelled itself")
-            case _:
-                error = self._failed(failure, question)
-        error = self._redactor.error(error)
-        if lazy.sink is not None:
-            lazy.sink.fail(error)
-        return Erred(error)
-
-    def _failed(self, failure: BaseException, question: Question) -> AnabranchError:
-        """Return the error of an unexpected exception; its traceback goes to the log alone."""
-        logger.error("run %s: component '%s' failed", question.context.id, self._plan.id, exc_info=failure)
-        name, line = type(failure).__name__, first_line(failure)
-        return ComponentFailed(f"component '{self._plan.id}' failed: {name if line == name else f'{name}: {line}'}")
+    def begin(self, question: Question, open: Callable[[], Sink]) -> Call:
+        """Begin to answer, in a task. The caller's context variables stay with the caller."""
+        lazy = LazySink(open)
+        work = self._answer(question, lazy)
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        lazy.stop = task.cancel
+        return Call(self._plan.id, question, lazy, task, self._redactor, self._stubborn)
 
     async def _answer(self, question: Question, lazy: LazySink) -> Reply:
         scope = asyncio.timeout_at(question.context.deadline)
@@ -142,7 +118,7 @@ class Answerer:
                 raise
             raise TimedOut(f"component '{self._plan.id}' did not finish before the run's deadline") from None
         except EXITS as exit:
-            raise self._failed(exit, question) from exit
+            raise _failed(exit, question, self._plan.id) from exit
 
     async def _run(self, question: Question, lazy: LazySink) -> Reply:
         action = self._action(question.action)
@@ -170,19 +146,71 @@ class Answerer:
             raise NotFound(f"component '{self._plan.id}' has no action '{id}'; it has {', '.join(self._plan.actions)}")
         return action
 
-    async def _stop(self, work: asyncio.Task[Reply], question: Question) -> None:
+
+class Call:
+    """One call under way."""
+
+    def __init__(
+        self,
+        component: str,
+        question: Question,
+        lazy: LazySink,
+        task: asyncio.Task[Reply],
+        redactor: Redactor,
+        stubborn: set[asyncio.Task[Reply]],
+    ) -> None:
+        """`stubborn` keeps tasks that don't stop when they are cancelled."""
+        self.task = task
+        self._component, self._question, self._lazy = component, question, lazy
+        self._redactor, self._stubborn = redactor, stubborn
+
+    def reply(self) -> Reply:
+        """Return the reply of the task, which is done; a stream that has begun ends with its error."""
+        failure: BaseException | None
+        sink = self._lazy.sink
+        try:
+            return self.task.result()
+        except asyncio.CancelledError as cancelled:
+            failure = sink.stopped if sink is not None else None
+            failure = failure or cancelled
+        except BaseException as raised:  # noqa: BLE001  (whatever a component raises ends this call alone, in words)
+            failure = raised
+        match failure:
+            case Left():
+                return Stopped()
+            case Lost():
+                return Erred(Unavailable(f"component '{self._component}' lost its caller: {failure}"))
+            case AnabranchError():
+                error = failure
+            case asyncio.CancelledError():
+                error = ComponentFailed(f"component '{self._component}' cancelled itself")
+            case _:
+                error = _failed(failure, self._question, self._component)
+        error = self._redactor.error(error)
+        if sink is not None:
+            sink.fail(error)
+        return Erred(error)
+
+    async def stop(self) -> None:
         """Cancel the component's work and wait for its end."""
-        work.cancel()
-        done, _ = await asyncio.wait([work], timeout=STOP_DEADLINE)
+        task, run, component = self.task, self._question.context.id, self._component
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=STOP_DEADLINE)
         if not done:
-            self._stubborn.add(work)
-            work.add_done_callback(self._stubborn.discard)
+            self._stubborn.add(task)
+            task.add_done_callback(self._stubborn.discard)
             logger.error(
-                "run %s: component '%s' did not stop within %g s of being cancelled",
-                question.context.id, self._plan.id, STOP_DEADLINE,
-            )  # fmt: skip
-        elif not work.cancelled() and (error := work.exception()) is not None and not isinstance(error, Left | Lost):
-            logger.info("run %s: component '%s', when stopped: %s", question.context.id, self._plan.id, error)
+                "run %s: component '%s' did not stop within %g s of being cancelled", run, component, STOP_DEADLINE
+            )
+        elif not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Left | Lost):
+            logger.info("run %s: component '%s', when stopped: %s", run, component, error)
+
+
+def _failed(failure: BaseException, question: Question, component: str) -> AnabranchError:
+    """Return the error of an unexpected exception; its traceback goes to the log alone."""
+    logger.error("run %s: component '%s' failed", question.context.id, component, exc_info=failure)
+    name, line = type(failure).__name__, first_line(failure)
+    return ComponentFailed(f"component '{component}' failed: {name if line == name else f'{name}: {line}'}")
 
 
 @asynccontextmanager
@@ -231,10 +259,10 @@ async def _no_more(chunks: AsyncIterator[Chunk]) -> None:
 
 
 def _answered(value: Value, notes: Mapping[str, Value] | None) -> Answered:
-    return Answered(_crossing(value), _crossing(dict(notes)) if notes else None)
+    return Answered(crossing(value), crossing(dict(notes)) if notes else None)
 
 
-def _crossing(value: Value) -> Value:
+def crossing(value: Value) -> Value:
     """Return the value as the channel would give it, so that a value that is no JSON fails here, at its source."""
     try:
         plain = _is_plain(value)

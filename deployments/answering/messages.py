@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphs.context import RunContext
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, InvalidInput
 from graphs.stream import Value
 
 
@@ -48,3 +48,8 @@ class Stopped:
 
 
 Reply = Answered | Streamed | Erred | Stopped
+
+
+def too_deep() -> InvalidInput:
+    """Return the error of an input that can't be walked through."""
+    return InvalidInput("the input is nested too deep to travel, or holds itself; make it flatter")

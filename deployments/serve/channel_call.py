@@ -15,11 +15,11 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.answering.messages import Answered, Erred, Question, Reply, Streamed
+from deployments.answering.messages import Answered, Erred, Question, Reply, Streamed, too_deep
 from deployments.channel.flow import Outlet
 from deployments.channel.listener import Listener
 from deployments.runs.events import Invocation
-from deployments.serve.envelopes import LARGE, NoChannel, ReplyTo, StreamRef, read_whole, seal, too_deep, unseal_reply
+from deployments.serve.envelopes import LARGE, NoChannel, ReplyTo, StreamRef, read_whole, seal, unseal_reply
 from deployments.serve.ray_errors import call_failure
 from deployments.serve.ray_internals import by_reference, cancel_assigned
 from deployments.streams.codec import Left, Lost

@@ -12,12 +12,12 @@ import pickle
 from dataclasses import dataclass, replace
 from typing import cast
 
-from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed
+from deployments.answering.messages import Answered, Erred, Question, Reply, Stopped, Streamed, too_deep
 from deployments.channel.flow import Outlet
 from deployments.channel.listener import Address
 from deployments.streams.codec import Left, Lost
 from graphs.component import Whole
-from graphs.errors import AnabranchError, InvalidInput, TooLarge, Unavailable
+from graphs.errors import AnabranchError, TooLarge, Unavailable
 from graphs.stream import Note, Stream, Value
 
 LARGE = 1024 * 1024
@@ -67,11 +67,6 @@ def seal(question: Question, reply_to: ReplyTo | None = None) -> bytes:
         return pickle.dumps(Envelope(replace(question, context=context), reply_to), pickle.HIGHEST_PROTOCOL)
     except RecursionError:
         raise too_deep() from None
-
-
-def too_deep() -> InvalidInput:
-    """Return the error of an input that can't be walked through."""
-    return InvalidInput("the input is nested too deep to travel, or holds itself; make it flatter")
 
 
 def unseal(data: bytes) -> Envelope:

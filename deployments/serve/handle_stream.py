@@ -15,12 +15,12 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from deployments.answering.answerer import Answerer
-from deployments.answering.messages import Answered, Erred, Question
+from deployments.answering.messages import Answered, Erred, Question, too_deep
 from deployments.channel.flow import WHOLE, Outlet
 from deployments.channel.frames import END, ERR, OPEN, FrameParser, decode_number, encode_number, header
 from deployments.runs.events import Invocation
 from deployments.serve.channel_call import GRACE
-from deployments.serve.envelopes import LARGE, read_whole, seal, send_whole, too_deep
+from deployments.serve.envelopes import LARGE, read_whole, seal, send_whole
 from deployments.serve.ray_errors import call_failure
 from deployments.serve.ray_internals import by_reference
 from deployments.streams.codec import MAX_CHUNK, decode, decode_error

@@ -14,9 +14,8 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.asgi.errors import error_response
+from deployments.asgi.draining import Draining
 from deployments.gateway.gateway import Gateway
 from deployments.serve.handles import HandlesInvoke
 from deployments.serve.options import serve_options
@@ -26,7 +25,6 @@ from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.telemetry.redaction import Redactor
 from deployments.transports.app import build_app
 from graphs.checker import INGRESS
-from graphs.errors import Unavailable
 from graphs.plan import Options, Plan
 
 READY_FOR = 1.0
@@ -91,39 +89,6 @@ class Ingress:
         application = serve.status().applications.get(serve.get_replica_context().app_name)
         known = application.deployments if application is not None else {}
         return {id: _state(known.get(id)) for id in self._handles}
-
-
-class Draining:
-    """An application around another, which counts the requests under way and can stop."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._under_way = 0
-        self._stopping = False
-        self._idle = asyncio.Event()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; 503 once the server stops."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif self._stopping:
-            await error_response(Unavailable("the server is stopping"))(scope, receive, send)
-        else:
-            self._under_way += 1
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._under_way -= 1
-                if not self._under_way and self._stopping:
-                    self._idle.set()
-
-    async def drain(self) -> int:
-        """Refuse new requests, and wait for those under way; return how many there were."""
-        self._stopping = True
-        waited_for = self._under_way
-        if waited_for:
-            await self._idle.wait()
-        return waited_for
 
 
 def _state(deployment: DeploymentStatusOverview | None) -> str | None:

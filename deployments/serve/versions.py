@@ -11,20 +11,9 @@ from importlib.metadata import version
 from ray.serve import Application
 
 from deployments.serve.ray_internals import pin_version
-from graphs.language import print_template
-from graphs.plan import ComponentPlan
 
 
 def pin(application: Application, *parts: object) -> Application:
     """Pin the version of the application's own deployment to a digest of `parts`, whose repr is their value, and of the product's version."""
     text = "\n".join((version("anabranch"), *map(repr, parts)))
     return pin_version(application, hashlib.sha256(text.encode()).hexdigest()[:16])
-
-
-def fingerprint(plan: ComponentPlan) -> tuple[object, ...]:
-    """Return what a component's replicas depend on: not where it stands in its file, which moves when others change."""
-    actions = [
-        (id, print_template(action.input), None if action.output is None else print_template(action.output))
-        for id, action in plan.actions.items()
-    ]
-    return (plan.id, plan.type, plan.config, actions, plan.default_action)

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
 
-from deployments.answering.answerer import EXITS, Answerer
-from deployments.answering.messages import Answered, Erred, Question, Reply
+from deployments.answering import lifecycle
+from deployments.answering.answerer import Answerer
+from deployments.answering.messages import Answered, Erred, Question, Reply, too_deep
 from deployments.channel.connection import Connection
 from deployments.channel.dialer import Dialer, Unreachable
 from deployments.channel.flow import Outlet
-from deployments.serve.envelopes import NoChannel, ReplyTo, StreamRef, seal_reply, send_whole, too_deep, unseal
+from deployments.serve.envelopes import NoChannel, ReplyTo, StreamRef, seal_reply, send_whole, unseal
 from deployments.serve.handle_stream import answer_in_frames
 from deployments.serve.options import serve_options
 from deployments.serve.ray_internals import close_with_replica
-from deployments.serve.versions import fingerprint, pin
+from deployments.serve.versions import pin
 from deployments.streams.codec import Lost
 from deployments.streams.inside_values import replaced
 from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.telemetry.redaction import Redactor
-from graphs.component import Component, Setup
-from graphs.errors import AnabranchError, ComponentFailed, TooLarge, Unavailable
-from graphs.plan import ComponentPlan, Options
+from graphs.component import Component
+from graphs.errors import TooLarge, Unavailable
+from graphs.plan import ComponentPlan, Options, fingerprint
 from graphs.stream import Batch, Stream
 
 logger = logging.getLogger("anabranch.worker")
@@ -55,7 +55,7 @@ class Worker:
         redact_logs(redactor)
         log_to_replica()
         _hide_gpus(plan.options)
-        self._component = await _set_up(plan, component, redactor)
+        self._component = await lifecycle.set_up(plan, component, redactor)
         self._answerer = Answerer(plan, self._component, redactor)
         self._dialer = Dialer()
         close_with_replica(self, self._close)
@@ -79,11 +79,7 @@ class Worker:
 
     async def check_health(self) -> None:
         """Raise when the replica should be replaced: in one line, for Serve shows and logs what is raised here."""
-        try:
-            await _staying(self._component.healthy(), f"component '{self._component.id}', asked whether it is healthy")
-        except Exception as error:
-            logger.exception("component '%s' is not healthy", self._component.id)
-            raise Unavailable(self._redactor.text(_said(error))) from None
+        await lifecycle.check_health(self._component, self._redactor)
 
     async def _over_channel(self, question: Question, connection: Connection, reply_to: ReplyTo) -> bytes:
         def opened() -> Outlet:
@@ -108,7 +104,7 @@ class Worker:
         try:
             await self._dialer.aclose()
         finally:
-            await _staying(self._component.close(), f"component '{self._component.id}', asked to close")
+            await lifecycle.close(self._component)
 
 
 class InputStreams:
@@ -151,44 +147,3 @@ def _hide_gpus(options: Options) -> None:
     said = (options.runtime_env or {}).get("env_vars") or {}
     if not options.num_gpus and GPUS not in said:
         os.environ[GPUS] = ""
-
-
-async def _set_up(plan: ComponentPlan, component: ComponentClass, redactor: Redactor) -> Component[Any, Any]:
-    """Return the component, ready; what it raises instead becomes one line for `serve status`."""
-    made: Component[Any, Any] | None = None
-    try:
-        made = component(component.Config.model_validate(dict(plan.config)), Setup(plan.id, redactor.text))
-        await made.setup()
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        if made is not None:
-            await _close_half(made)
-        if isinstance(error, asyncio.CancelledError):
-            raise
-        logger.exception("component '%s' could not be set up", plan.id)
-        raise Unavailable(
-            redactor.text(f"{plan.where}: component '{plan.id}' could not be set up: {_said(error)}")
-        ) from None
-    return made
-
-
-async def _close_half(component: Component[Any, Any]) -> None:
-    """Close a component whose setup failed; a failure to close it goes to the log, for the first error says more."""
-    try:
-        await component.close()
-    except (Exception, *EXITS):
-        logger.exception("component '%s' was not all set up, and could not be closed", component.id)
-
-
-async def _staying(work: Awaitable[None], what: str) -> None:
-    """Await the component's work; `sys.exit` in it is a failure, and doesn't end the loop that all calls share."""
-    try:
-        await work
-    except EXITS as exit:
-        logger.exception("%s, failed", what)
-        raise ComponentFailed(f"{what}, raised {type(exit).__name__}; its log says where") from exit
-
-
-def _said(error: BaseException) -> str:
-    return error.message if isinstance(error, AnabranchError) else f"{type(error).__name__}: {error}"

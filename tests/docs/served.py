@@ -19,7 +19,7 @@ async def document(plan: Plan, types: Registry) -> AsyncIterator[str]:
     async with local(plan, types) as invoke:
 
         async def ready() -> Mapping[str, str | None]:
-            return dict.fromkeys(invoke.answerers)
+            return dict.fromkeys(invoke.components)
 
         async with serving(build_app(Gateway(plan, invoke, ready))) as address:
             yield address

@@ -1,21 +1,19 @@
-"""Components in this process: an Invoke that answers all of a call before its chunks are read; no Ray, no channel."""
+"""Components in this process, for tests; and a sink that gathers chunks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from deployments.answering.answerer import Answerer
-from deployments.answering.messages import Answered, Erred, Question
-from deployments.runs.events import Invocation
+from deployments.local.component import LocalComponent, close_all, start_all
+from deployments.local.invoke import LocalInvoke
 from deployments.streams.codec import decode, encode
 from deployments.telemetry.redaction import Redactor
-from graphs.component import Registry, Setup, Whole
+from graphs.component import Registry
 from graphs.errors import AnabranchError
 from graphs.plan import Plan
-from graphs.stream import Batch, Chunk, Stream, Value
+from graphs.stream import Batch, Chunk
 
 
 class Basket:
@@ -52,44 +50,18 @@ class Basket:
         return batch
 
 
-class LocalInvoke:
-    """The components of a plan, set up."""
-
-    def __init__(self, answerers: Mapping[str, Answerer]) -> None:
-        self.answerers = answerers
-
-    async def __call__(self, asked: Invocation) -> Value | Stream | Whole:
-        basket = Basket()
-        question = Question(asked.action, asked.input, asked.context)
-        reply: Any = await self.answerers[asked.component].answer(question, lambda: basket)
-        chunks = basket.take()
-        match reply:
-            case Answered(value=value):
-                return value
-            case Erred(error=error) if not chunks:
-                raise error
-            case _:
-                pass
-
-        async def batches() -> AsyncIterator[Batch]:
-            yield chunks
-            if isinstance(reply, Erred):
-                raise reply.error
-
-        return Stream(batches())
-
-
 @asynccontextmanager
 async def local(plan: Plan, types: Registry) -> AsyncIterator[LocalInvoke]:
     """Set up the components of a plan that are deployed, and close them in the end."""
-    async with AsyncExitStack() as stack:
-        answerers: dict[str, Answerer] = {}
-        for id, each in plan.components.items():
-            cls = types[each.type]
-            if not cls.deployed:
-                continue
-            component = cls(cls.Config.model_validate(dict(each.config)), Setup(id))
-            stack.push_async_callback(component.close)
-            await component.setup()
-            answerers[id] = Answerer(each, component, Redactor())
-        yield LocalInvoke(answerers)
+    components = {
+        id: LocalComponent(each, types[each.type], Redactor())
+        for id, each in plan.components.items()
+        if types[each.type].deployed
+    }
+    await start_all(components.values())
+    invoke = LocalInvoke(components)
+    try:
+        yield invoke
+    finally:
+        await invoke.aclose()
+        await close_all(components.values())

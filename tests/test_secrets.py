@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from deployments.components import registry
-from graphs.app import _secrets_of
 from graphs.load import load_inline
+from graphs.secrets import secrets_of
 
 DOCUMENT = """
 components:
@@ -21,5 +21,5 @@ components:
 @pytest.mark.parametrize("key", ["abc'defgh12", 'abc"defgh12', "abc\\defgh", "ab\ncd", "키가-여기에", "12345678"])
 def test_a_component_knows_the_secrets_that_stand_in_it_however_they_are_written(key: str):
     plan = load_inline(DOCUMENT, registry(), {"KEY": key, "OTHER": "elsewhere-9"})
-    assert _secrets_of(plan.components["api"], plan) == {key, "elsewhere-9"}
-    assert _secrets_of(plan.components["echo"], plan) == set()
+    assert secrets_of(plan.components["api"], plan) == {key, "elsewhere-9"}
+    assert secrets_of(plan.components["echo"], plan) == set()

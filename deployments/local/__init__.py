@@ -1,0 +1,1 @@
+"""Components in this process: an Invoke without handles and without a channel."""

@@ -1,0 +1,164 @@
+"""One component in this process: set up, given calls within its limits, replaced when it is no longer healthy, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from deployments.answering import lifecycle
+from deployments.answering.answerer import Answerer, Call, Sink
+from deployments.answering.messages import Question
+from deployments.telemetry.redaction import Redactor
+from graphs.component import Component
+from graphs.errors import RETRY_AFTER, AnabranchError, Overloaded, TimedOut, Unavailable
+from graphs.plan import ComponentPlan
+
+logger = logging.getLogger("anabranch.local")
+
+PERIOD = 5.0
+"""Seconds between two questions whether it is healthy."""
+PATIENCE = 30.0
+"""Seconds that it may take to answer."""
+FAILURES = 3
+"""A component that wasn't healthy so often in a row is replaced, as Ray Serve does with a replica."""
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
+"""The pause after a replacement that couldn't be set up; it doubles."""
+
+ComponentClass = type[Component[Any, Any]]
+
+
+class LocalComponent:
+    """A component that runs beside others."""
+
+    def __init__(self, plan: ComponentPlan, type: ComponentClass, redactor: Redactor) -> None:
+        self.plan = plan
+        self.type = type
+        self.trouble: str | None = "starting"
+        """Why it can't be called; None when it can."""
+        self._redactor = redactor
+        self._component: Component[Any, Any] | None = None
+        self._answerer: Answerer | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._free = asyncio.Semaphore(plan.options.max_concurrent_count)
+        self._waiting = 0
+
+    async def start(self) -> None:
+        """Set it up; raise Unavailable if that fails."""
+        await self._set_up()
+        if self.type.healthy is not Component.healthy:
+            self._watch = asyncio.create_task(self._keep_healthy())
+
+    async def begin(self, question: Question, open: Callable[[], Sink]) -> Call:
+        """Begin to answer, once there is a place; it is free again when the call has ended."""
+        await self._place(question.context.deadline)
+        try:
+            call = self._ready().begin(question, open)
+        except BaseException:
+            self._free.release()
+            raise
+        call.task.add_done_callback(self._left)
+        return call
+
+    async def aclose(self) -> None:
+        """Close it."""
+        self.trouble = "stopped"
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        await self._close()
+
+    def _ready(self) -> Answerer:
+        if self._answerer is None:
+            raise Unavailable(f"component '{self.plan.id}' is not available: {self.trouble}", retry_after=RETRY_AFTER)
+        return self._answerer
+
+    async def _place(self, deadline: float | None) -> None:
+        """Wait for a place; refuse to wait where the queue is full."""
+        if not self._free.locked():
+            await self._free.acquire()  # at once
+            return
+        if self._waiting >= max(1, self.plan.options.max_queued):
+            raise Overloaded(
+                f"component '{self.plan.id}' has a full queue; try again, or raise its max_concurrent_count or max_queued",
+                retry_after=RETRY_AFTER,
+            )
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._free.acquire()
+        except TimeoutError:
+            raise TimedOut(f"component '{self.plan.id}' did not finish before the run's deadline") from None
+        finally:
+            self._waiting -= 1
+
+    def _left(self, _: asyncio.Task[Any]) -> None:
+        self._free.release()
+
+    async def _set_up(self) -> None:
+        self._component = await lifecycle.set_up(self.plan, self.type, self._redactor)
+        self._answerer = Answerer(self.plan, self._component, self._redactor)
+        self.trouble = None
+
+    async def _close(self) -> None:
+        component, self._component, self._answerer = self._component, None, None
+        if component is not None:
+            await lifecycle.close(component)
+
+    async def _keep_healthy(self) -> None:
+        failures = 0
+        while True:
+            await asyncio.sleep(PERIOD)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    assert self._component is not None, "it is replaced below, and set up before"
+                    await lifecycle.check_health(self._component, self._redactor)
+                failures = 0
+            except (AnabranchError, TimeoutError) as error:
+                failures += 1
+                if failures >= FAILURES:
+                    why = error.message if isinstance(error, AnabranchError) else f"no answer within {PATIENCE:g} s"
+                    await self._replace(f"unhealthy: {why}")
+                    failures = 0
+
+    async def _replace(self, trouble: str) -> None:
+        """Close it and set up another in its place, as often as it takes."""
+        self.trouble = trouble
+        logger.error("component '%s' is replaced; it is %s", self.plan.id, trouble)
+        try:
+            await self._close()
+        except Exception:
+            logger.exception("component '%s' could not be closed", self.plan.id)
+        delay = FIRST_DELAY
+        while self._component is None:
+            with suppress(Unavailable):  # `set_up` logs it
+                await self._set_up()
+                return
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+
+async def start_all(components: Iterable[LocalComponent]) -> None:
+    """Set all up at the same time; where some fail, close the others and raise Unavailable, which names each that failed."""
+    starting = {asyncio.create_task(each.start()): each for each in components}
+    try:
+        failures = [each for each in await asyncio.gather(*starting, return_exceptions=True) if each is not None]
+    except asyncio.CancelledError:
+        await close_all(starting.values())
+        raise
+    if failures:
+        await close_all(starting.values())
+        unknown = [each for each in failures if not isinstance(each, Unavailable)]
+        if unknown:
+            raise unknown[0]
+        raise Unavailable("\n".join(each.message for each in failures if isinstance(each, Unavailable)))
+
+
+async def close_all(components: Iterable[LocalComponent]) -> None:
+    """Close all at the same time; a failure to close one goes to the log."""
+    closing = {each.plan.id: each.aclose() for each in components}
+    for id, failure in zip(closing, await asyncio.gather(*closing.values(), return_exceptions=True), strict=True):
+        if isinstance(failure, Exception):
+            logger.error("component '%s' could not be closed", id, exc_info=failure)
