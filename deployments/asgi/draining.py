@@ -15,7 +15,7 @@ class Draining:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._under_way = 0
+        self.under_way = 0
         self._stopping = False
         self._idle = asyncio.Event()
 
@@ -26,18 +26,23 @@ class Draining:
         elif self._stopping:
             await error_response(Unavailable("the server is stopping"))(scope, receive, send)
         else:
-            self._under_way += 1
+            self.under_way += 1
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._under_way -= 1
-                if not self._under_way and self._stopping:
+                self.under_way -= 1
+                if not self.under_way:
                     self._idle.set()
+
+    async def idle(self) -> int:
+        """Wait until no request is under way; return how many there were."""
+        waited_for = self.under_way
+        while self.under_way:
+            self._idle.clear()
+            await self._idle.wait()
+        return waited_for
 
     async def drain(self) -> int:
         """Refuse new requests, and wait for those under way; return how many there were."""
         self._stopping = True
-        waited_for = self._under_way
-        if waited_for:
-            await self._idle.wait()
-        return waited_for
+        return await self.idle()

@@ -38,7 +38,7 @@ class LocalComponent:
         self.type = type
         self.trouble: str | None = "starting"
         """Why it can't be called; None when it can."""
-        self._redactor = redactor
+        self.redactor = redactor
         self._component: Component[Any, Any] | None = None
         self._answerer: Answerer | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -98,8 +98,8 @@ class LocalComponent:
         self._free.release()
 
     async def _set_up(self) -> None:
-        self._component = await lifecycle.set_up(self.plan, self.type, self._redactor)
-        self._answerer = Answerer(self.plan, self._component, self._redactor)
+        self._component = await lifecycle.set_up(self.plan, self.type, self.redactor)
+        self._answerer = Answerer(self.plan, self._component, self.redactor)
         self.trouble = None
 
     async def _close(self) -> None:
@@ -114,7 +114,7 @@ class LocalComponent:
             try:
                 async with asyncio.timeout(PATIENCE):
                     assert self._component is not None, "it is replaced below, and set up before"
-                    await lifecycle.check_health(self._component, self._redactor)
+                    await lifecycle.check_health(self._component, self.redactor)
                 failures = 0
             except (AnabranchError, TimeoutError) as error:
                 failures += 1
@@ -140,9 +140,16 @@ class LocalComponent:
             delay = min(2 * delay, LONGEST_DELAY)
 
 
-async def start_all(components: Iterable[LocalComponent]) -> None:
-    """Set all up at the same time; where some fail, close the others and raise Unavailable, which names each that failed."""
-    starting = {asyncio.create_task(each.start()): each for each in components}
+async def start_all(components: Iterable[LocalComponent], said: Callable[[LocalComponent], None] | None = None) -> None:
+    """Set all up at the same time, and call `said` for each that is ready; where some fail, close the others and raise
+    Unavailable, which names each that failed."""
+
+    async def start(component: LocalComponent) -> None:
+        await component.start()
+        if said is not None:
+            said(component)
+
+    starting = {asyncio.create_task(start(each)): each for each in components}
     try:
         failures = [each for each in await asyncio.gather(*starting, return_exceptions=True) if each is not None]
     except asyncio.CancelledError:
@@ -158,7 +165,8 @@ async def start_all(components: Iterable[LocalComponent]) -> None:
 
 async def close_all(components: Iterable[LocalComponent]) -> None:
     """Close all at the same time; a failure to close one goes to the log."""
-    closing = {each.plan.id: each.aclose() for each in components}
-    for id, failure in zip(closing, await asyncio.gather(*closing.values(), return_exceptions=True), strict=True):
-        if isinstance(failure, Exception):
-            logger.error("component '%s' could not be closed", id, exc_info=failure)
+    closing = list(components)
+    ends = await asyncio.gather(*(each.aclose() for each in closing), return_exceptions=True)
+    for component, end in zip(closing, ends, strict=True):
+        if isinstance(end, Exception):
+            logger.error("component '%s' could not be closed", component.plan.id, exc_info=end)

@@ -11,8 +11,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NoReturn
 
+from deployments.asgi.ports import free_port, require_free
 from deployments.serve.descendants import end_descendants, keep_descendants
-from deployments.serve.ports import free_port, moved_ports, require_free
+from deployments.serve.ports import moved_ports
 from graphs.component import Registry
 from graphs.errors import Unavailable
 from graphs.plan import Plan

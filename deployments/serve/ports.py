@@ -1,11 +1,8 @@
-"""The ports that a server needs on this machine: whether they are free, and free ones instead."""
+"""The ports that Ray Serve's HAProxy needs for itself, and free ones instead of those that are taken."""
 
 from __future__ import annotations
 
-import errno
-import socket
-
-from graphs.errors import Unavailable
+from deployments.asgi.ports import free_port, is_free
 
 OWN_PORTS = {
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
@@ -14,46 +11,8 @@ OWN_PORTS = {
 }
 """Ports that Ray's HAProxy needs for itself, by the variables that move them: it doesn't start where one is taken."""
 
-ANOTHER_HOST = "write --host (or controller.host) with an address of this machine, or 0.0.0.0 for all it has"
-
-
-def require_free(host: str, port: int) -> None:
-    """Refuse a port on which another program listens."""
-    if not is_free(host, port):
-        raise Unavailable(f"port {port} on {host} is taken by another program; stop that, or write --port with another")
-
 
 def moved_ports(environ: dict[str, str]) -> dict[str, str]:
     """Return the variables that move HAProxy's own ports away from those that are taken."""
     asked = {name: port for name, port in OWN_PORTS.items() if name not in environ}
     return {name: str(free_port()) for name, port in asked.items() if not is_free("", port)}
-
-
-def is_free(host: str, port: int) -> bool:
-    """Return whether the port is free; refuse a host or a port on which this process can't listen at all."""
-    try:
-        _bound(host, port)
-    except PermissionError:
-        raise Unavailable(f"this user may not listen on port {port}; write --port with one above 1023") from None
-    except (socket.gaierror, ValueError):
-        raise Unavailable(f"there is no host {host}; {ANOTHER_HOST}") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return False
-        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-            raise Unavailable(f"{host} is not an address of this machine; {ANOTHER_HOST}") from None
-        raise Unavailable(f"port {port} of {host} can't be listened on: {error.strerror}") from None
-    return True
-
-
-def free_port() -> int:
-    """Return a free port."""
-    return _bound("127.0.0.1", 0)
-
-
-def _bound(host: str, port: int) -> int:
-    """Listen there for a moment; return the port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        attempt.bind((host, port))
-        return int(attempt.getsockname()[1])

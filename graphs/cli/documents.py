@@ -21,3 +21,10 @@ def plan_of(paths: Sequence[str], mistakes: Mistakes | None = None) -> Plan:
     from graphs.load import load
 
     return load(paths, registry(), mistakes=mistakes)
+
+
+def port_number(text: str) -> int:
+    """Return the port that a command line names."""
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, or 0 for any that is free, got {text!r}")
+    return int(text)

@@ -1,0 +1,197 @@
+"""Serve documents in this process until a signal stops it, and load them again when their files change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+import uvloop
+
+from deployments.asgi.ports import require_free
+from deployments.dev import report
+from deployments.dev.code import Code
+from deployments.dev.graph import Front
+from deployments.dev.watching import Watch
+from graphs.component import Registry
+from graphs.errors import AnabranchError
+from graphs.load import load
+from graphs.plan import Controller, Plan
+from graphs.requirements import check_requirements
+from graphs.source import Mistakes, in_order
+
+logger = logging.getLogger("anabranch.dev")
+
+HOST, PORT = "127.0.0.1", 8080
+PATIENCE = 30
+"""Seconds that requests under way have after the first signal."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = 130
+"""The exit status of a command that was stopped before it served."""
+
+
+def develop(documents: Sequence[str], host: str | None, port: int | None, *, open_page: bool) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    check_requirements()
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("anabranch").setLevel(logging.INFO)
+    dev = Dev([Path(each) for each in documents], host, port, open_page=open_page)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        status = runner.run(dev.run())
+        if status:
+            _end(status)
+    return status
+
+
+class Dev:
+    """Documents that are served, and watched."""
+
+    def __init__(self, documents: list[Path], host: str | None, port: int | None, *, open_page: bool) -> None:
+        self._documents, self._host, self._port, self._open_page = documents, host, port, open_page
+        self._began = time.monotonic()
+        self._front = Front()
+        self._code = Code()
+        self._watch = Watch(documents)
+        self._served = asyncio.Event()
+        self._server: Server | None = None
+        self._main: asyncio.Task[int] | None = None
+
+    async def run(self) -> int:
+        """Serve, and return the exit status."""
+        for number in STOPS:
+            signal.signal(number, self._stop)
+        self._main = asyncio.current_task()
+        loading = asyncio.create_task(self._load_again_and_again())
+        try:
+            await self._served.wait()
+            assert self._front.graph is not None, "it is served"
+            plan = self._front.graph.plan
+            listener, url = self._listener(plan.controller)
+            self._server = Server(self._front, lambda: self._say_ready(plan, url))
+            await self._server.serve([listener])
+        except asyncio.CancelledError:
+            report.tell("Stopped.")
+            return STOPPED
+        finally:
+            loading.cancel()
+            await asyncio.wait([loading])
+            await self._front.aclose()
+        return 0
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        """End at a signal: let requests under way end; at a second signal, or before anything is served, at once."""
+        server, main = self._server, self._main
+        assert main is not None, "signals are caught only while it runs"
+        if server is not None and not server.should_exit:
+            server.should_exit = True
+            if self._front.under_way:
+                said = f"Stopping: requests under way may end, for {PATIENCE} s. Press Ctrl-C again to stop at once."
+                report.tell(said)
+        elif server is not None and not server.force_exit:
+            server.force_exit = True
+        elif server is None and not main.cancelling():
+            main.get_loop().call_soon_threadsafe(main.cancel)
+        else:
+            _end(STOPPED)
+
+    def _listener(self, controller: Controller) -> tuple[socket.socket, str]:
+        """Return the socket to listen on, and the address for clients."""
+        host = self._host or controller.host or HOST
+        port = (controller.port or PORT) if self._port is None else self._port
+        if port:
+            require_free(host, port)
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  (only read)
+        return listener, f"http://{shown}:{listener.getsockname()[1]}"
+
+    def _say_ready(self, plan: Plan, url: str) -> None:
+        report.tell_ready(plan, self._documents, url, self._began)
+        if self._open_page:
+            webbrowser.open(f"{url}/docs")
+
+    async def _load_again_and_again(self) -> None:
+        loading = asyncio.create_task(self._load())
+        try:
+            while True:
+                changed = await self._watch.changed()
+                report.tell(f"Changed: {', '.join(map(_short, changed))}.")
+                loading.cancel()  # what it loads is no longer what is written
+                await asyncio.wait([loading])
+                self._code.changed(changed)
+                loading = asyncio.create_task(self._load())
+        finally:
+            loading.cancel()
+            await asyncio.wait([loading])
+
+    async def _load(self) -> None:
+        """Load the documents, and serve what they say from now on; a mistake leaves everything as it was."""
+        began, old = time.monotonic(), self._front.graph
+        try:
+            plan, types = await asyncio.to_thread(self._compile)
+            ready = lambda component: report.tell_component(component, began)  # noqa: E731
+            changes = await self._front.load(plan, types, ready)
+        except AnabranchError as error:
+            report.tell_failure(error, serving=old is not None)
+        except Exception:
+            logger.exception("the documents could not be loaded")
+        else:
+            if old is not None:
+                report.tell_changed(old.plan, plan, changes, old.app.under_way, began)
+            self._served.set()
+        finally:
+            self._watch.add(self._code.files)
+
+    def _compile(self) -> tuple[Plan, Registry]:
+        types, mistakes = self._code.registry(), Mistakes()
+        plan = load(self._documents, types, mistakes=mistakes)
+        report.tell_warnings(in_order(mistakes.warnings))
+        return plan, types
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with signals left to the command."""
+
+    def __init__(self, app: Front, started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=PATIENCE, ws="none"
+            )
+        )
+        self._say_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._say_started()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
+
+
+def _short(path: Path) -> str:
+    """Return the path as a person would write it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _end(status: int) -> NoReturn:
+    """End without waiting for threads: one in which a model loads can't be stopped."""
+    sys.stderr.flush()
+    os._exit(status)

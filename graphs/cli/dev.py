@@ -1,0 +1,23 @@
+"""`anabranch dev`: hands its arguments over to the command that serves in one process."""
+
+from __future__ import annotations
+
+import argparse
+
+from graphs.cli.documents import add_documents, port_number
+
+NAME, HELP = "dev", "serve a document in one process, without Ray, and load it again when it changes"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_documents(parser)
+    parser.add_argument("--host", help="address to listen on (default: the document's, else 127.0.0.1)")
+    port = "port to listen on (default: the document's, else 8080; 0: any that is free)"
+    parser.add_argument("--port", type=port_number, help=port)
+    parser.add_argument("--open", action="store_true", help="open the reference in a browser once it is served")
+
+
+def run(args: argparse.Namespace) -> int:
+    from deployments.dev.command import develop
+
+    return develop(args.documents, args.host, args.port, open_page=args.open)
