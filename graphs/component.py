@@ -113,6 +113,9 @@ class Component(ABC, Generic[C, I]):
     Input: ClassVar[type[ActionInput]] = ActionInput
     deployed: ClassVar[bool] = True
     """False for a type that needs no deployment of its own."""
+    light: ClassVar[bool] = False
+    """True for a type that needs no GPU and never blocks its event loop: its components may be placed in the ingress
+    (`placement: ingress`)."""
     config_names: ClassVar[frozenset[str]] = frozenset()
     """Names the type itself fills in, in bindings of its Config (`${port}`); such values reach it as text to render."""
     exclusive: ClassVar[frozenset[str]] = frozenset()

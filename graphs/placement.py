@@ -16,7 +16,8 @@ ACCELERATOR_SHARE = 0.001
 
 def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
     """Return the requests that the cluster can't place even when it is idle."""
-    requests = [(f"component '{id}'", each.options) for id, each in plan.components.items() if each.type != "workflow"]
+    deployed = (each for each in plan.components.values() if each.type != "workflow" and each.placement == "own")
+    requests = [(f"component '{each.id}'", each.options) for each in deployed]
     found = [reason for who, options in requests for reason in _alone(who, options, nodes)]
     return found or list(_together([*requests, ("the ingress", plan.controller.options)], nodes))
 

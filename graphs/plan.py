@@ -76,6 +76,8 @@ class ComponentPlan:
     options: Options
     where: str
     """`file:line:column` of the component, for messages."""
+    placement: Literal["own", "ingress"] = "own"
+    """Whether it runs in a deployment of its own, or in the process of the ingress."""
 
 
 class ActionPlan(NamedTuple):

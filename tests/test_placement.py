@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graphs.placement import demands, least_replicas, misfits
 from graphs.plan import ComponentPlan, Controller, Options, Plan
 
@@ -76,6 +78,13 @@ def test_halves_of_a_gpu_that_fill_it_fit() -> None:
 
 def test_a_workflow_as_a_component_takes_nothing() -> None:
     assert misfits(plan(nested=Options(num_gpus=9)), [SMALL]) == []
+
+
+def test_a_component_in_the_ingress_takes_nothing_of_its_own() -> None:
+    placed = plan(Options(num_cpus=4), proxy=Options(num_cpus=0.1))
+    assert len(misfits(placed, [SMALL])) == 1
+    components = {id: replace(each, placement="ingress") for id, each in placed.components.items()}
+    assert misfits(replace(placed, components=components), [SMALL]) == []
 
 
 def test_an_autoscaled_component_is_counted_with_its_least() -> None:

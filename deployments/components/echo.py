@@ -40,6 +40,7 @@ class Echo(Component[ComponentConfig, EchoInput]):
     """
 
     type = "echo"
+    light = True
     Input = EchoInput
     _clock: _Clock | None = None
 

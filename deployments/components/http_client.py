@@ -76,6 +76,7 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
     """
 
     type = "http-client"
+    light = True
     Config = HttpClientConfig
     Input = HttpClientInput
 

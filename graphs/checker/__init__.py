@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from graphs import document
@@ -22,6 +22,7 @@ from graphs.checker.environment import Environment, Lookup, report_missing, reso
 from graphs.checker.layout import Layout, WorkflowLayout
 from graphs.checker.local_paths import runtime_env
 from graphs.checker.one_or_many import identify
+from graphs.checker.placement import placed
 from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, warn_of_unused
 from graphs.checker.workflows import CheckedWorkflow, check_workflow, report_recursion, report_unknown_workflows
 from graphs.component import Registry
@@ -101,7 +102,7 @@ class _Checker:
             report_unknown_workflows(self.workflow_nodes, ids, default_workflow, self.mistakes)
         workflows = self._workflows(components, inline_ids, default, ids, default_workflow)
         report_recursion(self.workflow_nodes, workflows, default_workflow, self.mistakes)
-        controller = self._controller()
+        controller = self._controller(components)
         if self.mistakes:
             return None
         self._warn(components, workflows)
@@ -138,7 +139,8 @@ class _Checker:
             return None
         if sorted_keys.cls.type == "workflow" and sorted_keys.well:
             self.workflow_nodes[id] = node
-        return check_component(sorted_keys, id, self.mistakes)
+        placement = placed(sorted_keys, self.document.controller, self.registry, self.mistakes)
+        return check_component(sorted_keys, id, placement, self.mistakes)
 
     def _inline_components(self, taken: set[str]) -> tuple[dict[str, CheckedComponent], dict[int, str]]:
         """Check components written inside jobs; without an id they are named after workflow and job."""
@@ -204,13 +206,15 @@ class _Checker:
             return default_component
         return self._marked([each.keys for each in self.document.workflows], ids, "workflow")
 
-    def _controller(self) -> Controller:
+    def _controller(self, components: Mapping[str, CheckedComponent]) -> Controller:
         node = self.document.controller
         valid = validate(document.Controller, node, self.mistakes, "the controller") if node else document.Controller()
         report_bindings(node.get("runtime_env") if node else None, self.mistakes)
         environment = runtime_env(valid.runtime_env, node, self.mistakes) if valid and node else None
         valid = valid or document.Controller()
         webui = valid.webui
+        guests = (each.plan.options for each in components.values() if each.plan.placement == "ingress")
+        closing_time = max((each.closing_time for each in guests), default=0.0)
         return Controller(
             name=valid.name,
             host=valid.host,
@@ -219,7 +223,7 @@ class _Checker:
             compression=valid.compression,
             max_request_size=valid.max_request_size,
             webui=Webui(webui.driver, webui.host, webui.port) if webui else None,
-            options=options(valid, environment),
+            options=replace(options(valid, environment), closing_time=closing_time),
         )
 
 

@@ -43,7 +43,9 @@ class CheckedComponent(NamedTuple):
         return list(self.cls.check(to_data(self.layout.config), {**to_data(written.input), empty: None}))
 
 
-def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> CheckedComponent:
+def check_component(
+    layout: ComponentLayout, id: str, placement: document.Placement, mistakes: Mistakes
+) -> CheckedComponent:
     """Return the component, checked; after mistakes it is still good enough to check workflows against."""
     before = len(mistakes.found)
     common = validate(document.Component, layout.keys, mistakes, layout.what, meant=layout.meant)
@@ -67,6 +69,7 @@ def check_component(layout: ComponentLayout, id: str, mistakes: Mistakes) -> Che
         default_action=default,
         options=replace(written, spread=layout.cls.spreads(config), closing_time=layout.cls.closing_time(config)),
         where=str(layout.node.span),
+        placement=placement,
     )
     return CheckedComponent(plan, layout.cls, layout, well)
 

@@ -75,6 +75,10 @@ class Autoscaling(SpecModel):
         return self
 
 
+Placement = Literal["own", "ingress"]
+"""Where a component runs: in a deployment of its own, or in the process of the ingress."""
+
+
 class Deployment(SpecModel):
     """What every deployment, a component's or the ingress, may ask of Ray Serve."""
 
@@ -117,6 +121,9 @@ class Controller(Deployment):
     )
     compression: bool = False
     max_request_size: Size = 32 * 1024 * 1024
+    placement: Placement = Field(
+        default="own", description="where components of light types run that don't say it themselves"
+    )
     webui: Webui | None = None
     max_concurrent_count: Annotated[Positive | None, AfterValidator(_or_the_default)] = Field(
         default=INGRESS_LIMIT, description="ongoing requests per replica, streams too"
@@ -134,6 +141,9 @@ class Component(Deployment, defer_build=False):
     title: str | None = None
     description: str | None = None
     default: Switch = False
+    placement: Placement | None = Field(
+        default=None, description="own: a deployment of its own; ingress: in the process of the ingress"
+    )
 
 
 class Action(SpecModel):

@@ -125,6 +125,11 @@ def _field(field: InputField) -> Schema:
 
 def _component(cls: ComponentType, definitions: dict[str, Schema]) -> Schema:
     common = _object(document.Component, definitions, ENVIRONMENT)["properties"]
+    if not cls.deployed:
+        del common["placement"]
+    elif not cls.light:
+        own = {"enum": ["own", None], "description": "own: a deployment of its own, as this type needs"}
+        common["placement"] = _or_binding(own, ENVIRONMENT)
     config = _object(cls.Config, definitions, ENVIRONMENT)["properties"]
     fields = _object(cls.Input, definitions, BINDING)["properties"]
     action = {
