@@ -1,4 +1,4 @@
-"""`anabranch plan`: documents in, a drawing of their workflows out."""
+"""`anabranch plan`: documents in, a drawing of their workflows and of where their components run out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from graphs.cli.documents import add_documents, plan_of
 
-NAME, HELP = "plan", "show the graph of a document's workflows"
+NAME, HELP = "plan", "show the graph of a document's workflows, and where its components run"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

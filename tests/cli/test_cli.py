@@ -145,7 +145,9 @@ def test_serving_prints_warnings_before_it_starts(documents: Path) -> None:
 class TestPlan:
     def test_the_graph_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plan", "good.yaml"]) == 0
-        assert capsys.readouterr().out == "component\n  job -> component\n"
+        assert capsys.readouterr().out == (
+            "component\n  job -> component\n\nComponents:\n  component  echo  own deployment\n"
+        )
 
     def test_the_graph_as_mermaid(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plan", "--format", "mermaid", "good.yaml"]) == 0

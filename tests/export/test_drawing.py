@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+import pytest
+
 from graphs.export import drawing
 from tests.checker.compiling import compiled
 
 PLAN = compiled(
     """
     components:
-      - {id: echo, type: echo, default: true, text: "${input.text}"}
-      - {id: shop, type: http-client, base_url: "https://example.com", actions: [{id: list, path: /}, {id: buy, path: /b}]}
+      - {id: echo, type: echo, default: true, text: "${input.text}", placement: ingress}
+      - id: shop
+        type: http-client
+        base_url: https://example.com
+        actions: [{id: list, path: /}, {id: buy, path: /b}]
+        replicas: 2
       - {id: nested, type: workflow, workflow: small}
     workflows:
       - id: main
@@ -45,7 +51,12 @@ def test_a_plan_as_text() -> None:
                   last -> workflow small, after pause
 
         small
-          job -> echo"""
+          job -> echo
+
+        Components:
+          echo    echo         in the ingress
+          shop    http-client  own deployment, 2 replicas
+          nested  workflow     inside the run that calls it"""
     )
 
 
@@ -73,8 +84,54 @@ def test_a_plan_as_mermaid() -> None:
           end
           subgraph w1["small"]
             w1_0["job: echo"]
+          end
+          subgraph c["Components"]
+            subgraph ingress["in the ingress"]
+              c0["echo: echo"]
+            end
+            c1["shop: http-client, own deployment, 2 replicas"]
+            c2["nested: workflow, inside the run that calls it"]
           end"""
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ("", "own deployment"),
+        ("replicas: 1", "own deployment"),
+        ("replicas: 3", "own deployment, 3 replicas"),
+        ("autoscaling: {min: 0, max: 4}", "own deployment, 0 to 4 replicas"),
+        ("resources: {num_gpus: 1}", "own deployment, 1 GPU"),
+        ("resources: {num_cpus: 2, memory: 8GiB}", "own deployment, 2 CPUs, 8 GiB of memory"),
+        ("resources: {accelerator_type: L4}", "own deployment, L4"),
+        (
+            "replicas: 2, resources: {num_gpus: 0.5, memory: 1GiB, accelerator_type: L4}",
+            "own deployment, 2 replicas, each with 0.5 GPUs (L4), 1 GiB of memory",
+        ),
+        ("placement: ingress", "in the ingress, 1 to 3 replicas"),
+    ],
+)
+def test_a_component_is_drawn_where_it_runs_with_what_it_takes(keys: str, where: str) -> None:
+    plan = compiled(
+        f"""
+        controller: {{autoscaling: {{max: 3}}, resources: {{num_cpus: 2}}}}
+        component: {{id: say, type: echo, text: hi, {keys}}}
+        """
+    )
+    assert drawing.text(plan).endswith(f"Components:\n  say  echo  {where}")
+    assert ("ingress" in drawing.mermaid(plan)) == ("ingress" in keys)
+
+
+def test_a_component_written_inside_a_job_is_drawn_under_its_own_id() -> None:
+    plan = compiled("workflow: {id: main, job: {component: {type: echo, text: hi}}}\n")
+    assert drawing.text(plan).endswith("Components:\n  main-job  echo  own deployment")
+
+
+def test_a_document_without_components_is_drawn_without_them() -> None:
+    plan = compiled("workflow: {id: main, type: delay, duration: 1}\n")
+    assert drawing.text(plan) == "main\n  job -> delay"
+    assert "Components" not in drawing.mermaid(plan)
 
 
 def test_what_a_job_that_is_tried_again_reads_is_drawn_as_waited_for() -> None:
