@@ -64,17 +64,20 @@ def __getattr__(name: str) -> Application:
 
 
 def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> Application:
-    """Return the application of a plan: one deployment per component, and the ingress that holds their handles."""
+    """Return the application of a plan: a deployment for each component, and the ingress that holds
+    their handles and the components placed in it."""
     if check_placement and ray.is_initialized():
         reasons = misfits(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         if reasons:
             raise Unavailable("; ".join(reasons))
-    components = {
-        id: worker.bind(component, types[component.type], secrets_of(component, plan))
-        for id, component in plan.components.items()
-        if types[component.type].deployed
+    deployed = {id: each for id, each in plan.components.items() if types[each.type].deployed}
+    placed = {id: types[each.type] for id, each in deployed.items() if each.placement == "ingress"}
+    workers = {
+        id: worker.bind(each, types[each.type], secrets_of(each, plan))
+        for id, each in deployed.items()
+        if id not in placed
     }
-    return ingress.bind_ingress(plan, components)
+    return ingress.bind_ingress(plan, workers, placed)
 
 
 def _serve_config_args() -> BuildArgs:

@@ -41,12 +41,12 @@ STOPPED = 130
 """The exit status of a command that was stopped before it served."""
 
 
-def develop(documents: Sequence[str], host: str | None, port: int | None, *, open_page: bool) -> int:
-    """Serve until SIGINT or SIGTERM."""
+def develop(documents: Sequence[str], host: str | None, port: int | None, *, open_page: bool, began: float) -> int:
+    """Serve until SIGINT or SIGTERM. `began` is when the command did, on the monotonic clock."""
     check_requirements()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("anabranch").setLevel(logging.INFO)
-    dev = Dev([Path(each) for each in documents], host, port, open_page=open_page)
+    dev = Dev([Path(each) for each in documents], host, port, open_page=open_page, began=began)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         status = runner.run(dev.run())
         if status:
@@ -57,9 +57,11 @@ def develop(documents: Sequence[str], host: str | None, port: int | None, *, ope
 class Dev:
     """Documents that are served, and watched."""
 
-    def __init__(self, documents: list[Path], host: str | None, port: int | None, *, open_page: bool) -> None:
+    def __init__(
+        self, documents: list[Path], host: str | None, port: int | None, *, open_page: bool, began: float
+    ) -> None:
         self._documents, self._host, self._port, self._open_page = documents, host, port, open_page
-        self._began = time.monotonic()
+        self._began = began
         self._front = Front()
         self._code = Code()
         self._watch = Watch(documents)

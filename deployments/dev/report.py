@@ -61,7 +61,10 @@ def tell_changed(old: Plan, new: Plan, changes: Changes, under_way: int, began: 
     changed = list(_changed(old, new, changes)) or ["nothing that runs has changed"]
     tell(f"Loaded again after {time.monotonic() - began:.1f} s: {'; '.join(changed)}.")
     if under_way:
-        tell(f"{_counted(under_way, 'request')} under way end{'s' * (under_way == 1)} with what they began with.")
+        one = under_way == 1
+        tell(
+            f"{under_way} {'request' if one else 'requests'} under way {'ends with what it' if one else 'end with what they'} began with."
+        )
     if (old.controller.host, old.controller.port) != (new.controller.host, new.controller.port):
         tell("The host or the port of the controller has changed: start `anabranch dev` again to listen there.")
 
@@ -157,7 +160,3 @@ def _meaning(value: Any) -> Any:
 
 def _counted_names(what: str, ids: Sequence[str]) -> str:
     return f"{what}{'s' * (len(ids) > 1)} {', '.join(ids)}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -17,6 +17,9 @@ from ray.serve.schema import DeploymentStatusOverview
 
 from deployments.asgi.draining import Draining
 from deployments.gateway.gateway import Gateway
+from deployments.local.component import ComponentClass, LocalComponent, close_all, start_all
+from deployments.local.invoke import LocalInvoke
+from deployments.runs.events import Invocation
 from deployments.serve.handles import HandlesInvoke
 from deployments.serve.options import serve_options
 from deployments.serve.ray_internals import DeploymentStatus, ReplicaState
@@ -25,7 +28,10 @@ from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.telemetry.redaction import Redactor
 from deployments.transports.app import build_app
 from graphs.checker import INGRESS
+from graphs.component import Whole
 from graphs.plan import Options, Plan
+from graphs.secrets import secrets_of
+from graphs.stream import Stream, Value
 
 READY_FOR = 1.0
 """Seconds for which an answer of the controller is good: /ready may be polled often."""
@@ -35,10 +41,12 @@ SPARE = 1024
 At its limit Ray Serve makes every request wait for seconds, those it refuses too; so that limit must not be reached."""
 
 
-def bind_ingress(plan: Plan, component_apps: Mapping[str, Application]) -> Application:
-    """Return the application: the ingress over its components."""
+def bind_ingress(
+    plan: Plan, component_apps: Mapping[str, Application], placed: Mapping[str, ComponentClass]
+) -> Application:
+    """Return the application: the ingress over its components, those of the types in `placed` inside it."""
     deployment = serve.deployment(name=INGRESS, **ingress_options(plan.controller.options))(serve.ingress()(Ingress))
-    return pin(deployment.bind(plan, dict(component_apps)), _stable(plan))
+    return pin(deployment.bind(plan, dict(component_apps), dict(placed)), _stable(plan), dict(placed))
 
 
 def ingress_options(options: Options) -> dict[str, Any]:
@@ -52,21 +60,36 @@ def ingress_options(options: Options) -> dict[str, Any]:
 
 
 class Ingress:
-    """One replica of the ingress: holds the handles, runs the workflows."""
+    """One replica of the ingress: holds the handles, and the components placed in it; runs the workflows."""
 
-    def __init__(self, plan: Plan, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
+    async def __init__(
+        self, plan: Plan, handles: Mapping[str, DeploymentHandle[Any]], placed: Mapping[str, ComponentClass]
+    ) -> None:
+        redact_logs(Redactor(plan.secrets))
+        log_to_replica()
         self._plan = plan
         self._handles = handles
+        self._placed = {
+            id: LocalComponent(plan.components[id], type, Redactor(secrets_of(plan.components[id], plan)))
+            for id, type in placed.items()
+        }
         self._asked = float("-inf")
         self._states: dict[str, str | None] = {}
         self._draining: Draining | None = None
+        await start_all(self._placed.values())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        invoke = HandlesInvoke(self._handles, Redactor(self._plan.secrets))
-        gateway = Gateway(self._plan, invoke, self._ready)
-        redact_logs(gateway.redactor)
-        log_to_replica()
-        app = build_app(gateway, invoke.aclose)
+        handles, local = HandlesInvoke(self._handles, Redactor(self._plan.secrets)), LocalInvoke(self._placed)
+
+        def invoke(invocation: Invocation) -> Awaitable[Value | Stream | Whole]:
+            return (local if invocation.component in self._placed else handles)(invocation)
+
+        async def close() -> None:
+            await handles.aclose()
+            await local.aclose()
+            await close_all(self._placed.values())
+
+        app = build_app(Gateway(self._plan, invoke, self._ready), close)
         app.entrance = self._draining = Draining(app.entrance)
         return app
 
@@ -75,15 +98,19 @@ class Ingress:
         return await self._draining.drain() if self._draining is not None else 0
 
     async def _ready(self) -> dict[str, str | None]:
-        """Return each component's state as Serve sees it."""
+        """Return each component's state: its own in the ingress, of the others as Serve sees them."""
+        placed = {id: each.trouble for id, each in self._placed.items()}
+        if not self._handles:
+            return placed
         if time.monotonic() - self._asked > READY_FOR:
             try:
                 async with asyncio.timeout(READY_DEADLINE):
                     self._states = await asyncio.to_thread(self._read_states)
             except TimeoutError:
-                return dict.fromkeys(self._handles, f"unknown: Serve didn't say within {READY_DEADLINE:g} s")
+                unknown = f"unknown: Serve didn't say within {READY_DEADLINE:g} s"
+                return {**dict.fromkeys(self._handles, unknown), **placed}
             self._asked = time.monotonic()
-        return self._states
+        return {**self._states, **placed}
 
     def _read_states(self) -> dict[str, str | None]:
         application = serve.status().applications.get(serve.get_replica_context().app_name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from graphs.cli.documents import add_documents, port_number
 
@@ -18,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    began = time.monotonic()
     from deployments.dev.command import develop
 
-    return develop(args.documents, args.host, args.port, open_page=args.open)
+    return develop(args.documents, args.host, args.port, open_page=args.open, began=began)
