@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from deployments.asgi import ports
 from deployments.asgi.ports import free_port, require_free
-from deployments.serve import ports
 from deployments.serve.start_failures import causes
 from graphs.cli import main
 from graphs.errors import Unavailable
