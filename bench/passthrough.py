@@ -20,7 +20,7 @@ from bench.measure import FULL, QUICK, UNPACED_STREAMS, Lengths, LoadFailed, Sam
 from bench.peers import model_compose
 from bench.systems import NotStarted, Server, System, serving
 from bench.table import BUSY, KEPT, medians
-from bench.upstream import ANABRANCH, MODEL_COMPOSE, UPSTREAM, before
+from bench.upstream import ANABRANCH, DEV, MODEL_COMPOSE, PLACED, UPSTREAM, before
 
 STREAMS = 64
 """Paced, at 50 chunks a second each."""
@@ -32,7 +32,7 @@ in what is measured next."""
 TIMES_FASTER = 2.0
 GAP_WITHIN = 1.5
 
-SYSTEMS = (UPSTREAM, ANABRANCH, MODEL_COMPOSE)
+SYSTEMS = (UPSTREAM, DEV, PLACED, ANABRANCH, MODEL_COMPOSE)
 
 HEADINGS = (
     "", "unpaced chunks/s", "× model-compose", "CPU µs/chunk", "idle CPU %", "pace kept %", "gap p50 ms", "gap p99 ms",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,12 @@ def _upstream(port: int, _: Path) -> list[str]:
     return [sys.executable, "-m", "tests.fakes.http_server", "--host", HOST, "--port", str(port)]
 
 
-def _anabranch(port: int, _: Path) -> list[str]:
-    return [str(SCRIPTS / "anabranch"), "serve", str(PEERS / "passing.yaml"), "--host", HOST, "--port", str(port)]
+def _anabranch(command: str, *documents: str) -> Callable[[int, Path], list[str]]:
+    def started(port: int, _: Path) -> list[str]:
+        paths = [str(PEERS / document) for document in documents]
+        return [str(SCRIPTS / "anabranch"), command, *paths, "--host", HOST, "--port", str(port)]
+
+    return started
 
 
 UPSTREAM = System(
@@ -37,7 +41,17 @@ UPSTREAM = System(
     mark=b'"delta": {"content": ',  # a role comes before the words, a finish reason and [DONE] after them
     ready="/health",
 )
-ANABRANCH = System("anabranch", "anabranch", _anabranch, path=RUNS, envelope=dict(RUN))
+DEV = System("dev", "anabranch dev", _anabranch("dev", "passing.yaml"), on_ray=False, path=RUNS, envelope=dict(RUN))
+PLACED = System(
+    "placed",
+    "anabranch serve, in the ingress",
+    _anabranch("serve", "passing.yaml", "in_the_ingress.yaml"),
+    path=RUNS,
+    envelope=dict(RUN),
+)
+ANABRANCH = System(
+    "anabranch", "anabranch serve, own deployment", _anabranch("serve", "passing.yaml"), path=RUNS, envelope=dict(RUN)
+)
 MODEL_COMPOSE = System(
     "model-compose",
     f"model-compose {model_compose.VERSION}",
