@@ -23,7 +23,7 @@ def placed(
     if not layout.cls.deployed:
         if written is not None:
             message = f"type '{layout.cls.type}' has no deployment to place: it runs inside the run that calls it"
-            mistakes.add(layout.keys.entries["placement"].key_span, message, "remove placement", written.path)
+            mistakes.add(layout.keys.entries["placement"].span, message, "remove placement", written.path)
             mistakes.silence(written.span)
         return "own"
     of_its_own = [layout.keys.entries[key] for key in OF_A_DEPLOYMENT if layout.keys.given(key) is not None]
@@ -45,5 +45,5 @@ def _report(of_its_own: list[Entry], what: str, mistakes: Mistakes) -> None:
     for entry in of_its_own:
         message = f"'{entry.key}' needs a deployment of its own, and {what} is placed in the ingress"
         hint = f"write `placement: own`, or move `{entry.key}` to the controller, for the whole ingress"
-        mistakes.add(entry.key_span, message, hint, entry.path)
-        mistakes.silence(entry.key_span)  # that replicas and autoscaling exclude each other is no news then
+        mistakes.add(entry.span, message, hint, entry.path)
+        mistakes.silence(entry.span)  # that replicas and autoscaling exclude each other is no news then
