@@ -76,6 +76,10 @@ class Processes:
         """Return the resident bytes of each process last found that lives."""
         return {process: int(fields[21]) * _PAGE for process in self._known.values() if (fields := process.stat)}
 
+    def proportional(self) -> dict[Process, int]:
+        """Return the bytes of each process last found; those of a page that several share are divided among them."""
+        return {process: size for process in self._known.values() if (size := _proportional(process.pid))}
+
     def stop(self, root: int, grace: float) -> None:
         """Ask the root to end, as Ctrl-C does; after `grace` seconds end all that are left."""
         try:
@@ -120,6 +124,13 @@ def machine_cpu() -> float:
 def _stat(pid: int) -> list[str] | None:
     text = _read(Path(f"/proc/{pid}/stat"))
     return text.rpartition(b") ")[2].decode().split() if text else None
+
+
+def _proportional(pid: int) -> int:
+    for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _read(path: Path) -> bytes:

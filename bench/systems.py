@@ -68,6 +68,10 @@ class Server:
     system: System
     port: int
     processes: Processes
+    log: Path
+    """What it has written so far."""
+    started_after: float
+    """Seconds from its command until it took requests."""
 
     @property
     def url(self) -> str:
@@ -87,6 +91,7 @@ def serving(system: System) -> Generator[Server]:
     log = folder / "log"
     root: subprocess.Popen[bytes] | None = None
     try:
+        began = time.monotonic()
         with log.open("wb") as output:
             root = subprocess.Popen(
                 system.command(port, folder),
@@ -101,8 +106,9 @@ def serving(system: System) -> Generator[Server]:
         if system.on_ray:
             _wait(root, log, "behind HAProxy", lambda: _routed(_get(stats_port, "/stats;csv")))
         _wait(root, log, "started", lambda: system.says in log.read_text(errors="replace"))
+        took = time.monotonic() - began
         processes.find()
-        yield Server(system, port, processes)
+        yield Server(system, port, processes, log, took)
     finally:
         if root is not None:
             processes.stop(root.pid, STOP_WITHIN)

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from typing import Any, NoReturn
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from deployments.asgi.ports import free_port, require_free
 from deployments.serve.descendants import end_descendants, keep_descendants
@@ -19,11 +20,17 @@ from graphs.errors import Unavailable
 from graphs.plan import Plan
 from graphs.requirements import check_requirements
 
+if TYPE_CHECKING:
+    from ray.serve import Application
+
 FAST_FLAGS = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 """Read by Ray when it starts: they cut the cost of a hop to about a quarter (docs/performance.md)."""
 
 DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 """Ray keeps a stopped ingress for 30 s, so that load balancers notice. Here the only load balancer is Ray's own."""
+
+OWN_FLAGS = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25"}
+"""Of a Ray that this command starts. Its controller looks at all replicas every 0.1 s otherwise: for 3 % of a core, always."""
 
 HOST, PORT = "127.0.0.1", 8080
 
@@ -34,12 +41,15 @@ LINGER = 1.0
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(documents: Sequence[str], host: str | None, port: int | None, name: str) -> int:
+def serve(documents: Sequence[str], host: str | None, port: int | None, name: str, dashboard: bool = False) -> int:
     """Serve until SIGINT or SIGTERM; every process that was started is ended again."""
     check_requirements()
-    flags = {**FAST_FLAGS, **DRAINING, **moved_ports(dict(os.environ))}
-    for flag, value in flags.items():
-        os.environ.setdefault(flag, value)
+    own = os.environ.get("RAY_ADDRESS") is None
+    if dashboard and not own:
+        raise Unavailable(
+            "--dashboard is for a Ray that this command starts, and RAY_ADDRESS names one that runs already"
+        )
+    flags = _set_flags(own)
     from deployments.components import registry
     from graphs.load import load
     from graphs.source import Mistakes, in_order
@@ -47,10 +57,10 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     types, mistakes = registry(), Mistakes()
     plan = load(documents, types, mistakes=mistakes)  # before Ray starts: a mistake is reported at once
     for warning in in_order(mistakes.warnings):
-        print(warning.render(), file=sys.stderr)
+        _say(warning.render())
     host = host or plan.controller.host or HOST
     port = (plan.controller.port or PORT) if port is None else port
-    if os.environ.get("RAY_ADDRESS") is None:
+    if own:
         require_free(host, port)
 
     keep_descendants()
@@ -58,9 +68,9 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     try:
         from deployments.serve.ray_internals import require_flags
 
-        require_flags({flag: os.environ[flag] for flag in flags})
-        port = _start(plan, types, host, port, name)
-        print(_welcome(plan, documents, host, port), file=sys.stderr, flush=True)
+        require_flags(flags)
+        port = _start(plan, types, host, port, name, dashboard)
+        _say(_welcome(plan, documents, host, port))
         _wait(name)
     except KeyboardInterrupt:
         pass  # a second signal: the rest is cut
@@ -69,38 +79,34 @@ def serve(documents: Sequence[str], host: str | None, port: int | None, name: st
     return 0
 
 
+def _set_flags(own: bool) -> dict[str, str]:
+    """Set what the environment leaves open, before Ray is imported; return the flags that Ray must have read."""
+    flags = {**FAST_FLAGS, **DRAINING, **(OWN_FLAGS if own else {}), **moved_ports(dict(os.environ))}
+    for flag, value in flags.items():
+        os.environ.setdefault(flag, value)
+    return {flag: os.environ[flag] for flag in flags}
+
+
 def _on_stops(handler: Any) -> None:
     """Have `handler` called at either signal: the shell's background jobs ignore SIGINT, and Ray has handlers of its own."""
     for number in STOPS:
         signal.signal(number, handler)
 
 
-def _start(plan: Plan, types: Registry, host: str, port: int, name: str) -> int:
+def _start(plan: Plan, types: Registry, host: str, port: int, name: str, dashboard: bool) -> int:
     """Start Ray, Serve and the application; return the port."""
-    import ray
-    from ray import serve as ray_serve
-    from ray.exceptions import RayError
-
     from graphs.app import compose
 
-    address = os.environ.get("RAY_ADDRESS")
+    own = os.environ.get("RAY_ADDRESS") is None
     try:
-        with _ended_by_a_signal() if address is None else nullcontext():
-            ray.init(address=address, namespace="serve", log_to_driver=True)
+        with _ended_by_a_signal() if own else nullcontext():
+            _start_ray(own, dashboard)
             _on_stops(signal.default_int_handler)
             application = compose(plan, types)
             port = port or free_port()  # now that Ray's own processes have taken theirs
-            try:
-                ray_serve.start(http_options={"host": host, "port": port})
-            except RayError:
-                require_free(host, port)  # another program may have taken it meanwhile
-                raise
-            try:
-                ray_serve.run(application, name=name, route_prefix="/")
-            except RuntimeError as error:  # what Ray raises for deployments that failed; it names them and no more
-                raise Unavailable("\n".join([str(error), *_causes(plan, name)])) from None
+            _deploy(application, plan, host, port, name)
     except (KeyboardInterrupt, SystemExit):  # the latter is what Ray's own handler makes of SIGTERM
-        if address is None:
+        if own:
             _abandon()
         _shut_serve_down()
         raise KeyboardInterrupt from None
@@ -108,6 +114,42 @@ def _start(plan: Plan, types: Registry, host: str, port: int, name: str) -> int:
         _shut_serve_down()
         raise
     return port
+
+
+def _start_ray(own: bool, dashboard: bool) -> None:
+    """Start Ray, or connect to the one that RAY_ADDRESS names."""
+    import ray
+
+    began = time.monotonic()
+    with nullcontext() if dashboard or not own else _few_processes():
+        ray.init(address=None if own else os.environ["RAY_ADDRESS"], namespace="serve", log_to_driver=True)
+    if own:
+        _say(f"Ray started after {time.monotonic() - began:.1f} s")
+
+
+def _few_processes() -> AbstractContextManager[None]:
+    from deployments.serve.ray_node import few_processes
+
+    return few_processes()
+
+
+def _deploy(application: Application, plan: Plan, host: str, port: int, name: str) -> None:
+    """Start Serve, unless it runs, and the application; return when requests get through to it."""
+    from ray import serve as ray_serve
+    from ray.exceptions import RayError
+
+    from deployments.serve.ray_internals import wait_for_proxies
+    from deployments.serve.starting import wait_until_running
+    from deployments.telemetry.redaction import Redactor
+
+    try:
+        ray_serve.start(http_options={"host": host, "port": port})
+    except RayError:
+        require_free(host, port)  # another program may have taken it meanwhile
+        raise
+    ray_serve.run_many([ray_serve.RunTarget(application, name)], wait_for_applications_running=False)
+    wait_until_running(name, Redactor(plan.secrets), _say)
+    wait_for_proxies()
 
 
 def _shut_serve_down() -> None:
@@ -142,7 +184,7 @@ def _ended_by_a_signal() -> Generator[None]:
 def _abandon() -> NoReturn:
     """End while Ray is half started: its own way to stop may crash then, and leave processes behind."""
     end_descendants()
-    print("Stopped.", file=sys.stderr, flush=True)
+    _say("Stopped.")
     os._exit(130)
 
 
@@ -152,7 +194,7 @@ def _wait(name: str) -> None:
         threading.Event().wait()
     except KeyboardInterrupt:
         said = f"Stopping: requests under way may end, for {PATIENCE:g} s. Press Ctrl-C again to stop at once."
-        print(said, file=sys.stderr, flush=True)
+        _say(said)
         asyncio.run(_stop(name))
 
 
@@ -180,7 +222,7 @@ async def _drained(name: str) -> int:
         problem = f"Requests still under way after {PATIENCE:g} s are cut."
     except Exception as error:  # noqa: BLE001  (an ingress that is gone must not keep the command from ending)
         problem = f"The ingress could not be asked to stop: {error}"
-    print(problem, file=sys.stderr, flush=True)
+    _say(problem)
     return 0
 
 
@@ -194,18 +236,8 @@ def _end() -> None:
     end_descendants()
 
 
-def _causes(plan: Plan, name: str) -> list[str]:
-    from ray import serve as ray_serve
-
-    from deployments.serve.ray_internals import DeploymentStatus
-    from deployments.serve.start_failures import causes
-    from deployments.telemetry.redaction import Redactor
-
-    application = ray_serve.status().applications.get(name)
-    deployments = application.deployments if application else {}
-    failed = (DeploymentStatus.DEPLOY_FAILED, DeploymentStatus.UNHEALTHY)
-    redactor = Redactor(plan.secrets)
-    return causes({id: redactor.text(each.message) for id, each in deployments.items() if each.status in failed})
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _welcome(plan: Plan, documents: Sequence[str], host: str, port: int) -> str:

@@ -27,7 +27,7 @@ def call_failure(error: BaseException, component: str, run_id: str) -> Anabranch
         case RayActorError():  # a replica that died, or can't be reached
             return Unavailable(f"component '{component}' died while answering")
         case DeploymentUnavailableError() | ReplicaUnavailableError():
-            return Unavailable(f"component '{component}' is not available; see `serve status`")
+            return Unavailable(f"component '{component}' is not available; /ready says what it does instead")
         case TaskCancelledError() | asyncio.CancelledError():  # Serve's own RequestCancelledError is one
             return Unavailable(f"component '{component}' was stopped while answering")
         case RayTaskError():

@@ -20,14 +20,16 @@ from graphs.errors import Unavailable
 
 __all__ = [
     "DeploymentStatus", "ReplicaState", "by_reference", "cancel_assigned", "check", "close_with_replica", "pin_version",
-    "require_flags",
+    "require_flags", "wait_for_proxies",
 ]  # fmt: skip
 
 try:
     from ray.serve._private import constants
+    from ray.serve._private.client import ServeControllerClient
     from ray.serve._private.common import DeploymentStatus, ReplicaState
     from ray.serve._private.config import DeploymentConfig  # pyright: ignore[reportPrivateUsage]
     from ray.serve._private.replica import UserCallableWrapper
+    from ray.serve.context import _get_global_client  # pyright: ignore[reportPrivateUsage]
     from ray.serve.handle import _DeploymentResponseBase  # pyright: ignore[reportPrivateUsage]
 except ImportError as missing:
     raise Unavailable(
@@ -73,6 +75,17 @@ def pin_version(application: Application, version: str) -> Application:
     return application
 
 
+def wait_for_proxies() -> None:
+    """Wait until the proxies pass requests on to the replicas that are ready."""
+    client = _get_global_client()
+    assert client is not None, "it raises when Serve isn't there"
+    client.wait_for_proxies_serving()
+
+
+READ_INTO = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "CONTROL_LOOP_INTERVAL_S"}
+"""Where Serve keeps what it read of a flag, if not under the flag's own name."""
+
+
 def require_flags(flags: Mapping[str, str]) -> None:
     """Refuse a Ray that didn't read these variables of the environment: it would ignore them in silence."""
     unread = [name for name, value in flags.items() if not _has_read(name, value)]
@@ -82,7 +95,7 @@ def require_flags(flags: Mapping[str, str]) -> None:
 
 def _has_read(name: str, value: str) -> bool:
     # getattr: an unknown flag is what is looked for here.
-    read: Any = getattr(constants, name, None)
+    read: Any = getattr(constants, READ_INTO.get(name, name), None)
     match read:
         case None:
             return False
@@ -105,6 +118,8 @@ def _missing() -> Iterator[str]:
         yield "a look for __del__ when a replica shuts down"
     if "version" not in DeploymentConfig.model_fields:
         yield "the field version of DeploymentConfig"
+    if "wait_for_proxies_serving" not in vars(ServeControllerClient):
+        yield "a way to wait for the proxies"
     if "_bound_deployment" not in Application.__init__.__code__.co_names:
         yield "the attribute _bound_deployment of applications"
     if "_deployment_config" not in Deployment.__init__.__code__.co_names:

@@ -14,10 +14,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default: the document's, else 127.0.0.1)")
     port = "port to listen on (default: the document's, else 8080; 0: any that is free)"
     parser.add_argument("--port", type=port_number, help=port)
+    dashboard = "start Ray with its dashboard, metrics and `serve status`: for 400 MiB and 5 s more (default: without)"
+    parser.add_argument("--dashboard", action="store_true", help=dashboard)
     parser.add_argument("--name", default="anabranch", help="name of the Serve application (default: anabranch)")
 
 
 def run(args: argparse.Namespace) -> int:
     from deployments.serve.command import serve
 
-    return serve(args.documents, args.host, args.port, args.name)
+    return serve(args.documents, args.host, args.port, args.name, args.dashboard)

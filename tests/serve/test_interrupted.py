@@ -56,7 +56,7 @@ def short_path(tmp_path_factory) -> Iterator[Path]:
     ("moment", "number"),
     [
         ("gcs_server", signal.SIGINT),
-        ("agent.py", signal.SIGTERM),
+        ("no_agent.py", signal.SIGTERM),
         ("default_worker.py", signal.SIGINT),
         ("ServeController", signal.SIGTERM),
     ],

@@ -38,6 +38,7 @@ class Plain:
         ("DeploymentHandle", "the option _by_reference of handles"),
         ("_DeploymentResponseBase", "the attribute _replica_result of responses"),
         ("UserCallableWrapper", "a look for __del__ when a replica shuts down"),
+        ("ServeControllerClient", "a way to wait for the proxies"),
         ("DeploymentConfig", "the field version of DeploymentConfig"),
         ("Application", "the attribute _bound_deployment of applications"),
         ("Deployment", "the attribute _deployment_config of deployments"),
@@ -51,12 +52,12 @@ def test_a_ray_that_lacks_something_is_refused_with_its_version(monkeypatch, use
 
 
 def test_every_flag_of_the_command_is_one_that_ray_reads():
-    flags = {**command.FAST_FLAGS, **command.DRAINING, **dict.fromkeys(ports.OWN_PORTS, "1234")}
+    flags = {**command.FAST_FLAGS, **command.DRAINING, **command.OWN_FLAGS, **dict.fromkeys(ports.OWN_PORTS, "1234")}
     with pytest.raises(Unavailable) as refused:
         ray_internals.require_flags({**flags, "RAY_SERVE_ENABLE_HAPROXY": "1"})
     # Ray is imported here with flags of its own: only those it never reads are unknown.
     constants = vars(ray_internals.constants)
-    assert [flag for flag in flags if flag not in constants] == []
+    assert [flag for flag in flags if ray_internals.READ_INTO.get(flag, flag) not in constants] == []
     assert "RAY_SERVE_ENABLE_HAPROXY" in refused.value.message
 
 
