@@ -50,7 +50,13 @@ class Way:
         return System(self.key, self.title, line, on_ray=self.on_ray, says="Serving " if self.on_ray else "")
 
 
+IN_THE_INGRESS = {"placement": "ingress"}
+
 WAYS = (
+    Way("dev-1", "`anabranch dev`, one http-client", command=("dev",), on_ray=False),
+    Way("dev-10", "`anabranch dev`, ten http-clients", clients=10, command=("dev",), on_ray=False),
+    Way("placed-1", "`anabranch serve`, one http-client in the ingress", controller=IN_THE_INGRESS),
+    Way("placed-10", "`anabranch serve`, ten http-clients in the ingress", clients=10, controller=IN_THE_INGRESS),
     Way("serve-1", "`anabranch serve`, one http-client"),
     Way("serve-10", "`anabranch serve`, ten http-clients", clients=10),
     Way("dashboard-1", "`anabranch serve --dashboard`, one http-client", command=("serve", "--dashboard")),
