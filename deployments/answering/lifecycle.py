@@ -27,7 +27,7 @@ async def set_up(plan: ComponentPlan, component: type[Component[Any, Any]], reda
     except BaseException as error:
         if made is not None:
             await _close_half(made)
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
         logger.exception("component '%s' could not be set up", plan.id)
         raise Unavailable(
@@ -67,5 +67,13 @@ async def _staying(work: Awaitable[None], what: str) -> None:
         raise ComponentFailed(f"{what}, raised {type(exit).__name__}; its log says where") from exit
 
 
+def _is_cancelled() -> bool:
+    """Return whether this task is being cancelled; a component may also cancel itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _said(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "it cancelled itself"
     return error.message if isinstance(error, AnabranchError) else f"{type(error).__name__}: {error}"

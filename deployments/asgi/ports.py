@@ -13,7 +13,12 @@ ANOTHER_HOST = "write --host (or controller.host) with an address of this machin
 def require_free(host: str, port: int) -> None:
     """Refuse a port on which another program listens."""
     if not is_free(host, port):
-        raise Unavailable(f"port {port} on {host} is taken by another program; stop that, or write --port with another")
+        raise taken(host, port)
+
+
+def taken(host: str, port: int) -> Unavailable:
+    """Return the error of a port on which another program listens."""
+    return Unavailable(f"port {port} on {host} is taken by another program; stop that, or write --port with another")
 
 
 def is_free(host: str, port: int) -> bool:

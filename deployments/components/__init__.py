@@ -41,7 +41,7 @@ def _plugged_in(plug_in: EntryPoint) -> list[ComponentType]:
             types = [target]
         else:
             raise TypeError(f"expected a Component with a `type`, got {target!r}")
-    except Exception as error:  # a plug-in may raise anything, and the error must name it
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything, and the error must name it
         raise AnabranchError(
             f"the plug-in {plug_in.name!r} ({_origin(plug_in)}) can't be loaded: {type(error).__name__}: {error}; "
             "repair or uninstall it"

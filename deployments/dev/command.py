@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import Callable, Generator, Sequence
@@ -19,7 +20,7 @@ from typing import NoReturn
 import uvicorn
 import uvloop
 
-from deployments.asgi.ports import require_free
+from deployments.asgi.ports import require_free, taken
 from deployments.dev import report
 from deployments.dev.code import Code
 from deployments.dev.graph import Front
@@ -36,22 +37,21 @@ logger = logging.getLogger("anabranch.dev")
 HOST, PORT = "127.0.0.1", 8080
 PATIENCE = 30
 """Seconds that requests under way have after the first signal."""
+LAST_WORDS = 1.0
+"""Seconds in which what is being loaded may end: a thread in which a model loads can't be stopped."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 130
 """The exit status of a command that was stopped before it served."""
 
 
-def develop(documents: Sequence[str], host: str | None, port: int | None, *, open_page: bool, began: float) -> int:
-    """Serve until SIGINT or SIGTERM. `began` is when the command did, on the monotonic clock."""
+def develop(documents: Sequence[str], host: str | None, port: int | None, *, open_page: bool, began: float) -> NoReturn:
+    """Serve until SIGINT or SIGTERM, and end the process. `began` is when the command did, on the monotonic clock."""
     check_requirements()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("anabranch").setLevel(logging.INFO)
     dev = Dev([Path(each) for each in documents], host, port, open_page=open_page, began=began)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(dev.run())
-        if status:
-            _end(status)
-    return status
+        _end(runner.run(dev.run()))
 
 
 class Dev:
@@ -64,7 +64,11 @@ class Dev:
         self._began = began
         self._front = Front()
         self._code = Code()
+        self._compiling = threading.Lock()
+        """A load that was given up may still be importing."""
         self._watch = Watch(documents)
+        self._listening: asyncio.Future[tuple[socket.socket, str]] | None = None
+        """Where clients are served, once a document says so."""
         self._served = asyncio.Event()
         self._server: Server | None = None
         self._main: asyncio.Task[int] | None = None
@@ -74,20 +78,20 @@ class Dev:
         for number in STOPS:
             signal.signal(number, self._stop)
         self._main = asyncio.current_task()
+        self._listening = asyncio.get_running_loop().create_future()
         loading = asyncio.create_task(self._load_again_and_again())
         try:
+            listener, url = await self._listening
             await self._served.wait()
-            assert self._front.graph is not None, "it is served"
-            plan = self._front.graph.plan
-            listener, url = self._listener(plan.controller)
-            self._server = Server(self._front, lambda: self._say_ready(plan, url))
+            _begin_to_listen(listener)
+            self._server = Server(self._front, lambda: self._say_ready(url))
             await self._server.serve([listener])
         except asyncio.CancelledError:
             report.tell("Stopped.")
             return STOPPED
         finally:
             loading.cancel()
-            await asyncio.wait([loading])
+            await asyncio.wait([loading], timeout=LAST_WORDS)
             await self._front.aclose()
         return 0
 
@@ -111,16 +115,16 @@ class Dev:
         """Return the socket to listen on, and the address for clients."""
         host = self._host or controller.host or HOST
         port = (controller.port or PORT) if self._port is None else self._port
-        if port:
-            require_free(host, port)
+        require_free(host, port)
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  (only read)
         return listener, f"http://{shown}:{listener.getsockname()[1]}"
 
-    def _say_ready(self, plan: Plan, url: str) -> None:
-        report.tell_ready(plan, self._documents, url, self._began)
+    def _say_ready(self, url: str) -> None:
+        assert self._front.graph is not None, "it is served"
+        report.tell_ready(self._front.graph.plan, self._documents, url, self._began)
         if self._open_page:
             webbrowser.open(f"{url}/docs")
 
@@ -143,6 +147,8 @@ class Dev:
         began, old = time.monotonic(), self._front.graph
         try:
             plan, types = await asyncio.to_thread(self._compile)
+            if not self._listen(plan.controller):
+                return
             ready = lambda component: report.tell_component(component, began)  # noqa: E731
             changes = await self._front.load(plan, types, ready)
         except AnabranchError as error:
@@ -157,10 +163,21 @@ class Dev:
             self._watch.add(self._code.files)
 
     def _compile(self) -> tuple[Plan, Registry]:
-        types, mistakes = self._code.registry(), Mistakes()
-        plan = load(self._documents, types, mistakes=mistakes)
+        with self._compiling:
+            types, mistakes = self._code.registry(), Mistakes()
+            plan = load(self._documents, types, mistakes=mistakes)
         report.tell_warnings(in_order(mistakes.warnings))
         return plan, types
+
+    def _listen(self, controller: Controller) -> bool:
+        """Take the port before components are set up, for that may take long; without a port the command ends."""
+        assert self._listening is not None, "it runs"
+        if not self._listening.done():
+            try:
+                self._listening.set_result(self._listener(controller))
+            except AnabranchError as error:
+                self._listening.set_exception(error)
+        return self._listening.exception() is None
 
 
 class Server(uvicorn.Server):
@@ -193,7 +210,16 @@ def _short(path: Path) -> str:
         return str(path)
 
 
+def _begin_to_listen(listener: socket.socket) -> None:
+    """Listen, unless another program has begun to on the same port meanwhile."""
+    try:
+        listener.listen()
+    except OSError:
+        host, port, *_ = listener.getsockname()
+        raise taken(host, port) from None
+
+
 def _end(status: int) -> NoReturn:
-    """End without waiting for threads: one in which a model loads can't be stopped."""
+    """End without waiting for threads: one in which a model loads, or a component works, can't be stopped."""
     sys.stderr.flush()
     os._exit(status)

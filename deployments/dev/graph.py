@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,14 +27,10 @@ LAST_CALLS = 10.0
 class Graph:
     """A plan that is being served."""
 
-    def __init__(self, plan: Plan, types: Registry, components: Mapping[str, LocalComponent]) -> None:
+    def __init__(self, plan: Plan, components: Mapping[str, LocalComponent]) -> None:
         self.plan = plan
-        self.types = types
         self.components = dict(components)
-        invoke = LocalInvoke(self.components)
-        gateway = Gateway(plan, invoke, self._ready)
-        redact_logs(gateway.redactor)
-        self.app = Draining(build_app(gateway))
+        self.app = Draining(build_app(Gateway(plan, LocalInvoke(self.components), self._ready)))
 
     async def _ready(self) -> dict[str, str | None]:
         return {id: each.trouble for id, each in self.components.items()}
@@ -49,8 +45,10 @@ class Changes:
     """Can be set up beside those that run."""
     waiting: Mapping[str, LocalComponent]
     """Need what one of those that run holds: a port."""
+    holders: frozenset[LocalComponent]
+    """Those that hold it."""
     gone: Mapping[str, LocalComponent]
-    """Those of the old graph that the new one doesn't have as they are."""
+    """Those of the newest graph that the new one doesn't have as they are."""
 
 
 class Front:
@@ -61,7 +59,9 @@ class Front:
         self._open = asyncio.Event()
         self._graphs: list[Graph] = []
         """The newest, and those whose requests haven't ended."""
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._wanted: frozenset[LocalComponent] = frozenset()
+        """Running components that the graph that is being loaded will have."""
+        self._leaving: dict[asyncio.Task[None], Graph] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -74,101 +74,107 @@ class Front:
 
         `said` is called for each component that was set up.
         """
-        changes = _changes(self.graph, plan, types)
-        await start_all(changes.fresh.values(), said)
-        old = self.graph
-        if changes.waiting:
-            assert old is not None, "only one that runs can hold a port"
+        redact_logs(Redactor(plan.secrets))
+        changes = self._changes(plan, types)
+        self._wanted = frozenset(changes.kept.values())
+        try:
+            await start_all(changes.fresh.values(), said)
             try:
-                await self._hand_over(old, changes, said)
+                await self._hand_over(changes, said)
             except BaseException:
                 await close_all(changes.fresh.values())
                 raise
-        made = {**changes.kept, **changes.fresh, **changes.waiting}
-        self.graph = Graph(plan, types, {id: made[id] for id in plan.components if id in made})
-        self._graphs.append(self.graph)
+            made = {**changes.kept, **changes.fresh, **changes.waiting}
+            old, self.graph = self.graph, Graph(plan, {id: made[id] for id in plan.components if id in made})
+            self._graphs.append(self.graph)
+        finally:
+            self._wanted = frozenset()
         self._open.set()
         if old is not None:
             task = asyncio.get_running_loop().create_task(self._leave(old))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._leaving[task] = old
+            task.add_done_callback(self._leaving.pop)
         return changes
-
-    async def drain(self) -> None:
-        """Refuse new requests, and wait for those under way."""
-        if self.graph is not None:
-            await self.graph.app.drain()
-        if self._leaving:
-            await asyncio.wait(list(self._leaving))
 
     @property
     def under_way(self) -> int:
-        """Requests that are being answered by the newest graph."""
-        return self.graph.app.under_way if self.graph is not None else 0
+        """Requests that are being answered."""
+        return sum(graph.app.under_way for graph in self._graphs)
 
     async def aclose(self) -> None:
         """Close all components."""
-        for task in self._leaving:
-            task.cancel()
+        for task, graph in self._leaving.items():
+            if graph in self._graphs:  # else it is closing components, and isn't interrupted
+                task.cancel()
         if self._leaving:
             await asyncio.wait(list(self._leaving))
-        await close_all({id(each): each for graph in self._graphs for each in graph.components.values()}.values())
+        await close_all(self._running())
 
-    async def _hand_over(self, old: Graph, changes: Changes, said: Callable[[LocalComponent], None]) -> None:
+    def _running(self) -> dict[LocalComponent, None]:
+        """Return every component that runs, those of the newest graph first."""
+        return dict.fromkeys(each for graph in reversed(self._graphs) for each in graph.components.values())
+
+    def _changes(self, plan: Plan, types: Registry) -> Changes:
+        running = self._running()
+        kept: dict[str, LocalComponent] = {}
+        new: dict[str, LocalComponent] = {}
+        for id, component in plan.components.items():
+            type = types[component.type]
+            if type.deployed:
+                made = LocalComponent(component, type, Redactor(secrets_of(component, plan)))
+                same = next((each for each in running if _same(each, made)), None)
+                (kept if same else new)[id] = same or made
+        others = [each for each in running if each not in kept.values()]
+        holders = frozenset(each for each in others if any(_clash(each, other) for other in new.values()))
+        waiting = {id: each for id, each in new.items() if any(_clash(each, holder) for holder in holders)}
+        fresh = {id: each for id, each in new.items() if id not in waiting}
+        newest = self.graph.components if self.graph is not None else {}
+        gone = {id: each for id, each in newest.items() if kept.get(id) is not each}
+        return Changes(kept, fresh, waiting, holders, gone)
+
+    async def _hand_over(self, changes: Changes, said: Callable[[LocalComponent], None]) -> None:
         """Close what holds a port, and set up its successor; where that fails, set up again what there was."""
+        if not changes.waiting:
+            return
         self._open.clear()
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_CALLS):
-                    await old.app.idle()
-            holders = {id: each for id, each in changes.gone.items() if _held_by(each, changes.waiting)}
-            await close_all(holders.values())
+                    for graph in self._graphs:
+                        if not changes.holders.isdisjoint(graph.components.values()):
+                            await graph.app.idle()
             try:
+                await close_all(changes.holders)
                 await start_all(changes.waiting.values(), said)
             except BaseException:
-                again = {id: LocalComponent(each.plan, each.type, each.redactor) for id, each in holders.items()}
-                old.components.update(again)
-                await start_all(again.values())
+                await self._bring_back(changes.holders)
                 raise
         finally:
             self._open.set()
+
+    async def _bring_back(self, closed: Iterable[LocalComponent]) -> None:
+        again = {each: LocalComponent(each.plan, each.type, each.redactor) for each in closed}
+        for graph in self._graphs:
+            graph.components.update({id: again[each] for id, each in graph.components.items() if each in again})
+        await asyncio.gather(*(each.start(insist=True) for each in again.values()))
 
     async def _leave(self, old: Graph) -> None:
         """Let the requests of an old graph end, and close what no other graph needs."""
         await old.app.drain()
         self._graphs.remove(old)
-        needed = {each for graph in self._graphs for each in graph.components.values()}
+        needed = {*self._running(), *self._wanted}
         await close_all(each for each in old.components.values() if each not in needed)
-
-
-def _changes(old: Graph | None, plan: Plan, types: Registry) -> Changes:
-    running = old.components if old is not None else {}
-    kept: dict[str, LocalComponent] = {}
-    new: dict[str, LocalComponent] = {}
-    for id, component in plan.components.items():
-        type = types[component.type]
-        if not type.deployed:
-            continue
-        made = LocalComponent(component, type, Redactor(secrets_of(component, plan)))
-        same = id in running and _same(running[id], made)
-        (kept if same else new)[id] = running[id] if same else made
-    gone = {id: each for id, each in running.items() if id not in kept}
-    waiting = {id: each for id, each in new.items() if any(_clash(each, other) for other in gone.values())}
-    return Changes(kept, {id: each for id, each in new.items() if id not in waiting}, waiting, gone)
 
 
 def _same(one: LocalComponent, other: LocalComponent) -> bool:
     """Whether the one that runs is what the other would be."""
     return (
-        one.type is other.type
+        not one.closed
+        and one.type is other.type
         and fingerprint(one.plan) == fingerprint(other.plan)
         and one.plan.options == other.plan.options
         and one.redactor.secrets == other.redactor.secrets
     )
-
-
-def _held_by(holder: LocalComponent, waiting: Mapping[str, LocalComponent]) -> bool:
-    return any(_clash(each, holder) for each in waiting.values())
 
 
 def _clash(one: LocalComponent, other: LocalComponent) -> bool:

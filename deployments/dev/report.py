@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def tell_ready(plan: Plan, documents: Sequence[Path], url: str, began: float) ->
 
 def tell_changed(old: Plan, new: Plan, changes: Changes, under_way: int, began: float) -> None:
     """Print what another load has changed."""
-    for note in _not_enforced(changes.fresh[id].plan for id in changes.fresh):
+    for note in _not_enforced(each.plan for each in (*changes.fresh.values(), *changes.waiting.values())):
         tell(note)
     changed = list(_changed(old, new, changes)) or ["nothing that runs has changed"]
     tell(f"Loaded again after {time.monotonic() - began:.1f} s: {'; '.join(changed)}.")
@@ -91,7 +91,7 @@ def _example(field: InputField) -> object:
     return field.options[0] if field.options else EXAMPLES.get(field.type, field.name)
 
 
-def _not_enforced(components: Any) -> Iterator[str]:
+def _not_enforced(components: Iterable[ComponentPlan]) -> Iterator[str]:
     """Yield what components ask of a cluster."""
     for component in components:
         asked = list(_asked(component))

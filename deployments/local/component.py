@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from deployments.answering import lifecycle
-from deployments.answering.answerer import Answerer, Call, Sink
-from deployments.answering.messages import Question
+from deployments.answering import answerer, lifecycle
+from deployments.answering.answerer import Answerer, Call
+from deployments.answering.messages import Question, Reply
+from deployments.local.pipe import Pipe
 from deployments.telemetry.redaction import Redactor
 from graphs.component import Component
 from graphs.errors import RETRY_AFTER, AnabranchError, Overloaded, TimedOut, Unavailable
@@ -26,6 +27,8 @@ FAILURES = 3
 """A component that wasn't healthy so often in a row is replaced, as Ray Serve does with a replica."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 """The pause after a replacement that couldn't be set up; it doubles."""
+LONGEST_CLOSE = 30.0
+"""Seconds that it may take to close, beside those that its type asks for."""
 
 ComponentClass = type[Component[Any, Any]]
 
@@ -38,33 +41,46 @@ class LocalComponent:
         self.type = type
         self.trouble: str | None = "starting"
         """Why it can't be called; None when it can."""
+        self.closed = False
         self.redactor = redactor
         self._component: Component[Any, Any] | None = None
         self._answerer: Answerer | None = None
         self._watch: asyncio.Task[None] | None = None
         self._free = asyncio.Semaphore(plan.options.max_concurrent_count)
         self._waiting = 0
+        self._calls: dict[asyncio.Task[Reply], Pipe] = {}
+        """The calls that have a place, and where their chunks go."""
 
-    async def start(self) -> None:
-        """Set it up; raise Unavailable if that fails."""
-        await self._set_up()
-        if self.type.healthy is not Component.healthy:
+    async def start(self, *, insist: bool = False) -> None:
+        """Set it up. Where that fails, raise Unavailable; or, to `insist`, try again and again in the background."""
+        try:
+            await self._set_up()
+        except Unavailable:
+            if not insist:
+                raise
+        if self._component is None or self.type.healthy is not Component.healthy:
             self._watch = asyncio.create_task(self._keep_healthy())
 
-    async def begin(self, question: Question, open: Callable[[], Sink]) -> Call:
+    async def begin(self, question: Question, pipe: Pipe) -> Call:
         """Begin to answer, once there is a place; it is free again when the call has ended."""
         await self._place(question.context.deadline)
         try:
-            call = self._ready().begin(question, open)
+            call = self._ready().begin(question, pipe.open)
         except BaseException:
             self._free.release()
             raise
-        call.task.add_done_callback(self._left)
+        self._calls[call.task] = pipe
+        call.task.add_done_callback(self._leave)
         return call
 
+    async def stop(self, call: Call) -> None:
+        """Stop a call; one that won't stop keeps its place no longer."""
+        await call.stop()
+        self._leave(call.task)
+
     async def aclose(self) -> None:
-        """Close it."""
-        self.trouble = "stopped"
+        """Close it, once calls that are still under way have been cut. It can't be set up again."""
+        self.trouble, self.closed = "stopped", True
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
@@ -94,8 +110,9 @@ class LocalComponent:
         finally:
             self._waiting -= 1
 
-    def _left(self, _: asyncio.Task[Any]) -> None:
-        self._free.release()
+    def _leave(self, task: asyncio.Task[Reply]) -> None:
+        if self._calls.pop(task, None) is not None:
+            self._free.release()
 
     async def _set_up(self) -> None:
         self._component = await lifecycle.set_up(self.plan, self.type, self.redactor)
@@ -103,34 +120,67 @@ class LocalComponent:
         self.trouble = None
 
     async def _close(self) -> None:
+        """Close the component, if there is one; raise what it raises."""
         component, self._component, self._answerer = self._component, None, None
-        if component is not None:
-            await lifecycle.close(component)
+        if component is None:
+            return
+        await self._cut()
+        closing = asyncio.create_task(lifecycle.close(component))
+        done, _ = await asyncio.wait([closing], timeout=LONGEST_CLOSE + self.plan.options.closing_time)
+        if not done:
+            closing.cancel()
+            raise Unavailable("it takes too long")
+        await closing
+
+    async def _cut(self) -> None:
+        """End the calls that are under way; those that don't stop lose their places."""
+        calls = dict(self._calls)
+        for task, pipe in calls.items():
+            pipe.fail(Unavailable(f"component '{self.plan.id}' was stopped while answering"))
+            task.cancel()
+        if calls:
+            await asyncio.wait(list(calls), timeout=answerer.STOP_DEADLINE)
+        for task in calls:
+            self._leave(task)
 
     async def _keep_healthy(self) -> None:
+        """Set it up as often as it takes, ask whether it is healthy, and begin again when it isn't."""
         failures = 0
         while True:
+            if self._component is None:
+                await self._set_up_again()
+            if self.type.healthy is Component.healthy:
+                return
             await asyncio.sleep(PERIOD)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    assert self._component is not None, "it is replaced below, and set up before"
-                    await lifecycle.check_health(self._component, self.redactor)
+            trouble = await self._ask()
+            failures = failures + 1 if trouble is not None else 0
+            if failures >= FAILURES:
                 failures = 0
-            except (AnabranchError, TimeoutError) as error:
-                failures += 1
-                if failures >= FAILURES:
-                    why = error.message if isinstance(error, AnabranchError) else f"no answer within {PATIENCE:g} s"
-                    await self._replace(f"unhealthy: {why}")
-                    failures = 0
+                self.trouble = f"unhealthy: {trouble}"
+                logger.error("component '%s' is replaced; it is %s", self.plan.id, self.trouble)
+                try:
+                    await self._close()
+                except Exception:
+                    logger.exception("component '%s' could not be closed", self.plan.id)
 
-    async def _replace(self, trouble: str) -> None:
-        """Close it and set up another in its place, as often as it takes."""
-        self.trouble = trouble
-        logger.error("component '%s' is replaced; it is %s", self.plan.id, trouble)
+    async def _ask(self) -> str | None:
+        """Ask whether it is healthy; return why it isn't. The question is a task: an answer may never come."""
+        assert self._component is not None, "it was set up before"
+        asking = asyncio.create_task(lifecycle.check_health(self._component, self.redactor))
         try:
-            await self._close()
-        except Exception:
-            logger.exception("component '%s' could not be closed", self.plan.id)
+            await asyncio.wait([asking], timeout=PATIENCE)
+        finally:
+            late = asking.cancel()
+        if late:
+            return f"no answer within {PATIENCE:g} s"
+        failure = (
+            asyncio.CancelledError("its health check cancelled itself") if asking.cancelled() else asking.exception()
+        )
+        if failure is None:
+            return None
+        return failure.message if isinstance(failure, AnabranchError) else str(failure)
+
+    async def _set_up_again(self) -> None:
         delay = FIRST_DELAY
         while self._component is None:
             with suppress(Unavailable):  # `set_up` logs it

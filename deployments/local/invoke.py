@@ -9,11 +9,13 @@ from typing import Any
 from deployments.answering.answerer import Call
 from deployments.answering.messages import Answered, Erred, Question, Reply, Streamed, too_deep
 from deployments.local.component import LocalComponent
+from deployments.local.copies import Copies, copied
 from deployments.local.pipe import Pipe
 from deployments.runs.events import Invocation
+from deployments.streams.codec import decode, encode
 from deployments.streams.inside_values import streams_in
 from graphs.component import Whole
-from graphs.errors import NotFound, TimedOut, Unavailable
+from graphs.errors import Cancelled, NotFound, TimedOut, Unavailable
 from graphs.stream import Batch, Stream, Value
 
 GRACE = 1.0
@@ -64,6 +66,7 @@ class LocalCall:
         self._invocation = invocation
         self._detach = detach
         self._pipe = Pipe()
+        self._component: LocalComponent | None = None
         self._call: Call | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reply: Reply | None = None
@@ -72,10 +75,11 @@ class LocalCall:
         """Hand the question over."""
         asked = self._invocation
         try:
-            input = _copied(asked.input)
+            input = Copies().of(asked.input)
         except RecursionError:
             raise too_deep() from None
-        self._call = await component.begin(Question(asked.action, input, asked.context), self._pipe.open)
+        self._component = component
+        self._call = await component.begin(Question(asked.action, input, asked.context), self._pipe)
         self._call.task.add_done_callback(self._returned)
         if asked.context.deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(asked.context.deadline + GRACE, self._time_out)
@@ -100,12 +104,18 @@ class LocalCall:
         """End the call, however far it is: the component is stopped, the streams of its input are closed. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
-        self._pipe.close()
         call, self._call = self._call, None
-        if call is not None and self._reply is None:
-            await asyncio.wait([self._detach(call.stop())], timeout=LEAVE)
-        for stream in list(streams_in(self._invocation.input)):
-            await stream.aclose()
+        if not self._pipe.over:
+            name = self._invocation.component
+            self._pipe.fail(Cancelled(f"the answer of component '{name}' was closed while it was read"))
+        self._pipe.close()
+        try:
+            if call is not None and self._reply is None:
+                assert self._component is not None, "the call is one of its calls"
+                await asyncio.wait([self._detach(self._component.stop(call))], timeout=LEAVE)
+        finally:
+            for stream in list(streams_in(self._invocation.input)):
+                await stream.aclose()
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
         pipe = self._pipe
@@ -115,7 +125,7 @@ class LocalCall:
             else:
                 await pipe.news()
         # A complete stream is no success when its call failed.
-        while self._reply is None:
+        while self._reply is None and self._call is not None:
             await pipe.news()
         if isinstance(self._reply, Erred):
             raise self._reply.error
@@ -126,7 +136,10 @@ class LocalCall:
         """Take the reply, and wake the reader."""
         if self._call is None:
             return  # closed: `stop` takes what the task ended with
-        self._reply = reply = self._call.reply()
+        reply = self._call.reply()
+        if isinstance(reply, Answered):
+            reply = _own(reply)
+        self._reply = reply
         if isinstance(reply, Erred):
             self._pipe.fail(reply.error)
         elif isinstance(reply, Answered | Streamed):
@@ -142,12 +155,9 @@ class LocalCall:
         return Unavailable(f"component '{name}' stopped answering before the end of its answer")
 
 
-def _copied(value: Value) -> Value:
-    """Return a value that the component may change: no other job sees it. Streams stay, joined ones as what they are."""
-    if isinstance(value, Stream):
-        return value if value.joined is None else value.joined[0]
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copied(item) for item in value]
-    return value
+def _own(answered: Answered) -> Answered:
+    """Return the answer as it is now: the component may go on to change what it gave."""
+    try:
+        return Answered(copied(answered.value), copied(answered.notes))
+    except RecursionError:  # deep values are copied by the encoder, which needs less of the stack
+        return Answered(decode(*encode(answered.value)), answered.notes)

@@ -78,9 +78,10 @@ class Pipe:
         self._wake_reader()
 
     def fail(self, error: AnabranchError) -> None:
-        """End the stream with an error, which is read after what has come; the first end counts."""
+        """End the stream with an error, which is read after what has come; the first end counts. No more can be put."""
         if not self.over:
             self._error = error
+            self._stop()
         self._wake_reader()
 
     @property
@@ -108,11 +109,13 @@ class Pipe:
 
     def close(self) -> None:
         """Stop reading: the component can put no more. Its call is for the reader to stop."""
-        if self.stopped is None and not self.over:
-            self.stopped = Left()
-            self._ready, self._cost = [], 0
-            if self._writer is not None:
-                _wake(self._writer)
+        self._ready, self._cost = [], 0
+        self._stop()
+
+    def _stop(self) -> None:
+        self.stopped = self.stopped or Left()
+        if self._writer is not None:
+            _wake(self._writer)
 
     def _wake_reader(self) -> None:
         reader, self._reader = self._reader, None

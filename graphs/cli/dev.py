@@ -22,4 +22,4 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     from deployments.dev.command import develop
 
-    return develop(args.documents, args.host, args.port, open_page=args.open, began=began)
+    develop(args.documents, args.host, args.port, open_page=args.open, began=began)
