@@ -25,7 +25,12 @@ class Copies:
     """The copy of one input. A stream in it stays the same stream wherever it stands; one that was joined is its value."""
 
     def __init__(self) -> None:
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, tuple[Stream, Stream]] = {}
+
+    @property
+    def streams(self) -> list[Stream]:
+        """Return the streams that were found."""
+        return [stream for stream, _ in self._streams.values()]
 
     def of(self, value: Value) -> Value:
         """Return the value, its streams giving copies of their chunks."""
@@ -40,8 +45,8 @@ class Copies:
 
     def _stream(self, stream: Stream) -> Stream:
         if id(stream) not in self._streams:
-            self._streams[id(stream)] = stream.through(_copied_batch)
-        return self._streams[id(stream)]
+            self._streams[id(stream)] = (stream, stream.through(_copied_batch))
+        return self._streams[id(stream)][1]
 
 
 def _copied_batch(batch: Batch) -> Batch:

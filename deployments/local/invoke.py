@@ -13,7 +13,6 @@ from deployments.local.copies import Copies, copied
 from deployments.local.pipe import Pipe
 from deployments.runs.events import Invocation
 from deployments.streams.codec import decode, encode
-from deployments.streams.inside_values import streams_in
 from graphs.component import Whole
 from graphs.errors import Cancelled, NotFound, TimedOut, Unavailable
 from graphs.stream import Batch, Stream, Value
@@ -65,6 +64,7 @@ class LocalCall:
     ) -> None:
         self._invocation = invocation
         self._detach = detach
+        self._copies = Copies()
         self._pipe = Pipe()
         self._component: LocalComponent | None = None
         self._call: Call | None = None
@@ -75,7 +75,7 @@ class LocalCall:
         """Hand the question over."""
         asked = self._invocation
         try:
-            input = Copies().of(asked.input)
+            input = self._copies.of(asked.input)
         except RecursionError:
             raise too_deep() from None
         self._component = component
@@ -114,7 +114,7 @@ class LocalCall:
                 assert self._component is not None, "the call is one of its calls"
                 await asyncio.wait([self._detach(self._component.stop(call))], timeout=LEAVE)
         finally:
-            for stream in list(streams_in(self._invocation.input)):
+            for stream in self._copies.streams:
                 await stream.aclose()
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
