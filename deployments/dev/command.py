@@ -126,7 +126,8 @@ class Dev:
         assert self._front.graph is not None, "it is served"
         report.tell_ready(self._front.graph.plan, self._documents, url, self._began)
         if self._open_page:
-            webbrowser.open(f"{url}/docs")
+            # In a thread: a browser of the terminal is waited for.
+            threading.Thread(target=webbrowser.open, args=[f"{url}/docs"], daemon=True).start()
 
     async def _load_again_and_again(self) -> None:
         loading = asyncio.create_task(self._load())
