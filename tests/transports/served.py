@@ -93,8 +93,8 @@ def app(invoke: Invoke, *workflows: WorkflowPlan, **options: Any) -> ASGIApp:
 
 
 @asynccontextmanager
-async def serving(served: ASGIApp) -> AsyncIterator[str]:
-    """Serve an application in this very loop; yields its address."""
+async def serving(served: ASGIApp, within: float | None = 2 * DEADLINE) -> AsyncIterator[str]:
+    """Serve an application in this very loop, for so many seconds at most; yields its address."""
     config = uvicorn.Config(served, log_config=None, ws="none", http="httptools", timeout_graceful_shutdown=2)
     config.load()
     server = uvicorn.Server(config)
@@ -102,7 +102,7 @@ async def serving(served: ASGIApp) -> AsyncIterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
     await server.startup(sockets=[listening])
     try:
-        async with asyncio.timeout(2 * DEADLINE):
+        async with asyncio.timeout(within):
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         await server.shutdown(sockets=[listening])
