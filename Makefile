@@ -25,10 +25,11 @@ install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
 	$(PIP) --constraint locks/$(2).txt --no-build-isolation $(3) $(TORCH) || \
 	{ echo "Could not install the versions in locks/$(2).txt. If the index has withdrawn one of them, 'make lock' finds others." >&2; exit 1; }
 
-.PHONY: help python serve test test-unit test-vllm test-newest lock check fix bench clean
+.PHONY: help python serve dev test test-unit test-vllm test-newest lock check fix bench clean
 
 help:
 	@echo "make serve        install, and serve $(DOCUMENT) on http://127.0.0.1:8080 (DOCUMENT=… for another)"
+	@echo "make dev          install, and serve $(DOCUMENT) in one process without Ray; load it again when it changes"
 	@echo "make test         install, and run every test"
 	@echo "make test-unit    only the tests that need no Ray cluster: about four minutes on two cores"
 	@echo "make test-vllm    only those of the driver vllm, in an environment of its own (4 GB)"
@@ -66,6 +67,9 @@ $(LOCK)/.lock: locks/uv.txt | python
 
 serve: $(VENV)/.serve
 	$(BIN)/anabranch serve $(DOCUMENT)
+
+dev: $(VENV)/.serve
+	$(BIN)/anabranch dev $(DOCUMENT)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

@@ -67,9 +67,10 @@ class Dev:
         self._compiling = threading.Lock()
         """A load that was given up may still be importing."""
         self._watch = Watch(documents)
-        self._listening: asyncio.Future[tuple[socket.socket, str]] | None = None
-        """Where clients are served, once a document says so."""
-        self._served = asyncio.Event()
+        self._listener: tuple[socket.socket, str] | None = None
+        """The socket to listen on, and the address for clients."""
+        self._served: asyncio.Future[None] | None = None
+        """Done once a graph can be served; failed where there is no port for it."""
         self._server: Server | None = None
         self._main: asyncio.Task[int] | None = None
 
@@ -78,11 +79,12 @@ class Dev:
         for number in STOPS:
             signal.signal(number, self._stop)
         self._main = asyncio.current_task()
-        self._listening = asyncio.get_running_loop().create_future()
+        self._served = asyncio.get_running_loop().create_future()
         loading = asyncio.create_task(self._load_again_and_again())
         try:
-            listener, url = await self._listening
-            await self._served.wait()
+            await self._served
+            assert self._listener is not None, "it was taken before anything was set up"
+            listener, url = self._listener
             _begin_to_listen(listener)
             self._server = Server(self._front, lambda: self._say_ready(url))
             await self._server.serve([listener])
@@ -111,8 +113,8 @@ class Dev:
         else:
             _end(STOPPED)
 
-    def _listener(self, controller: Controller) -> tuple[socket.socket, str]:
-        """Return the socket to listen on, and the address for clients."""
+    def _bound(self, controller: Controller) -> tuple[socket.socket, str]:
+        """Return a socket to listen on, and the address for clients."""
         host = self._host or controller.host or HOST
         port = (controller.port or PORT) if self._port is None else self._port
         require_free(host, port)
@@ -145,7 +147,7 @@ class Dev:
 
     async def _load(self) -> None:
         """Load the documents, and serve what they say from now on; a mistake leaves everything as it was."""
-        began, old = time.monotonic(), self._front.graph
+        began, since, old = time.monotonic(), time.time_ns(), self._front.graph
         try:
             plan, types = await asyncio.to_thread(self._compile)
             if not self._listen(plan.controller):
@@ -159,9 +161,9 @@ class Dev:
         else:
             if old is not None:
                 report.tell_changed(old.plan, plan, changes, old.app.under_way, began)
-            self._served.set()
+            self._settle(None)
         finally:
-            self._watch.add(self._code.files)
+            self._watch.add(self._code.files, since)
 
     def _compile(self) -> tuple[Plan, Registry]:
         with self._compiling:
@@ -172,13 +174,26 @@ class Dev:
 
     def _listen(self, controller: Controller) -> bool:
         """Take the port before components are set up, for that may take long; without a port the command ends."""
-        assert self._listening is not None, "it runs"
-        if not self._listening.done():
-            try:
-                self._listening.set_result(self._listener(controller))
-            except AnabranchError as error:
-                self._listening.set_exception(error)
-        return self._listening.exception() is None
+        assert self._served is not None, "it runs"
+        if self._served.done():
+            return True
+        if self._listener is not None:
+            self._listener[0].close()
+        try:
+            self._listener = self._bound(controller)
+        except AnabranchError as error:
+            self._settle(error)
+            return False
+        return True
+
+    def _settle(self, error: AnabranchError | None) -> None:
+        """Let the command go on: to serve, or to end."""
+        assert self._served is not None, "it runs"
+        if not self._served.done():
+            if error is None:
+                self._served.set_result(None)
+            else:
+                self._served.set_exception(error)
 
 
 class Server(uvicorn.Server):

@@ -14,7 +14,7 @@ from typing import Any
 from deployments.dev.graph import Changes
 from deployments.local.component import LocalComponent
 from graphs.errors import AnabranchError
-from graphs.plan import ComponentPlan, InputField, Plan, WorkflowPlan
+from graphs.plan import DEFAULT_CPUS, ComponentPlan, InputField, Plan, WorkflowPlan
 from graphs.source import Diagnostic
 
 EXAMPLES: Mapping[str, object] = {
@@ -103,6 +103,8 @@ def _asked(component: ComponentPlan) -> Iterator[str]:
     options = component.options
     if options.num_gpus:
         yield f"{options.num_gpus:g} {'GPU' if options.num_gpus == 1 else 'GPUs'}"
+    if options.num_cpus != DEFAULT_CPUS:
+        yield f"{options.num_cpus:g} {'CPU' if options.num_cpus == 1 else 'CPUs'}"
     if options.memory:
         yield f"{options.memory} bytes of memory"
     if options.accelerator_type:

@@ -13,6 +13,9 @@ from pathlib import Path
 INTERVAL = 0.2
 """Seconds between two looks. A file that has changed since the last one may still be written."""
 
+UNKNOWN = (0, 0, 0)
+"""The state of a file that was read before its state was."""
+
 Look = dict[Path, tuple[int, int, int] | None]
 
 
@@ -24,11 +27,11 @@ class Watch:
         self._code: frozenset[Path] = frozenset()
         self._seen = self._look()
 
-    def add(self, files: Iterable[Path]) -> None:
-        """Watch these files too."""
+    def add(self, files: Iterable[Path], since: int) -> None:
+        """Watch these files too. One that was written later than `since`, in nanoseconds, counts as changed."""
         self._code |= frozenset(files)
         for path, state in self._look().items():
-            self._seen.setdefault(path, state)
+            self._seen.setdefault(path, state if state is None or state[0] <= since else UNKNOWN)
 
     async def changed(self) -> list[Path]:
         """Return the files that have changed since this was asked last, once they are no longer written."""

@@ -78,7 +78,7 @@ def test_what_is_asked_of_a_cluster_is_noted_and_what_is_not_asked_is_not(capsys
           - {id: plain, type: echo, action: {text: hi}}
           - id: greedy
             type: echo
-            resources: {num_gpus: 1, memory: 2GiB}
+            resources: {num_gpus: 1, num_cpus: 2, memory: 2GiB}
             replicas: 3
             action: {text: hi}
           - id: elastic
@@ -95,7 +95,8 @@ def test_what_is_asked_of_a_cluster_is_noted_and_what_is_not_asked_is_not(capsys
     report.tell_ready(plan(document), [], URL, 0.0)
     said = capsys.readouterr().err
     assert (
-        "  greedy asks for 1 GPU, 2147483648 bytes of memory, 3 replicas; dev runs it once, in this process\n" in said
+        "  greedy asks for 1 GPU, 2 CPUs, 2147483648 bytes of memory, 3 replicas; dev runs it once, in this process\n"
+        in said
     )
     assert "  elastic asks for autoscaling, a runtime_env; dev runs it once, in this process\n" in said
     assert "plain asks" not in said

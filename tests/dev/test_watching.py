@@ -55,10 +55,18 @@ async def test_env_files_beside_documents_and_code_that_is_added_are_watched(fol
     watch = Watch([folder / "my.yaml"])
     (folder / ".env").write_text("KEY=1")
     assert await changed(watch) == [".env"]
-    watch.add([code])
+    watch.add([code], code.stat().st_mtime_ns)
     (folder / ".env").write_text("KEY=12")
     code.write_text("12")
     assert sorted(await changed(watch)) == [".env", "code.py"]
+
+
+async def test_code_that_was_written_after_it_was_read_has_changed(folder: Path):
+    code = folder / "code.py"
+    code.write_text("1")
+    watch = Watch([folder / "my.yaml"])
+    watch.add([code], code.stat().st_mtime_ns - 1)
+    assert await changed(watch) == ["code.py"]
 
 
 async def test_a_file_that_is_still_being_written_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch):
