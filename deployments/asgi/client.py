@@ -94,20 +94,23 @@ class Client:
         """Run `work`, which writes the answer; cancel it, and wait for its end, when the client disconnects."""
         writing = asyncio.create_task(work)
         leaving = asyncio.create_task(self._left())
+        # Its end, which is the client's leaving or what follows below, is what cancels the work, once.
+        leaving.add_done_callback(lambda _: writing.cancel())
         silence = heartbeat_every
         try:
-            while not (await asyncio.wait({writing, leaving}, timeout=silence, return_when=asyncio.FIRST_COMPLETED))[0]:
+            while not (await asyncio.wait([writing], timeout=silence))[0]:
                 silence = await self._break_silence(heartbeat_every)
         finally:
-            writing.cancel()
             leaving.cancel()
-            await asyncio.wait({writing, leaving})
+            if not writing.done():
+                await asyncio.wait([writing])
         if not writing.cancelled():
             writing.result()
 
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._heartbeat = None
 
     async def _break_silence(self, every: float) -> float:
         """Write the heartbeat if it is due; return the seconds until it may be again.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.asgi.errors import RUN_ID, error_response
+from deployments.asgi.headers import header
 from deployments.asgi.json_values import shortened
 from graphs.errors import Forbidden
 
@@ -36,7 +37,7 @@ class Cors:
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = _header(scope, "origin")
+        origin = header(scope, b"origin")
         if origin is None and not self._origins:
             await self._app(scope, receive, send)
             return
@@ -70,7 +71,7 @@ def _instead(scope: Scope, origin: str, marks: dict[str, str]) -> Response | Non
     """Return the answer to a request that the application doesn't see: a preflight, or one that the page may not send."""
     allowed = "Access-Control-Allow-Origin" in marks
     if scope["type"] == "http" and scope["method"] in SAFE:
-        asked = _header(scope, "access-control-request-method") if scope["method"] == "OPTIONS" else None
+        asked = header(scope, b"access-control-request-method") if scope["method"] == "OPTIONS" else None
         if asked is None:
             return None
         return _granted(scope, marks) if allowed else _refusal(origin, marks)
@@ -81,8 +82,8 @@ def _is_own(scope: Scope, origin: str) -> bool:
     """Return whether the origin is the server's own. The scheme is ignored, for a proxy may speak TLS in front of the server.
     A page can set neither header: Host is the browser's, and the other needs a preflight, which is refused."""
     host = _host(origin.partition("://")[2])
-    forwarded = (_header(scope, "x-forwarded-host") or "").partition(",")[0]
-    return host != "" and host in (_host(_header(scope, "host") or ""), _host(forwarded))
+    forwarded = (header(scope, b"x-forwarded-host") or "").partition(",")[0]
+    return host != "" and host in (_host(header(scope, b"host") or ""), _host(forwarded))
 
 
 def _host(host: str) -> str:
@@ -97,7 +98,7 @@ def _refusal(origin: str, marks: dict[str, str]) -> Response:
 
 
 def _granted(scope: Scope, marks: dict[str, str]) -> Response:
-    more = [name.strip() for name in (_header(scope, "access-control-request-headers") or "").split(",")]
+    more = [name.strip() for name in (header(scope, b"access-control-request-headers") or "").split(",")]
     known = {name.lower() for name in ALLOWED}
     names = [*ALLOWED, *(name for name in more if name and name.lower() not in known)]
     granted = {
@@ -106,10 +107,6 @@ def _granted(scope: Scope, marks: dict[str, str]) -> Response:
         "Access-Control-Max-Age": "600",
     }
     return Response(status_code=204, headers={**marks, **granted})
-
-
-def _header(scope: Scope, name: str) -> str | None:
-    return Headers(raw=scope.get("headers", [])).get(name)
 
 
 def _mark(start: Message, marks: dict[str, str]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from starlette.datastructures import Headers
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.asgi.client import accepts_gzip
 from deployments.asgi.errors import error_response
+from deployments.asgi.headers import header
 from deployments.asgi.json_values import shortened
 from graphs.errors import AnabranchError, BadRequest, TooLarge, UnsupportedMediaType
 
@@ -65,19 +65,47 @@ class AnswerHead:
 class Compression:
     """Compresses whole answers; a stream decides for itself (see `Client.start`).
 
-    It is Starlette's GZipMiddleware, given the client's own choice: by itself it ignores weights and `*`.
+    Only an answer that is neither a stream nor small goes through Starlette's GZipMiddleware, which is given the client's
+    own choice: by itself it ignores weights and `*`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        untouched = (*DEFAULT_EXCLUDED_CONTENT_TYPES, *STREAMED)
-        self._app = GZipMiddleware(app, SMALLEST, 6, LARGE, exclude_content_types=untouched)
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            accepted = b"gzip" if accepts_gzip(scope["headers"]) else b"identity"
-            others = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
-            scope = {**scope, "headers": [*others, (b"accept-encoding", accepted)]}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        chosen: Send | None = None
+
+        async def send_or_compress(message: Message) -> None:
+            nonlocal chosen
+            if chosen is None:
+                chosen = send if _needs_no_compression(message) else await _compressing(scope, receive, send)
+            await chosen(message)
+
+        await self._app(scope, receive, send_or_compress)
+
+
+def _needs_no_compression(start: Message) -> bool:
+    """Return whether an answer that begins so is a stream, or is small."""
+    kind = header(start, b"content-type") or ""
+    length = header(start, b"content-length")
+    return kind.startswith(STREAMED) or (length is not None and int(length) < SMALLEST)
+
+
+async def _compressing(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Return the `send` that compresses one answer, if the client accepts it."""
+    compressed = send
+
+    async def take(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal compressed
+        compressed = send
+
+    accepted = b"gzip" if accepts_gzip(scope["headers"]) else b"identity"
+    asked = {**scope, "headers": [(b"accept-encoding", accepted)]}
+    await GZipMiddleware(take, SMALLEST, 6, LARGE)(asked, receive, send)
+    return compressed
 
 
 class CheckBody:
@@ -91,20 +119,22 @@ class CheckBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Headers(scope=scope))
+        refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, self._counted(receive), send)
         else:
             await error_response(refusal)(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> AnabranchError | None:
-        coding = headers.get("content-encoding", "").strip().lower()
+    def _refusal(self, scope: Scope) -> AnabranchError | None:
+        coding = (header(scope, b"content-encoding") or "").strip().lower()
         if coding not in ("", "identity"):
             return UnsupportedMediaType(
                 f"the body is encoded as {shortened(coding)!r}, and only plain bodies are read; send it uncompressed, without "
                 "the header Content-Encoding"
             )
-        length = headers.get("content-length", "0")
+        length = header(scope, b"content-length")
+        if length is None:
+            return None
         if not length.isdecimal():
             return BadRequest("expected a number of bytes as Content-Length")
         return self._too_large() if int(length) > self._largest else None

@@ -47,7 +47,8 @@ class TextEvents:
     """Every chunk as text: bytes decoded as they come, other values as JSON."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder: codecs.IncrementalDecoder | None = None
+        """Made for the first bytes; most streams are text."""
         self._after_cr = False
 
     def encode(self, delta: Delta) -> bytes:
@@ -68,7 +69,7 @@ class TextEvents:
 
     def end(self) -> bytes:
         """Return the end of the stream; a character that bytes left incomplete becomes U+FFFD."""
-        rest = self._decoder.decode(b"", final=True)
+        rest = "" if self._decoder is None else self._decoder.decode(b"", final=True)
         return utf8(_events([rest])) + END if rest else END
 
     def _lines(self, text: str) -> str:
@@ -82,7 +83,11 @@ class TextEvents:
     def _text(self, chunk: Chunk) -> str:
         if chunk is None or isinstance(chunk, Note):
             return ""
-        return self._decoder.decode(chunk) if isinstance(chunk, bytes) else json_text(chunk)
+        if not isinstance(chunk, bytes):
+            return json_text(chunk)
+        if self._decoder is None:
+            self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return self._decoder.decode(chunk)
 
 
 class JsonEvents:
