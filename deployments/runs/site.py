@@ -4,6 +4,7 @@ what they tell the reader of its events."""
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,24 +83,34 @@ Told = JobDone | Delta | Stream | None
 
 
 class EventQueue:
-    """A queue that stays short: a job ends once, and a stream waits until its last batch was taken."""
+    """A queue for one reader. It stays short: a job ends once, and a stream waits until its last batch was taken."""
 
     def __init__(self) -> None:
-        self._told = asyncio.Queue[tuple[Told, asyncio.Event | None]]()
+        self._told: deque[tuple[Told, asyncio.Event | None]] = deque()
+        self._news: asyncio.Future[None] | None = None
+        """What the reader waits for."""
 
     def put(self, told: Told) -> None:
         """Add what happens a bounded number of times."""
-        self._told.put_nowait((told, None))
+        self._add(told, None)
 
     async def put_and_wait(self, told: Told) -> None:
         """Add it, and return once it was taken."""
         taken = asyncio.Event()
-        self._told.put_nowait((told, taken))
+        self._add(told, taken)
         await taken.wait()
 
     async def get(self) -> Told:
         """Return the oldest, once there is any."""
-        told, taken = await self._told.get()
+        while not self._told:
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
+        told, taken = self._told.popleft()
         if taken is not None:
             taken.set()
         return told
+
+    def _add(self, told: Told, taken: asyncio.Event | None) -> None:
+        self._told.append((told, taken))
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any, TypeVar
 
 from graphs.errors import AnabranchError
@@ -15,34 +16,39 @@ T = TypeVar("T")
 logger = logging.getLogger("anabranch.run")
 
 
-@contextmanager
-def only_known_errors(run_id: str) -> Generator[None]:
+class only_known_errors:  # noqa: N801  (a context manager that is used like a function)
     """Let an AnabranchError pass. Turn any other exception into an internal error, and log its traceback.
 
     If the task was cancelled meanwhile, raise CancelledError, even if the callee answered the cancellation with an
     error or a value: taken for an answer, that would be tried again, or handed on.
     """
-    depth = _cancellations()
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if _cancellations() > depth:
-            raise
-        # The callee cancelled itself and this task was not cancelled: passed on, it would leave a job that never settles.
-        raise _internal(run_id, error) from error
-    except AnabranchError as error:
-        if _cancellations() > depth:
-            raise asyncio.CancelledError from error
-        raise
-    except Exception as error:
-        # The one broad except: a fault of a component, a handle or ours ends this run alone, in an error that a client
-        # may see. The exception itself stays in the log.
-        internal = _internal(run_id, error)
-        if _cancellations() > depth:
-            raise asyncio.CancelledError from error
-        raise internal from error
-    if _cancellations() > depth:
-        raise asyncio.CancelledError
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def __enter__(self) -> None:
+        self._depth = _cancellations()
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        cancelled = _cancellations() > self._depth
+        match error:
+            case None:
+                if cancelled:
+                    raise asyncio.CancelledError
+            case asyncio.CancelledError():
+                # The callee cancelled itself and this task was not cancelled: passed on, it would leave a job that never settles.
+                if not cancelled:
+                    raise _internal(self._run_id, error) from error
+            case AnabranchError():
+                if cancelled:
+                    raise asyncio.CancelledError from error
+            case Exception():
+                # The one broad case: a fault of a component, a handle or ours ends this run alone, in an error that a
+                # client may see. The exception itself stays in the log.
+                internal = _internal(self._run_id, error)
+                raise (asyncio.CancelledError() if cancelled else internal) from error
+            case _:
+                pass  # GeneratorExit and the exits of a process
 
 
 class TaskGroup:
@@ -50,19 +56,26 @@ class TaskGroup:
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
-        self._unfinished: set[asyncio.Task[Any]] = set()
+        self._unfinished = 0
+        self._finished: asyncio.Future[None] | None = None
 
     def create_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task, cancelled with the others when one of them fails."""
         task = self._group.create_task(work)
-        self._unfinished.add(task)
-        task.add_done_callback(self._unfinished.discard)
+        self._unfinished += 1
+        task.add_done_callback(self._count)
         return task
 
     async def finish(self) -> None:
         """Wait until all have ended."""
         while self._unfinished:
-            await asyncio.wait(self._unfinished)
+            self._finished = asyncio.get_running_loop().create_future()
+            await self._finished
+
+    def _count(self, _: asyncio.Task[Any]) -> None:
+        self._unfinished -= 1
+        if not self._unfinished and self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
 
 
 @asynccontextmanager
