@@ -12,7 +12,7 @@ from itertools import count
 from deployments.runs import jobs
 from deployments.runs.errors import worth_retrying
 from deployments.runs.site import Clock, Names, Site
-from deployments.streams.inside_values import Opened, apart, begun, joined, streams_in
+from deployments.streams.inside_values import Opened, apart, begun, close_all, joined, streams_in
 from deployments.streams.tasks import only_known_errors
 from graphs.errors import AnabranchError, TimedOut
 from graphs.language import Scope, render
@@ -44,9 +44,11 @@ class Attempts:
         self._is_joined = wiring.readers[job.id].only_whole
         self._takes_streams = bool(wiring.inputs[job.id].flowing)
 
-    async def answer(self, names: Names, limit: TimeLimit) -> Answer:
+    async def answer(self, names: Names, limit: TimeLimit | None) -> Answer:
         """Return the job's answer, or what its `on_error` puts in place of its failure."""
         try:
+            if limit is None:
+                return await self._tried(names)
             async with limit.until_answered():
                 return await self._tried(names)
         except AnabranchError as failure:
@@ -76,11 +78,11 @@ class Attempts:
 
     async def _attempt(self, names: Names) -> Answer:
         """Run the job once: up to its first chunks, where a later attempt or an `on_error` could still take over."""
-        job = self._job
-        async with Opened() as opened:
+        job, opened = self._job, Opened()
+        try:
             with only_known_errors(self._site.run.id):
                 value, chosen = await jobs.answer(job, names, self._site, opened)
-                notes, streams = tuple(opened.notes), opened.any or self._takes_streams
+                notes, streams = tuple(opened.notes), self._takes_streams or bool(opened.streams)
                 if streams and self._is_joined:
                     value, more = await joined(value)
                     notes, streams = notes + more, False
@@ -89,7 +91,11 @@ class Attempts:
                     for stream in streams_in(value):
                         opened.add(stream)
                     value = await begun(value)
-            self._kept.push_async_callback(opened.pop_all().aclose)
+        except BaseException:
+            await close_all(opened.streams)
+            raise
+        for stream in opened.streams:
+            self._kept.push_async_callback(stream.aclose)
         return Answer(value, chosen, streams=streams, notes=notes)
 
     def _warn(self, what: str, failure: AnabranchError) -> None:
@@ -104,11 +110,11 @@ class TimeLimit:
     flow, it calls `late` with the error.
     """
 
-    def __init__(self, seconds: float | None, clock: Clock, late: Callable[[TimedOut], None]) -> None:
+    def __init__(self, seconds: float, clock: Clock, late: Callable[[TimedOut], None]) -> None:
         self._seconds, self._late = seconds, late
         self._scope = asyncio.timeout(None)
         self._struck = self._answered = False
-        self._timer = None if seconds is None else clock.call_later(seconds, self._strike)
+        self._timer = clock.call_later(seconds, self._strike)
 
     @asynccontextmanager
     async def until_answered(self) -> AsyncGenerator[None]:
@@ -128,8 +134,7 @@ class TimeLimit:
 
     def stop(self) -> None:
         """Count no further."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
     def _strike(self) -> None:
         self._struck = True
@@ -139,7 +144,7 @@ class TimeLimit:
             self._scope.reschedule(asyncio.get_running_loop().time())
 
     def _error(self) -> TimedOut:
-        return timed_out(self._seconds or 0.0)
+        return timed_out(self._seconds)
 
 
 def timed_out(seconds: float) -> TimedOut:

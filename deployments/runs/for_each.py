@@ -59,7 +59,7 @@ async def _list(items: AsyncGenerator[Value, None], one: One, limit: int, run_id
             with only_known_errors(run_id):
                 async with Opened() as opened:
                     value = await one(index, item, opened)
-                    return (await joined(value))[0] if opened.any else value
+                    return (await joined(value))[0] if opened.streams else value
         finally:
             slots.release()
 
@@ -128,7 +128,7 @@ class _InTurn:
                             await self._add(lane, batch)
                 else:
                     lane.plain = True
-                    await self._add(lane, [(await joined(value))[0] if opened.any else value])
+                    await self._add(lane, [(await joined(value))[0] if opened.streams else value])
         lane.ended = True
         self._changed.set()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from deployments.runs.attempts import Attempts, TimeLimit
@@ -10,7 +10,7 @@ from deployments.runs.errors import located
 from deployments.runs.events import JobDone
 from deployments.runs.outcome import Outcome
 from deployments.runs.site import Names, Site
-from deployments.streams.inside_values import apart, copies, drain, joined, streams_in
+from deployments.streams.inside_values import apart, close_all, copies, drain, joined, streams_in
 from deployments.streams.tasks import only_known_errors
 from graphs.errors import AnabranchError
 from graphs.language import Scope, render, truth
@@ -69,31 +69,44 @@ class Schedule:
         inputs, outcome = self._wiring.inputs[job.id], self.outcomes[job.id]
         outputs = await self._outputs_for(job, inputs)
         names = self.scope(outputs)
-        async with AsyncExitStack() as held:
-            for id in inputs.flowing:
-                for stream in streams_in(outputs[id]):
-                    held.push_async_callback(stream.aclose)
+        handed = [stream for id in inputs.flowing for stream in streams_in(outputs[id])]
+        limit: TimeLimit | None = None
+        flowing: list[Stream] = []
+
+        async def release() -> None:
+            if limit is not None:
+                limit.stop()
+            if handed:
+                await close_all(handed)
+
+        try:
             why = await self._why_skipped(job, names)
             if why is not None:
                 outcome.status, outcome.why = "skipped", why
                 outcome.end()
                 return
-            limit = TimeLimit(
-                job.timeout, self._site.clock, lambda late: self._fail(located(late, self._workflow.id, job))
-            )
-            held.callback(limit.stop)
+            limit = self._time_limit(job)
             answer = await Attempts(job, self._workflow.id, self._wiring, self._site, self._kept).answer(names, limit)
-            value, flowing = answer.value, list[Stream]()
+            value = answer.value
             if answer.streams:
                 value = apart(value, self._site.share)
                 flowing = [stream for stream in streams_in(value) if stream.joined is None]
-            if flowing:
+        finally:
+            if not flowing:
+                await release()
+        if flowing and (handed or limit is not None):
+            if limit is not None:
                 self._kept.callback(limit.stop)  # a stream that is never read is never closed
-                _close_after(flowing, held.pop_all())
+            _after(flowing, release)
         outcome.chosen, outcome.streams, outcome.notes = answer.chosen, answer.streams, answer.notes
         if answer.failure is not None:
             self._take_over(job, answer.failure)
         await self._hand_out(job, value, flowing)
+
+    def _time_limit(self, job: Job) -> TimeLimit | None:
+        if job.timeout is None:
+            return None
+        return TimeLimit(job.timeout, self._site.clock, lambda late: self._fail(located(late, self._workflow.id, job)))
 
     async def _outputs_for(self, job: Job, inputs: Inputs) -> dict[str, Value]:
         """Wait until all that the job needs has settled, and return the outputs it reads."""
@@ -128,11 +141,12 @@ class Schedule:
             return
         takers = [*readers.flowing, *([RESULT] if readers.result else [])]
         ours = readers.whole or readers.ended
+        locate = self._locate(job)
         for stream in flowing:
-            stream.located(self._locate(job))
+            stream.located(locate)
         shares = copies(value, len(takers) + ours, self._site.share)
         for stream in streams_in(shares):
-            stream.located(self._locate(job))
+            stream.located(locate)
         outcome.give(dict(zip(takers, shares, strict=False)))
         if readers.whole:
             whole, notes = await joined(shares[-1])
@@ -143,15 +157,15 @@ class Schedule:
             outcome.end()
 
 
-def _close_after(streams: list[Stream], held: AsyncExitStack) -> None:
-    """Close what a job was handed, and end its time limit, once nothing it gives flows any more."""
+def _after(streams: list[Stream], end: Callable[[], Awaitable[None]]) -> None:
+    """Have `end` awaited once the last of the streams has ended, or is closed."""
     flowing = len(streams)
 
     async def one_less() -> None:
         nonlocal flowing
         flowing -= 1
         if flowing == 0:
-            await held.aclose()
+            await end()
 
     for stream in streams:
         stream.then_close(one_less)

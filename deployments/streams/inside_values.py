@@ -16,36 +16,43 @@ Share = Callable[[Stream, int], Sequence[Stream]]
 """Returns a stream as often as it is wanted."""
 
 
-class Opened(AsyncExitStack):
-    """The streams that were opened on the way to an answer; closed on leaving, unless `pop_all` hands them on."""
+class Opened:
+    """The streams that were opened on the way to an answer, to be closed in the end, and the notes of plain answers."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.any = False
-        """Whether there are any: an answer made without streams isn't searched for them, large as it may be."""
+        self.streams: list[Stream] = []
+        """An answer made without streams isn't searched for them, large as it may be."""
         self.notes: list[Note] = []
-        """What came with plain answers."""
+
+    async def __aenter__(self) -> Opened:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await close_all(self.streams)
 
     def add(self, value: Value) -> None:
         """Close `value` with the others, if it is a stream."""
         if isinstance(value, Stream):
-            self.any = True
-            self.push_async_callback(value.aclose)
+            self.streams.append(value)
 
 
-def streams_in(value: Value) -> Iterator[Stream]:
-    """Yield every Stream in the value, in the order they stand there."""
-    match value:
-        case Stream():
-            yield value
-        case dict():
-            for item in value.values():
-                yield from streams_in(item)
-        case list():
-            for item in value:
-                yield from streams_in(item)
-        case _:
-            pass
+async def close_all(streams: Iterable[Stream]) -> None:
+    """Close the streams, the last first; all of them, even if one can't be closed."""
+    async with AsyncExitStack() as closing:
+        for stream in streams:
+            closing.push_async_callback(stream.aclose)
+
+
+def streams_in(value: Value) -> list[Stream]:
+    """Return every Stream in the value, in the order they stand there."""
+    if isinstance(value, Stream):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    # Nearly all that stands in a value is plain, and costs no call.
+    return [stream for item in items if isinstance(item, _MAY_HOLD) for stream in streams_in(item)]
+
+
+_MAY_HOLD = (dict, list, Stream)
 
 
 def copies(value: Value, readers: int, share: Share) -> list[Value]:
@@ -53,6 +60,8 @@ def copies(value: Value, readers: int, share: Share) -> list[Value]:
 
     So is a stream that other streams in it are made of, by casts or by `X[]`: each is made of a share of its own.
     """
+    if readers == 1 and isinstance(value, Stream):
+        return [value]
     forks = _Forks(share)
     for stream in streams_in(value):
         forks.want(stream, readers)
@@ -61,14 +70,15 @@ def copies(value: Value, readers: int, share: Share) -> list[Value]:
 
 def apart(value: Value, share: Share) -> Value:
     """Return the value with a stream for every place in it, so that any of them can be read, at any time."""
-    return value if isinstance(value, Stream) else copies(value, 1, share)[0]
+    return copies(value, 1, share)[0]
 
 
 async def joined(value: Value) -> tuple[Value, tuple[Note, ...]]:
     """Return the value with every stream in it read to its end, and the notes these held."""
-    streams = {id(stream): stream for stream in streams_in(value)}
-    if not streams:
+    found = streams_in(value)
+    if not found:
         return value, ()
+    streams = {id(stream): stream for stream in found}
     forks = _Forks(_replays)
     for stream in streams.values():
         forks.want(stream, 1)
