@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from graphs.language import print_template, references
-from graphs.language.nodes import Template
+from graphs.language import parse, print_template, references
+from graphs.language.nodes import MappingTemplate, Reference, Template
 from graphs.stream import Value
 
 DEFAULT_CPUS = 0.1
@@ -295,6 +295,22 @@ class Readers(NamedTuple):
         return self.whole and not self.flowing and not self.result
 
 
+class OutputReads(NamedTuple):
+    """What the whole of a workflow's output, or an entry of it, reads."""
+
+    template: Template
+    first: Reference | None
+    """The first reference, which is read in any case."""
+    jobs: frozenset[str]
+    """The jobs it names as `jobs.ID.output`."""
+    final: bool
+    """Whether it reads `output`."""
+    chunked: bool
+    """Whether it is made chunk by chunk."""
+    at_once: bool
+    """Whether all that it reads is needed from the start: nothing is a default that other jobs may spare."""
+
+
 class Wiring(NamedTuple):
     """Which job reads which output, and how."""
 
@@ -304,6 +320,9 @@ class Wiring(NamedTuple):
     """Jobs whose output is the workflow's `output` if they run and no later one does: the last first."""
     needs_final: bool
     """Whether the workflow's result reads `output`."""
+    output: OutputReads
+    entries: Mapping[str, OutputReads]
+    """The entries of an output that is a mapping."""
 
 
 def _wired(jobs: Mapping[str, Job], output: Template | None, reads: frozenset[str]) -> Wiring:
@@ -317,9 +336,28 @@ def _wired(jobs: Mapping[str, Job], output: Template | None, reads: frozenset[st
     fed = frozenset[str]().union(*(job.feeds_from for job in jobs.values()))
     finals = [id for id, job in jobs.items() if id not in fed and not isinstance(job, Router)]
     result = reads.union(finals)
+    template = _UNMAPPED if output is None else output
+    whole_output = _output_reads(template, reads)
+    entries = template.items if isinstance(template, MappingTemplate) else ()
     return Wiring(
         inputs=inputs,
         readers={id: Readers(tuple(flowing[id]), id in whole, id in ended, id in result) for id in jobs},
         finals=tuple(reversed(finals)),
-        needs_final=output is None or any(each.name == "output" for each in references(output)),
+        needs_final=whole_output.final,
+        output=whole_output,
+        entries={name: _output_reads(entry, reads) for name, entry in entries},
     )
+
+
+_UNMAPPED = parse("${output}")
+"""The output of a workflow that writes none."""
+
+
+def _output_reads(template: Template, reads: frozenset[str]) -> OutputReads:
+    read = tuple(references(template))
+    first = read[0] if read else None
+    jobs = reads.intersection(str(each.path[0]) for each in read if each.name == "jobs" and each.path)
+    final = any(each.name == "output" for each in read)
+    chunked = any(each.chunked for each in read)
+    waits_first = first is not None and (first.name == "output" or (first.name == "jobs" and first.path != ()))
+    return OutputReads(template, first, jobs, final, chunked, chunked or (waits_first and len(jobs) + final == 1))

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
-from graphs.language import references
-from graphs.language.nodes import Template
+from graphs.plan import OutputReads
 from graphs.stream import Value
 
 
 class Part:
-    """What becomes known at one time: an entry of the output's mapping, or the whole output.
+    """What becomes known at one time: an entry of the output's mapping, or the whole output."""
 
-    `reads` are the jobs that the whole output reads.
-    """
-
-    def __init__(self, template: Template, reads: frozenset[str]) -> None:
-        self.template = template
-        self.names = tuple(references(template))
-        self.jobs = reads.intersection(str(each.path[0]) for each in self.names if each.name == "jobs" and each.path)
-        self.reads_output = any(each.name == "output" for each in self.names)
-        self.chunked = any(each.chunked for each in self.names)
+    def __init__(self, reads: OutputReads) -> None:
+        self.reads = reads
         self.taken: dict[str, Value] = {}
         """The outputs that it was handed, by their jobs."""
         self.known = False

@@ -15,13 +15,10 @@ from deployments.runs.site import EventQueue, Site
 from deployments.streams.inside_values import apart, copies, drain, joined, sources, streams_in
 from deployments.streams.tasks import task_group
 from graphs.errors import AnabranchError
-from graphs.language import Scope, bindings, parse, render
-from graphs.language.nodes import MappingTemplate, Reference, Template
+from graphs.language import Scope, bindings, render
+from graphs.language.nodes import Reference, Template
 from graphs.plan import WorkflowPlan
 from graphs.stream import Note, Stream, Value
-
-UNMAPPED = parse("${output}")
-"""The output of a workflow that writes none."""
 
 
 class Result:
@@ -36,7 +33,7 @@ class Result:
         self.notes: tuple[Note, ...] = ()
         self._workflow, self._wiring, self._events = workflow, workflow.wiring, events
         self._schedule, self._outcomes, self._site = schedule, schedule.outcomes, site
-        self._template = UNMAPPED if workflow.output is None else workflow.output
+        self._template = workflow.wiring.output.template
         self._parts: list[Part] = []
         self._final: tuple[str | None] | None = None
         """The job whose output is `output`, once that is decided; there may be none."""
@@ -48,15 +45,14 @@ class Result:
 
         With `side_by_side`, several streams in a mapping go into the queue together; without, they are joined.
         """
-        template, reads = self._template, self._workflow.reads
-        entries = template.items if side_by_side and isinstance(template, MappingTemplate) else ()
-        parts = {name: Part(item, reads) for name, item in entries}
-        if parts and not any(part.chunked for part in parts.values()):
+        entries = self._wiring.entries if side_by_side else {}
+        if entries and not any(reads.chunked for reads in entries.values()):
+            parts = {name: Part(reads) for name, reads in entries.items()}
             self._parts = [*parts.values()]
             self._release_unread()
             await self._give_named({name: partial(self._find, part) for name, part in parts.items()})
         else:
-            self._parts = [Part(template, reads)]
+            self._parts = [Part(self._wiring.output)]
             self._release_unread()
             if await self._give_one(self._parts[0], side_by_side):
                 return
@@ -84,19 +80,23 @@ class Result:
         return value
 
     async def _rendered(self, part: Part) -> Value:
-        # The first that is named is read in any case; and what is rendered chunk by chunk can't wait in between.
-        for each in part.names if part.chunked else part.names[:1]:
-            await self._settled(each)
-        if part.chunked:
-            seen = self._schedule.scope({id: self._read(part, id) for id in part.jobs})
-            output = self._read_final(part) if part.reads_output else None
-            return await render(part.template, Scope({**seen, "output": output}))
-        jobs = AsRead(part.jobs, lambda job: {"output": self._read(part, job)})
+        reads = part.reads
+        if reads.at_once:
+            for id in reads.jobs:
+                await self._outcomes[id].settled.wait()
+            if reads.final:
+                await self._decide_final()
+            seen = self._schedule.scope({id: self._read(part, id) for id in reads.jobs})
+            seen["output"] = self._read_final(part) if reads.final else None
+            return await render(reads.template, Scope(seen))
+        if reads.first is not None:
+            await self._settled(reads.first)
+        jobs = AsRead(reads.jobs, lambda job: {"output": self._read(part, job)})
         seen = {**self._schedule.scope({}), "jobs": jobs}
         names = AsRead({*seen, "output"}, lambda name: self._read_final(part) if name == "output" else seen[name])
         while True:
             try:
-                return await render(part.template, Scope(names))
+                return await render(reads.template, Scope(names))
             except Unsettled as unsettled:
                 await unsettled.settled()
 
@@ -134,7 +134,7 @@ class Result:
         if part.known:
             return False
         finals = self._wiring.finals if self._final is None else self._final
-        return id in part.jobs or (part.reads_output and id in finals)
+        return id in part.reads.jobs or (part.reads.final and id in finals)
 
     def _share(self, stream: Stream, readers: int) -> list[Stream]:
         # No job waits for what the result reads, and so one part can wait for another, which may not be known yet.
@@ -168,7 +168,7 @@ class Result:
 
     async def _close_unread(self, part: Part, value: Value) -> None:
         """Close what the part was handed and doesn't hold: what no reader takes would only grow."""
-        if part.chunked:  # other streams are read with the first chunk
+        if part.reads.chunked:  # other streams are read with the first chunk
             return
         streams = [stream for id in part.taken if self._outcomes[id].streams for stream in streams_in(part.taken[id])]
         held = {id(source) for stream in streams_in(value) for source in sources(stream)} if streams else ()
