@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any, Protocol
 
 from deployments.answering.component_input import ComponentInput
@@ -109,6 +109,14 @@ class Answerer:
         return Call(self._plan.id, question, lazy, task, self._redactor, self._stubborn)
 
     async def _answer(self, question: Question, lazy: LazySink) -> Reply:
+        try:
+            if question.context.deadline is None:
+                return await self._run(question, lazy)
+            return await self._run_in_time(question, lazy)
+        except EXITS as exit:
+            raise _failed(exit, question, self._plan.id) from exit
+
+    async def _run_in_time(self, question: Question, lazy: LazySink) -> Reply:
         scope = asyncio.timeout_at(question.context.deadline)
         try:
             async with scope:
@@ -117,14 +125,12 @@ class Answerer:
             if not scope.expired():
                 raise
             raise TimedOut(f"component '{self._plan.id}' did not finish before the run's deadline") from None
-        except EXITS as exit:
-            raise _failed(exit, question, self._plan.id) from exit
 
     async def _run(self, question: Question, lazy: LazySink) -> Reply:
         action = self._action(question.action)
         names: dict[str, Value] = {"input": question.input, **question.context.names()}
-        input = await self._inputs[action.id].render(names)
-        async with _closing(self._component.run(input)) as chunks:
+        chunks = self._component.run(await self._inputs[action.id].render(names))
+        try:
             first = await anext(chunks, None)
             if isinstance(first, Whole):
                 await _no_more(chunks)
@@ -139,6 +145,9 @@ class Answerer:
             whole, notes = await joined(value)
             said = {name: value for note in (*stream.notes, *notes) for name, value in note.data.items()}
             return _answered(whole, said)
+        finally:
+            if isinstance(chunks, AsyncGenerator):  # other iterators have nothing to close
+                await chunks.aclose()
 
     def _action(self, id: str) -> ActionPlan:
         action = self._plan.actions.get(id)
@@ -211,16 +220,6 @@ def _failed(failure: BaseException, question: Question, component: str) -> Anabr
     logger.error("run %s: component '%s' failed", question.context.id, component, exc_info=failure)
     name, line = type(failure).__name__, first_line(failure)
     return ComponentFailed(f"component '{component}' failed: {name if line == name else f'{name}: {line}'}")
-
-
-@asynccontextmanager
-async def _closing(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[AsyncIterator[Chunk]]:
-    """Close the component's generator on every way out; other iterators have nothing to close."""
-    try:
-        yield chunks
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
 
 
 async def _send(first: Chunk, rest: AsyncIterator[Chunk], lazy: LazySink) -> Streamed:

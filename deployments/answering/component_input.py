@@ -31,12 +31,18 @@ class ComponentInput:
         self._adapters: dict[str, TypeAdapter[Value]] = {
             name: TypeAdapter(cast("Any", self._fields[name].annotation)) for name in self._later
         }
+        fields = self._fields.items()
+        self._streamed = frozenset(
+            name for name, field in fields if any(isinstance(mark, TakesStream) for mark in field.metadata)
+        )
+        """The fields that take a stream as it flows."""
+        self._without_null = frozenset(name for name, field in fields if _has_no_use_for_null(field))
         self._fixed = dict(_fixed(action.input)) if issubclass(model, Traced) else {}
 
     async def render(self, names: Mapping[str, Value]) -> Any:
         """Return the Input: bindings evaluated with `names`, streams joined where the field can't take one, validated."""
         given = await self._given(names)
-        kept = {name: value for name, value in given.items() if not _left_out(value, self._fields.get(name))}
+        kept = {name: value for name, value in given.items() if value is not None or name not in self._without_null}
         try:
             input = self._model.model_validate(kept)
         except ValidationError as invalid:
@@ -55,8 +61,14 @@ class ComponentInput:
                 f"component '{self._component}': expected the input of action '{self._action.id}' to be a mapping, "
                 f"got {kind_of(values)}; send its fields: {', '.join(self._model.model_fields)}"
             )
-        given = {name: await _fitting(value, self._fields.get(name)) for name, value in values.items()}
-        return given | {name: self._waiting(name, each, names) for name, each in self._later.items()}
+        given = dict[str, Value](values)
+        for name, value in values.items():
+            # A field that takes a stream is given it as it flows; in a value that holds streams they are joined.
+            if not (isinstance(value, Stream) and name in self._streamed):
+                given[name] = (await joined(value))[0]
+        for name, template in self._later.items():
+            given[name] = self._waiting(name, template, names)
+        return given
 
     def _waiting(self, name: str, template: Template, names: Mapping[str, Value]) -> Waiting[Value]:
         async def give(more: Mapping[str, Value]) -> Value:
@@ -98,18 +110,8 @@ def _fixed(template: Template, path: str = "") -> Iterator[tuple[str, str]]:
             pass
 
 
-async def _fitting(value: Value, field: FieldInfo | None) -> Value:
-    """Return the value with the streams in it joined, but for one that the field takes as it flows."""
-    marks = field.metadata if field is not None else ()
-    if isinstance(value, Stream) and any(isinstance(mark, TakesStream) for mark in marks):
-        return value
-    return (await joined(value))[0]
-
-
-def _left_out(value: Value, field: FieldInfo | None) -> bool:
+def _has_no_use_for_null(field: FieldInfo) -> bool:
     """Whether a null stands for nothing written: the field has a default, and no use for null."""
-    if value is not None or field is None:
-        return False
     return not field.is_required() and NoneType not in get_args(field.annotation)
 
 

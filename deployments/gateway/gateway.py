@@ -6,11 +6,10 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 
 from deployments.runs import runner
 from deployments.runs.events import Delta, Event, Finished, Joining, Run, raise_failure
-from deployments.runs.site import Invoke
+from deployments.runs.site import Invoke, Places
 from deployments.telemetry.redaction import Redactor
 from graphs.context import RunContext
 from graphs.errors import RETRY_AFTER, BadRequest, NotFound, Overloaded
@@ -66,11 +65,11 @@ class Gateway:
         workflow = self.workflow(workflow_id)
         now = time.time()
         run = Run(RunContext(new_run_id(now), workflow.id, session_id), input, now)
-        events = runner.run(self.plan, run, self._invoke, place=self._admission.place(), redact=self.redactor.error)
+        events = runner.run(self.plan, run, self._invoke, places=self._admission, redact=self.redactor.error)
         return Running(run, workflow, events)
 
 
-class Admission:
+class Admission(Places):
     """Lets `places` runs be active, and `queue` more wait in the order they came; further ones are refused at once.
 
     This isn't left to Ray Serve's own queue, so that the refusal is JSON like every error, and health, readiness and
@@ -83,9 +82,8 @@ class Admission:
         self._free = asyncio.Semaphore(places)
         self._waiting = 0
 
-    @asynccontextmanager
-    async def place(self) -> AsyncGenerator[None]:
-        """Wait for a place and hold it; raise Overloaded when the queue is full."""
+    async def enter(self) -> None:
+        """Wait for a place and take it; raise Overloaded when the queue is full."""
         if self._free.locked() and self._waiting >= self._queue:
             raise Overloaded(
                 f"the server is full: {self._places} runs active, {self._waiting} queued; try again in {RETRY_AFTER} s",
@@ -96,10 +94,10 @@ class Admission:
             await self._free.acquire()
         finally:
             self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._free.release()
 
 
 class Running:

@@ -7,7 +7,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from deployments.runs.errors import located
 from deployments.runs.events import Delta, Event, Finished, Run, RunCancelled, RunFailed, Started, raise_failure
 from deployments.runs.result import Result
 from deployments.runs.schedule import Locate, Schedule
-from deployments.runs.site import Clock, EventQueue, Invoke, Limits, Site, Timer
+from deployments.runs.site import Clock, EventQueue, Invoke, Limits, Places, Site, Timer
 from deployments.streams.tasks import only_known_errors, task_group
 from graphs.component import Whole
 from graphs.errors import AnabranchError, Cancelled, NotFound, Overloaded, TimedOut
@@ -38,21 +38,21 @@ def run(
     *,
     clock: Clock | None = None,
     chance: Callable[[], float] = random.random,
-    place: AbstractAsyncContextManager[None] | None = None,
+    places: Places | None = None,
     redact: Redact = lambda error: error,
     limits: Limits | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Run a workflow and yield its events: Started, JobDone and Delta as they come, then one of the three ends.
 
     `invoke` calls components; it closes the streams in an Invocation's input when it has done with them. `clock` and
-    `chance` are what delays and random routers go by. The run holds `place` from before its start until after its end;
-    entering it may raise Overloaded. `redact` changes the error that a failed run ends with. `limits` bounds the run.
+    `chance` are what delays and random routers go by. The run holds one of the `places` from before its start until
+    after its end. `redact` changes the error that a failed run ends with. `limits` bounds the run.
 
     Closing the generator, or cancelling the task that reads it, cancels every job, closes every stream, and waits until
     that is done. A result that streams is read only as fast as its events are.
     """
     flow = _Flow(plan, run, invoke, clock or Clock(), chance, limits or Limits())
-    return flow.events(place or nullcontext(), redact)
+    return flow.events(places or Places(), redact)
 
 
 class _Flow:
@@ -88,15 +88,13 @@ class _Flow:
         self._reader_depth = 0
         self._interrupted = False
 
-    async def events(
-        self, place: AbstractAsyncContextManager[None], redact: Redact = lambda error: error
-    ) -> AsyncGenerator[Event, None]:
-        async with AsyncExitStack() as held:
-            try:
-                await held.enter_async_context(place)
-            except Overloaded as overloaded:
-                yield RunFailed(overloaded)
-                return
+    async def events(self, places: Places, redact: Redact = lambda error: error) -> AsyncGenerator[Event, None]:
+        try:
+            await places.enter()
+        except Overloaded as overloaded:
+            yield RunFailed(overloaded)
+            return
+        try:
             yield Started(self._site.run.id, self._workflow.id)
             self._start()
             notes: deque[Note] = deque(maxlen=NOTES_KEPT)
@@ -128,6 +126,8 @@ class _Flow:
                 self._reader = None
                 await self._stop()
             yield self._ending(tuple(notes), redact)
+        finally:
+            places.leave()
 
     async def aclose(self) -> None:
         """End the run from outside, while another task may be reading its events."""
@@ -268,7 +268,7 @@ class _Flow:
         site = self._site
         run = replace(site.run, context=replace(site.run.context, workflow=workflow), input=input)
         flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, site.limits, nested=True)
-        inner = flow.events(nullcontext())
+        inner = flow.events(Places())
         async with AsyncExitStack() as opened:
             opened.push_async_callback(inner.aclose)
             async for event in inner:

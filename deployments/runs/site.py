@@ -29,6 +29,16 @@ class Timer(Protocol):
     def cancel(self) -> None: ...
 
 
+class Places:
+    """What runs must have a place of; here is one for every run."""
+
+    async def enter(self) -> None:
+        """Wait for a place and take it; may raise Overloaded."""
+
+    def leave(self) -> None:
+        """Give the place back."""
+
+
 class Clock:
     """The time, the sleep and the timers of a run; a test can hold them."""
 

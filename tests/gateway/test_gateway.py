@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -65,15 +67,25 @@ async def test_closing_a_run_nobody_read_is_no_error() -> None:
     await Gateway(plan(), Feed()).start(None, {}).aclose()
 
 
+@asynccontextmanager
+async def a_place(admission: Admission) -> AsyncGenerator[None]:
+    """Hold a place of the admission."""
+    await admission.enter()
+    try:
+        yield
+    finally:
+        admission.leave()
+
+
 async def test_places_are_given_in_order_and_given_back() -> None:
     admission = Admission(places=1, queue=2)
     order: list[str] = []
 
     async def take(name: str) -> None:
-        async with admission.place():
+        async with a_place(admission):
             order.append(name)
 
-    async with admission.place():
+    async with a_place(admission):
         waiting = [asyncio.create_task(take(name)) for name in ("b", "c")]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as refused:
@@ -89,10 +101,10 @@ async def test_who_leaves_the_line_leaves_a_place_in_it() -> None:
     admission = Admission(places=1, queue=1)
 
     async def take() -> None:
-        async with admission.place():
+        async with a_place(admission):
             pass
 
-    async with admission.place():
+    async with a_place(admission):
         first = asyncio.create_task(take())
         await asyncio.sleep(0)
         first.cancel()
