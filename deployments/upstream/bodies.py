@@ -209,11 +209,11 @@ def pairs(fields: Mapping[str, Value], field: str) -> Iterator[tuple[str, str]]:
             yield name, spell(item)
 
 
-def items(value: Value) -> Iterator[Value]:
-    """Yield the values of one name, without nulls."""
-    for item in cast("Sequence[Value]", value) if isinstance(value, list | tuple) else [value]:
-        if item is not None:
-            yield item
+def items(value: Value) -> Sequence[Value]:
+    """Return the values of one name, without nulls."""
+    if isinstance(value, list | tuple):
+        return [item for item in cast("Sequence[Value]", value) if item is not None]
+    return () if value is None else (value,)
 
 
 def json_bytes(value: Value) -> bytes:
@@ -238,7 +238,10 @@ def encode_text(text: str, charset: str) -> bytes:
 
 def content_type_of(headers: Mapping[str, str]) -> str | None:
     """Return the Content-Type among headers named in any case."""
-    return next((value for name, value in headers.items() if name.lower() == "content-type"), None)
+    for name, value in headers.items():
+        if name.lower() == "content-type":
+            return value
+    return None
 
 
 def kind_in(content_type: str) -> str:

@@ -122,6 +122,11 @@ class Response:
         kind = kind_in(header)
         return kind if _KIND.fullmatch(kind) else "", charset_in(header)
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of the body has come and was read, so that nothing is left to wait for."""
+        return self.at_end is None and self._response.content.at_eof()
+
     async def read(self) -> bytes:
         """Return the next bytes of the body, unpacked; empty at its end."""
         packet = await (self._read() if self._unpacker is None else self._unpacker.read())

@@ -108,6 +108,8 @@ def retry_after(value: str | None) -> float | None:
 
 async def _linger(response: Response) -> None:
     """Read what follows `[DONE]` for a moment: a body that is read to its end frees its connection for other calls."""
+    if response.ended:
+        return
     with suppress(TimeoutError, aiohttp.ClientError, OSError):
         async with asyncio.timeout(LINGER):
             while await response.read():

@@ -132,10 +132,13 @@ def header_mistakes(headers: Any, field: str = "headers") -> Iterator[tuple[str,
 
 def with_params(url: str, params: Mapping[str, Value] | None) -> str:
     """Add query parameters: lists repeat their name, nulls are left out. The fragment, which is never sent, is cut."""
-    url = urldefrag(url).url
-    query = urlencode(list(pairs(params or {}, "params")), quote_via=quote)
+    if "#" in url:
+        url = urldefrag(url).url
+    query = urlencode(list(pairs(params, "params")), quote_via=quote) if params else ""
     if not query:
         return url
+    if "?" not in url:
+        return f"{url}?{query}"
     return f"{url}&{query}" if urlsplit(url).query else f"{url.rstrip('?')}?{query}"
 
 

@@ -13,7 +13,7 @@ from graphs.language import nodes
 from graphs.language.casts import cast
 from graphs.language.operators import Unfit, contains, equal, splice, truth, whole
 from graphs.language.printer import print_binding
-from graphs.language.references import leaves, references, references_in
+from graphs.language.references import leaves, references, references_in, text_names
 from graphs.language.texts import decoded
 from graphs.stream import Stream, Value, kind_of
 
@@ -35,7 +35,7 @@ DIGITS = re.compile(r"[0-9]{1,15}")
 class Compiled:
     """What a template is compiled into."""
 
-    __slots__ = ("chunk", "chunked", "names", "value")
+    __slots__ = ("chunk", "chunked", "names", "texts", "value")
 
     def __init__(self, template: nodes.Template) -> None:
         read = tuple(references(template))
@@ -43,6 +43,8 @@ class Compiled:
         """The names that it reads."""
         self.chunked = frozenset(reference.name for reference in read if reference.chunked)
         """The names X that it reads as `X[]`."""
+        self.texts = text_names(template) if self.chunked else frozenset[str]()
+        """Those of them whose chunks it reads as text."""
         self.value = _compile(template, flow=True)
         """Gives the value; a reference that is the whole of it may give a Stream as it is."""
         self.chunk = _compile(template, flow=False) if self.chunked else self.value

@@ -45,6 +45,26 @@ def chunked_names(template: nodes.Template) -> frozenset[str]:
     return frozenset(reference.name for reference in references(template) if reference.chunked)
 
 
+def text_names(template: nodes.Template) -> frozenset[str]:
+    """Return the names X whose chunks are read as text: spliced into a text, or cast to one. Bytes are then decoded over the
+    borders of chunks, so that no character is split."""
+    match template:
+        case nodes.Text():
+            read = bindings(template)
+        case nodes.Binding(cast=cast, final_cast=final) if any(
+            each and each.name in nodes.TEXTS for each in (cast, final)
+        ):
+            read = [template]
+        case nodes.MappingTemplate(items=items):
+            return frozenset[str]().union(*(text_names(item) for _, item in items))
+        case nodes.ListTemplate(items=items):
+            return frozenset[str]().union(*(text_names(item) for item in items))
+        case _:
+            return frozenset()
+    chunks = [each.expr for each in read if isinstance(each.expr, nodes.Reference) and each.expr.chunked]
+    return frozenset(chunk.name for chunk in chunks if not chunk.path)
+
+
 def is_stream_reference(template: nodes.Template) -> bool:
     """Whether a stream stays a stream here: the whole value is one reference, under no cast that needs the whole."""
     return (

@@ -8,9 +8,8 @@ from typing import Any
 
 from graphs.errors import AnabranchError, BindingFailed
 from graphs.language.evaluator import Evaluate, Scope, compiled
-from graphs.language.nodes import TEXTS, Binding, ListTemplate, MappingTemplate, Reference, Template, Text
+from graphs.language.nodes import Template
 from graphs.language.operators import NeedsWhole
-from graphs.language.references import bindings
 from graphs.language.texts import decoded
 from graphs.stream import Batch, Chunk, Note, Stream, Value, is_empty
 
@@ -45,10 +44,11 @@ def _map_chunks(template: Template, scope: Scope, names: tuple[str, ...], stream
 
     Notes pass; what comes out null or empty is left out.
     """
-    reads_text = _reads_text(template, names)
+    made = compiled(template)
+    reads_text = not made.texts.isdisjoint(names)
 
     async def batches(source: Stream) -> AsyncGenerator[Batch, None]:
-        change = _change(compiled(template).chunk, scope, names)
+        change = _change(made.chunk, scope, names)
         async with aclosing((decoded(source) if reads_text else source).batches()) as given:
             async for batch in given:
                 out: Batch = []
@@ -101,24 +101,3 @@ async def _joined_first(
             return change(chunk)
         except NeedsWhole as another:
             needed = another
-
-
-def _reads_text(template: Template, names: tuple[str, ...]) -> bool:
-    """Whether chunks are read as text: then bytes are decoded over their borders, so that no character is split."""
-    match template:
-        case Text():
-            return any(_is_chunk(binding, names) for binding in bindings(template))
-        case Binding():
-            cast_to_text = any(type is not None and type.name in TEXTS for type in (template.cast, template.final_cast))
-            return cast_to_text and _is_chunk(template, names)
-        case MappingTemplate(items=items):
-            return any(_reads_text(item, names) for _, item in items)
-        case ListTemplate(items=items):
-            return any(_reads_text(item, names) for item in items)
-        case _:
-            return False
-
-
-def _is_chunk(binding: Binding, names: tuple[str, ...]) -> bool:
-    expr = binding.expr
-    return isinstance(expr, Reference) and expr.chunked and not expr.path and expr.name in names
