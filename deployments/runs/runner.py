@@ -185,14 +185,12 @@ class _Flow:
         async with task_group() as self._group:
             for job in self._workflow.jobs.values():
                 self._group.create_task(self._schedule.run_job(job))
-            self._group.create_task(self._give_result())
-
-    async def _give_result(self) -> None:
-        try:
-            with only_known_errors(self._site.run.id):
-                await self._result.give(side_by_side=not self._nested)
-        except AnabranchError as error:
-            self._fail(located(error, self._workflow.id))
+            try:
+                with only_known_errors(self._site.run.id):
+                    await self._result.give(side_by_side=not self._nested)
+            except AnabranchError as error:
+                self._fail(located(error, self._workflow.id))  # at once: what the group cancels may take its time to end
+                raise
 
     async def _stop(self) -> None:
         """Cancel what still runs, close what is still open, and wait for both. The task does it once, however many wait."""
