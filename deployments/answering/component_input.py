@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from deployments.streams.inside_values import joined
+from deployments.streams.inside_values import MAY_HOLD, joined
 from graphs.component import ActionInput, TakesStream, Traced, Waiting, Waits, marked_fields
 from graphs.errors import InvalidInput
 from graphs.language import Scope, kind_of, references, render
@@ -64,7 +64,7 @@ class ComponentInput:
         given = dict[str, Value](values)
         for name, value in values.items():
             # A field that takes a stream is given it as it flows; in a value that holds streams they are joined.
-            if not (isinstance(value, Stream) and name in self._streamed):
+            if isinstance(value, MAY_HOLD) and not (isinstance(value, Stream) and name in self._streamed):
                 given[name] = (await joined(value))[0]
         for name, template in self._later.items():
             given[name] = self._waiting(name, template, names)

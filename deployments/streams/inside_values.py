@@ -16,6 +16,10 @@ Share = Callable[[Stream, int], Sequence[Stream]]
 """Returns a stream as often as it is wanted."""
 
 
+MAY_HOLD = (dict, list, Stream)
+"""The kinds of values that are a stream, or may have one in them."""
+
+
 class Opened:
     """The streams that were opened on the way to an answer, to be closed in the end, and the notes of plain answers."""
 
@@ -49,10 +53,7 @@ def streams_in(value: Value) -> list[Stream]:
         return [value]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     # Nearly all that stands in a value is plain, and costs no call.
-    return [stream for item in items if isinstance(item, _MAY_HOLD) for stream in streams_in(item)]
-
-
-_MAY_HOLD = (dict, list, Stream)
+    return [stream for item in items if isinstance(item, MAY_HOLD) for stream in streams_in(item)]
 
 
 def copies(value: Value, readers: int, share: Share) -> list[Value]:
