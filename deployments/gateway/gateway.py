@@ -84,7 +84,7 @@ class Admission(Places):
 
     async def enter(self) -> None:
         """Wait for a place and take it; raise Overloaded when the queue is full."""
-        if self._free.locked() and self._waiting >= self._queue:
+        if self._waiting >= self._queue and self._free.locked():
             raise Overloaded(
                 f"the server is full: {self._places} runs active, {self._waiting} queued; try again in {RETRY_AFTER} s",
                 retry_after=RETRY_AFTER,

@@ -14,26 +14,28 @@ def decoded(stream: Stream, convert: Callable[[Value], Value] | None = None) -> 
 
     A character split over two chunks arrives whole with the second; one never completed becomes U+FFFD.
     """
-
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder: codecs.IncrementalDecoder | None = None
+    """Made for the first chunk that isn't text: most streams have none."""
     incomplete = False
-    """Whether the decoder holds the beginning of a character."""
+    """Whether it holds the beginning of a character."""
 
     def step(batch: Batch) -> Batch:
-        nonlocal incomplete
+        nonlocal decoder, incomplete
         # Nothing but text, as most often, passes as it is: this runs for every chunk.
         for chunk in batch:
             if incomplete or type(chunk) is not str:
                 break
         else:
             return batch
+        if decoder is None:
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
         out: Batch = []
         for chunk in batch:
             _decode(chunk, decoder, out)
         incomplete = bool(decoder.getstate()[0])
         return out if convert is None else _converted(out, convert)
 
-    return stream.through(step, lambda: _tail(decoder))
+    return stream.through(step, lambda: [] if decoder is None else _tail(decoder))
 
 
 def _converted(batch: Batch, convert: Callable[[Value], Value]) -> Batch:
