@@ -410,7 +410,8 @@ async def test_a_component_that_answers_its_cancellation_with_a_stream_has_it_cl
     assert source.closed == 1
 
 
-async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(caplog):
+@pytest.mark.parametrize("fails_in", ["job", "result"])
+async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(caplog, fails_in: str):
     ready, released = asyncio.Event(), asyncio.Event()
 
     async def deaf(_):
@@ -421,10 +422,13 @@ async def test_a_component_that_does_not_stop_does_not_hold_up_the_end(caplog):
 
     async def fails(_):
         await ready.wait()
-        raise ComponentFailed("boom")
+        if fails_in == "job":
+            raise ComponentFailed("boom")
+        return "boom"
 
+    w = workflow(job("a"), job("b"), output="${jobs.b.output as integer}", reads=("b",))
     try:
-        error = await failure(workflow(job("a"), job("b")), Components(a=deaf, b=fails), limits=Limits(grace=0.01))
+        error = await failure(w, Components(a=deaf, b=fails), limits=Limits(grace=0.01))
     finally:
         released.set()
     assert "boom" in error.message
