@@ -189,9 +189,8 @@ class _Flow:
                 with only_known_errors(self._site.run.id):
                     await self._result.give(side_by_side=not self._nested)
             except AnabranchError as error:
-                self._fail(
-                    located(error, self._workflow.id)
-                )  # at once: what the group cancels may take its time to end
+                # At once: what the group cancels may take its time to end.
+                self._fail(located(error, self._workflow.id))
                 raise
 
     async def _stop(self) -> None:
