@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from yarl import URL
 
-from deployments.upstream.aiohttp_internals import buffered
+from deployments.upstream.aiohttp_internals import Silence, buffered
 from deployments.upstream.bodies import charset_in, kind_in
 from deployments.upstream.request import Request
 from deployments.upstream.uploads import InputFailed, Upload
@@ -80,7 +80,7 @@ class Http1:
                 if isinstance(error, aiohttp.ClientError | OSError):
                     _raise_failed_input(sent.upload)
             raise
-        return Response(response, sent)
+        return Response(response, sent, self._timeout)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -101,7 +101,7 @@ class Http1:
 class Response:
     """An answer whose headers have come; its body may still be on the way."""
 
-    def __init__(self, response: aiohttp.ClientResponse, sent: _Sent | None) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, sent: _Sent | None, timeout: float) -> None:
         self.status = response.status
         self.method = response.method
         """The method of the request: the answer to a HEAD has no body."""
@@ -111,6 +111,8 @@ class Response:
         """Awaited at the end of the body; raises if the answer was cut there."""
         self._response = response
         self._sent = sent
+        self._silence = Silence(response, timeout)
+        self._clock = asyncio.get_running_loop().time
         encoding = response.headers.get("Content-Encoding", "")
         packings = [name for each in encoding.split(",") if (name := each.strip().lower()) in _ZLIB | _OTHER]
         known = len(packings) == 1 and packings[0] in _ZLIB
@@ -136,14 +138,20 @@ class Response:
 
     def close(self) -> None:
         """Release the connection: keep it for other calls if the body was read to its end, else close it."""
+        self._silence.cancel()
         if self._sent is not None and self._response.connection is not None:
             self._sent.cut()
         self._response.close()
 
     async def _read(self) -> bytes:
-        content = self._response.content
+        content, silence = self._response.content, self._silence
+        silence.since = self._clock()
         try:
-            return await content.readany()
+            packet = await content.readany()
+            silence.since = None
+            if not packet:
+                silence.cancel()
+            return packet
         except (aiohttp.ClientError, OSError):
             if came := buffered(content):
                 return came

@@ -151,7 +151,8 @@ async def test_what_came_before_a_failure_is_read_first(error: Exception):
     content.feed_data(b"1")
     content.feed_data(b"2")
     content.set_exception(error)
-    response = Response(SimpleNamespace(content=content, headers={}, status=200, method="GET"), None)  # type: ignore[arg-type]
+    told = SimpleNamespace(content=content, headers={}, status=200, method="GET", connection=None)
+    response = Response(told, None, 60.0)  # type: ignore[arg-type]
     assert await response.read() == b"12"
     with pytest.raises(type(error)):
         await response.read()
