@@ -7,7 +7,7 @@ docs/components.md shows one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
@@ -158,6 +158,17 @@ class Component(ABC, Generic[C, I]):
     @abstractmethod
     def run(self, input: I) -> AsyncIterator[Chunk]:
         """Answer one call: chunks as they come, or one Whole. Cancelled when the caller leaves."""
+
+    async def batches(self, input: I) -> AsyncGenerator[list[Chunk]]:
+        """Answer as `run` does, chunks that are ready together in one list. A type whose chunks come several at once, as a
+        packet's do, may answer here, and save what each would cost alone."""
+        chunks = self.run(input)
+        try:
+            async for chunk in chunks:
+                yield [chunk]
+        finally:
+            if isinstance(chunks, AsyncGenerator):  # other iterators have nothing to close
+                await chunks.aclose()
 
     async def close(self) -> None:
         """Release what setup took."""

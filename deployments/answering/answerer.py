@@ -129,25 +129,23 @@ class Answerer:
     async def _run(self, question: Question, lazy: LazySink) -> Reply:
         action = self._action(question.action)
         names: dict[str, Value] = {"input": question.input, **question.context.names()}
-        chunks = self._component.run(await self._inputs[action.id].render(names))
-        try:
-            first = await anext(chunks, None)
-            if isinstance(first, Whole):
-                await _no_more(chunks)
-                value = await mapped(action.output, names, ANSWER, first.value)
-                return _answered(value if action.output is None else (await joined(value))[0], first.notes)
+        input = await self._inputs[action.id].render(names)
+        async with aclosing(self._component.batches(input)) as batches:
+            first = await anext(batches, None)
+            if first and isinstance(whole := first[0], Whole):
+                await _no_more(first, batches)
+                value = await mapped(action.output, names, ANSWER, whole.value)
+                return _answered(value if action.output is None else (await joined(value))[0], whole.notes)
             if action.output is None:
-                return await _send(first, chunks, lazy)
-            stream = Stream(_in_batches(first, chunks))
+                return await _send(first, batches, lazy)
+            stream = Stream(_checked(first, batches))
             value = await mapped(action.output, names, ANSWER, stream)
             if isinstance(value, Stream):
-                return await _send_batches(value, lazy)
-            whole, notes = await joined(value)
+                async with aclosing(value.batches()) as mapped_batches:
+                    return await _send(None, mapped_batches, lazy)
+            joined_value, notes = await joined(value)
             said = {name: value for note in (*stream.notes, *notes) for name, value in note.data.items()}
-            return _answered(whole, said)
-        finally:
-            if isinstance(chunks, AsyncGenerator):  # other iterators have nothing to close
-                await chunks.aclose()
+            return _answered(joined_value, said)
 
     def _action(self, id: str) -> ActionPlan:
         action = self._plan.actions.get(id)
@@ -222,38 +220,35 @@ def _failed(failure: BaseException, question: Question, component: str) -> Anabr
     return ComponentFailed(f"component '{component}' failed: {name if line == name else f'{name}: {line}'}")
 
 
-async def _send(first: Chunk, rest: AsyncIterator[Chunk], lazy: LazySink) -> Streamed:
+async def _send(first: Batch | None, rest: AsyncIterator[Batch], lazy: LazySink) -> Streamed:
     """Send every chunk as it comes."""
-    if not lazy.put(first):
-        await lazy.room()
-    async for chunk in rest:
+    for chunk in first or ():
         if not lazy.put(chunk):
             await lazy.room()
+    async for batch in rest:
+        for chunk in batch:
+            if not lazy.put(chunk):
+                await lazy.room()
     return lazy.finish()
 
 
-async def _send_batches(stream: Stream, lazy: LazySink) -> Streamed:
-    async with aclosing(stream.batches()) as batches:
-        async for batch in batches:
-            for chunk in batch:
-                if not lazy.put(chunk):
-                    await lazy.room()
-    return lazy.finish()
-
-
-async def _in_batches(first: Chunk, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Batch]:
-    if first is not None:
-        yield [first]
-    async for chunk in chunks:
-        if isinstance(chunk, Whole):
+async def _checked(first: Batch | None, rest: AsyncIterator[Batch]) -> AsyncGenerator[Batch]:
+    """Yield the batches; refuse a Whole in them."""
+    if first:
+        yield first
+    async for batch in rest:
+        if Whole in map(type, batch):
             raise ComponentFailed(_ALONE)
-        yield [chunk]
+        if batch:
+            yield batch
 
 
-async def _no_more(chunks: AsyncIterator[Chunk]) -> None:
-    """Let the component finish; refuse what it yields after a Whole."""
-    async for chunk in chunks:
-        if not is_empty(chunk):
+async def _no_more(first: Batch, rest: AsyncIterator[Batch]) -> None:
+    """Let the component finish; refuse what it yields beside a Whole."""
+    if not all(map(is_empty, first[1:])):
+        raise ComponentFailed(_ALONE)
+    async for batch in rest:
+        if not all(map(is_empty, batch)):
             raise ComponentFailed(_ALONE)
 
 

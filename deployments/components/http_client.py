@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -117,18 +117,23 @@ class HttpClient(Component[HttpClientConfig, HttpClientInput]):
             self._upstreams.append(Upstream(config.base_url, config.headers))
 
     async def run(self, input: HttpClientInput) -> AsyncIterator[Chunk]:
+        async with aclosing(self.batches(input)) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    yield chunk
+
+    async def batches(self, input: HttpClientInput) -> AsyncGenerator[list[Chunk]]:
         targets = await self._targets(input)
         if input.completion is not None:
             from deployments.upstream.polling import result_of_job
 
             target_of = partial(self._target_of_job, input)
-            yield Whole(await result_of_job(self._exchange, targets, input.completion, target_of, self.id))
+            yield [Whole(await result_of_job(self._exchange, targets, input.completion, target_of, self.id))]
             return
         answer = self._exchange.answer(targets, input.answer_format())
         async with aclosing(answer) as batches:
             async for batch in batches:
-                for chunk in batch:
-                    yield chunk
+                yield batch
 
     async def close(self) -> None:
         await self._exchange.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -77,18 +77,23 @@ class HttpServer(Component[HttpServerConfig, HttpServerInput]):
         self._exchange = ServerExchange(self.id, self.config, self._server)
 
     async def run(self, input: HttpServerInput) -> AsyncIterator[Chunk]:
+        async with aclosing(self.batches(input)) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    yield chunk
+
+    async def batches(self, input: HttpServerInput) -> AsyncGenerator[list[Chunk]]:
         assert self._exchange is not None
         call = await self._exchange.call()
         request = await self._request(call, input.path, input)
         try:
             if input.completion is not None:
-                yield Whole(await self._result_of_job(call, request, input.completion))
+                yield [Whole(await self._result_of_job(call, request, input.completion))]
                 return
             answer = self._exchange.answer([Target(request)], input.answer_format())
             async with aclosing(answer) as batches:
                 async for batch in batches:
-                    for chunk in batch:
-                        yield chunk
+                    yield batch
         except (UpstreamFailed, TimedOut) as error:
             raise await self._explained(error, call) from None
 

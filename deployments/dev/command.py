@@ -20,6 +20,7 @@ from typing import NoReturn
 import uvicorn
 import uvloop
 
+from deployments.answering.garbage import look_for_garbage_less_often
 from deployments.asgi.ports import require_free, taken
 from deployments.dev import report
 from deployments.dev.code import Code
@@ -47,6 +48,7 @@ STOPPED = 130
 def develop(documents: Sequence[str], host: str | None, port: int | None, *, open_page: bool, began: float) -> NoReturn:
     """Serve until SIGINT or SIGTERM, and end the process. `began` is when the command did, on the monotonic clock."""
     check_requirements()
+    look_for_garbage_less_often()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("anabranch").setLevel(logging.INFO)
     dev = Dev([Path(each) for each in documents], host, port, open_page=open_page, began=began)

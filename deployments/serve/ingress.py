@@ -15,6 +15,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview
 
+from deployments.answering.garbage import look_for_garbage_less_often
 from deployments.asgi.draining import Draining
 from deployments.gateway.gateway import Gateway
 from deployments.local.component import ComponentClass, LocalComponent, close_all, start_all
@@ -67,6 +68,7 @@ class Ingress:
     ) -> None:
         redact_logs(Redactor(plan.secrets))
         log_to_replica()
+        look_for_garbage_less_often()
         self._plan = plan
         self._handles = handles
         self._placed = {

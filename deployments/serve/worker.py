@@ -13,6 +13,7 @@ from ray.serve import Application
 
 from deployments.answering import lifecycle
 from deployments.answering.answerer import Answerer
+from deployments.answering.garbage import look_for_garbage_less_often
 from deployments.answering.messages import Answered, Erred, Question, Reply, too_deep
 from deployments.channel.connection import Connection
 from deployments.channel.dialer import Dialer, Unreachable
@@ -54,6 +55,7 @@ class Worker:
         self._redactor = redactor = Redactor(secrets)
         redact_logs(redactor)
         log_to_replica()
+        look_for_garbage_less_often()
         _hide_gpus(plan.options)
         self._component = await lifecycle.set_up(plan, component, redactor)
         self._answerer = Answerer(plan, self._component, redactor)
