@@ -63,6 +63,10 @@ WAYS = (
 )
 
 
+WITHIN = {"dev-1": (1.5, 90), "serve-1": (8.0, 800)}
+"""Seconds and MiB that these ways may take."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """What was measured of one way."""
@@ -132,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     print(f"| | {' | '.join(title for title, _ in COLUMNS)} |\n| --- |{' ---: |' * len(COLUMNS)}")
-    busy = 0.0
+    busy, samples = 0.0, dict[str, Sample]()
     for way in WAYS:
         if options.only and way.key not in options.only:
             continue
@@ -141,11 +145,25 @@ def main(arguments: Sequence[str]) -> int:
         except NotStarted as failure:
             print(f"{way.key} did not start: {failure}", file=sys.stderr)
             return 1
+        samples[way.key] = sample
         busy = max(busy, sample.others)
         print(f"| {way.title} | {' | '.join(show(sample) for _, show in COLUMNS)} |", flush=True)
     if busy > BUSY:
         print(f"\nOthers took up to {busy:.0%} of a core meanwhile: don't trust the seconds.")
-    return 0
+    return 0 if _judge(samples) else 1
+
+
+def _judge(samples: Mapping[str, Sample]) -> bool:
+    """Print each target, met or not."""
+    held = True
+    for key, (seconds, memory) in WITHIN.items():
+        if key in samples:
+            ready, taken = samples[key].ready, samples[key].memory / 2**20
+            met = ready <= seconds and taken <= memory
+            held = held and met
+            word = "met" if met else "**not met**"
+            print(f"- {word}: {key} ready after {ready:.1f} s, at most {seconds:g}; {taken:.0f} MiB, at most {memory}")
+    return held
 
 
 if __name__ == "__main__":

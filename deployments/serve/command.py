@@ -29,8 +29,9 @@ FAST_FLAGS = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED"
 DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 """Ray keeps a stopped ingress for 30 s, so that load balancers notice. Here the only load balancer is Ray's own."""
 
-OWN_FLAGS = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25"}
-"""Of a Ray that this command starts. Its controller looks at all replicas every 0.1 s otherwise: for 3 % of a core, always."""
+OWN_FLAGS = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+"""Of a Ray that this command starts. Its controller looks at all replicas every 0.1 s otherwise: for 3 % of a core, always.
+And it kills a proxy that isn't ready within 5 s: here proxies and replicas start at once, and take longer on a busy machine."""
 
 HOST, PORT = "127.0.0.1", 8080
 
@@ -104,7 +105,7 @@ def _start(plan: Plan, types: Registry, host: str, port: int, name: str, dashboa
             _on_stops(signal.default_int_handler)
             application = compose(plan, types)
             port = port or free_port()  # now that Ray's own processes have taken theirs
-            _deploy(application, plan, host, port, name)
+            _deploy(application, plan, host, port, name, own)
     except (KeyboardInterrupt, SystemExit):  # the latter is what Ray's own handler makes of SIGTERM
         if own:
             _abandon()
@@ -133,23 +134,33 @@ def _few_processes() -> AbstractContextManager[None]:
     return few_processes()
 
 
-def _deploy(application: Application, plan: Plan, host: str, port: int, name: str) -> None:
-    """Start Serve, unless it runs, and the application; return when requests get through to it."""
+def _deploy(application: Application, plan: Plan, host: str, port: int, name: str, own: bool) -> None:
+    """Start Serve and the application, both at once where there is no Serve yet; return when requests get through."""
+    import ray
     from ray import serve as ray_serve
     from ray.exceptions import RayError
 
-    from deployments.serve.ray_internals import wait_for_proxies
+    from deployments.serve.ray_internals import start_proxies, wait_for_proxies
     from deployments.serve.starting import wait_until_running
     from deployments.telemetry.redaction import Redactor
 
+    began = time.monotonic()
     try:
-        ray_serve.start(http_options={"host": host, "port": port})
+        if own:
+            listening = start_proxies(host, port)
+        else:
+            ray_serve.start(http_options={"host": host, "port": port})
+            listening = []
+        target = ray_serve.RunTarget(application, name)
+        ray_serve.run_many(
+            [target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+        )  # waited for below, with a line for each
+        wait_until_running(name, began, Redactor(plan.secrets), _say)
+        ray.get(listening)
+        wait_for_proxies()
     except RayError:
         require_free(host, port)  # another program may have taken it meanwhile
         raise
-    ray_serve.run_many([ray_serve.RunTarget(application, name)], wait_for_applications_running=False)
-    wait_until_running(name, Redactor(plan.secrets), _say)
-    wait_for_proxies()
 
 
 def _shut_serve_down() -> None:

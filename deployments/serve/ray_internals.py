@@ -20,15 +20,16 @@ from graphs.errors import Unavailable
 
 __all__ = [
     "DeploymentStatus", "ReplicaState", "by_reference", "cancel_assigned", "check", "close_with_replica", "pin_version",
-    "require_flags", "wait_for_proxies",
+    "require_flags", "start_proxies", "wait_for_proxies",
 ]  # fmt: skip
 
 try:
-    from ray.serve._private import constants
+    from ray.serve._private import api, constants
     from ray.serve._private.client import ServeControllerClient
     from ray.serve._private.common import DeploymentStatus, ReplicaState
     from ray.serve._private.config import DeploymentConfig  # pyright: ignore[reportPrivateUsage]
     from ray.serve._private.replica import UserCallableWrapper
+    from ray.serve.config import ControllerOptions
     from ray.serve.context import _get_global_client  # pyright: ignore[reportPrivateUsage]
     from ray.serve.handle import _DeploymentResponseBase  # pyright: ignore[reportPrivateUsage]
 except ImportError as missing:
@@ -75,6 +76,13 @@ def pin_version(application: Application, version: str) -> Application:
     return application
 
 
+def start_proxies(host: str, port: int) -> list[Any]:
+    """Start Serve, and return what `ray.get` waits for until its proxies listen: `serve.start` waits before replicas start."""
+    options = {"host": host, "port": port}
+    _, listening = api._create_controller_and_proxy_refs(options, None, None, None, ControllerOptions())  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+    return listening
+
+
 def wait_for_proxies() -> None:
     """Wait until the proxies pass requests on to the replicas that are ready."""
     client = _get_global_client()
@@ -82,7 +90,10 @@ def wait_for_proxies() -> None:
     client.wait_for_proxies_serving()
 
 
-READ_INTO = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "CONTROL_LOOP_INTERVAL_S"}
+READ_INTO = {
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "CONTROL_LOOP_INTERVAL_S",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "PROXY_READY_CHECK_TIMEOUT_S",
+}
 """Where Serve keeps what it read of a flag, if not under the flag's own name."""
 
 
@@ -108,6 +119,9 @@ def _has_read(name: str, value: str) -> bool:
 _RANGE = "see the range of ray in anabranch's pyproject.toml"
 
 
+STARTED_WITH = ["http_options", "grpc_options", "global_logging_config", "global_tracing_config", "controller_options"]
+
+
 def _missing() -> Iterator[str]:
     # getattr: that a name is missing is what is looked for in all of these.
     if "_by_reference" not in inspect.signature(DeploymentHandle.options).parameters:
@@ -118,6 +132,9 @@ def _missing() -> Iterator[str]:
         yield "a look for __del__ when a replica shuts down"
     if "version" not in DeploymentConfig.model_fields:
         yield "the field version of DeploymentConfig"
+    start = vars(api).get("_create_controller_and_proxy_refs")
+    if start is None or list(inspect.signature(start).parameters)[:5] != STARTED_WITH:
+        yield "a start of Serve that doesn't wait"
     if "wait_for_proxies_serving" not in vars(ServeControllerClient):
         yield "a way to wait for the proxies"
     if "_bound_deployment" not in Application.__init__.__code__.co_names:

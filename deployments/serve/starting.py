@@ -39,9 +39,12 @@ class Progress:
                 self._say(f"  {_shown(name):<{width}}  still starting after {seconds:.0f} s")
 
 
-def wait_until_running(name: str, redactor: Redactor, say: Callable[[str], None]) -> None:
-    """Wait until all deployments of the application are ready; raise, with the causes, when one has failed for good."""
-    progress, began = Progress(say), time.monotonic()
+def wait_until_running(name: str, began: float, redactor: Redactor, say: Callable[[str], None]) -> None:
+    """Wait until all deployments of the application are ready; raise, with the causes, when one has failed for good.
+
+    `began` is when their start did, on the monotonic clock.
+    """
+    progress = Progress(say)
     while True:
         application = serve.status().applications[name]
         if application.status == ApplicationStatus.DEPLOY_FAILED:

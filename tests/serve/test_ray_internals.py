@@ -38,6 +38,7 @@ class Plain:
         ("DeploymentHandle", "the option _by_reference of handles"),
         ("_DeploymentResponseBase", "the attribute _replica_result of responses"),
         ("UserCallableWrapper", "a look for __del__ when a replica shuts down"),
+        ("api", "a start of Serve that doesn't wait"),
         ("ServeControllerClient", "a way to wait for the proxies"),
         ("DeploymentConfig", "the field version of DeploymentConfig"),
         ("Application", "the attribute _bound_deployment of applications"),

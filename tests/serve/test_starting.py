@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_it_waits_until_the_application_runs(monkeypatch):
     monkeypatch.setattr(starting.serve, "status", lambda: SimpleNamespace(applications={"app": next(seen)}))
     monkeypatch.setattr(starting, "POLL", 0.0)
     said: list[str] = []
-    wait_until_running("app", Redactor(frozenset()), said.append)
+    wait_until_running("app", time.monotonic(), Redactor(frozenset()), said.append)
     assert len(said) == 1
     assert next(seen, None) is None
 
@@ -75,7 +76,7 @@ def test_a_deployment_that_failed_ends_the_wait_with_its_cause_and_without_secre
     application = SimpleNamespace(status=ApplicationStatus.DEPLOY_FAILED, message="it failed", deployments=failed)
     monkeypatch.setattr(starting.serve, "status", lambda: SimpleNamespace(applications={"app": application}))
     with pytest.raises(Unavailable) as refused:
-        wait_until_running("app", Redactor(frozenset({"s3cr3t-s3cr3t"})), print)
+        wait_until_running("app", 0.0, Redactor(frozenset({"s3cr3t-s3cr3t"})), print)
     first, second = refused.value.message.splitlines()
     assert first == "Deploying application app failed: it failed"
     assert second.startswith("component 'a' could not be started: ValueError: no key ")
