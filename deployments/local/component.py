@@ -13,7 +13,7 @@ from deployments.answering.answerer import Answerer, Call
 from deployments.answering.messages import Question, Reply
 from deployments.local.pipe import Pipe
 from deployments.telemetry.redaction import Redactor
-from graphs.component import Component
+from graphs.component import Component, ComponentType
 from graphs.errors import RETRY_AFTER, AnabranchError, Overloaded, TimedOut, Unavailable
 from graphs.plan import ComponentPlan
 
@@ -30,13 +30,11 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 LONGEST_CLOSE = 30.0
 """Seconds that it may take to close, beside those that its type asks for."""
 
-ComponentClass = type[Component[Any, Any]]
-
 
 class LocalComponent:
     """A component that runs beside others."""
 
-    def __init__(self, plan: ComponentPlan, type: ComponentClass, redactor: Redactor) -> None:
+    def __init__(self, plan: ComponentPlan, type: ComponentType, redactor: Redactor) -> None:
         self.plan = plan
         self.type = type
         self.trouble: str | None = "starting"

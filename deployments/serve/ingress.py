@@ -18,7 +18,7 @@ from ray.serve.schema import DeploymentStatusOverview
 from deployments.answering.garbage import look_for_garbage_less_often
 from deployments.asgi.draining import Draining
 from deployments.gateway.gateway import Gateway
-from deployments.local.component import ComponentClass, LocalComponent, close_all, start_all
+from deployments.local.component import LocalComponent, close_all, start_all
 from deployments.local.invoke import LocalInvoke
 from deployments.runs.events import Invocation
 from deployments.serve.handles import HandlesInvoke
@@ -29,7 +29,7 @@ from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.telemetry.redaction import Redactor
 from deployments.transports.app import build_app
 from graphs.checker import INGRESS
-from graphs.component import Whole
+from graphs.component import ComponentType, Whole
 from graphs.plan import Options, Plan
 from graphs.secrets import secrets_of
 from graphs.stream import Stream, Value
@@ -43,7 +43,7 @@ At its limit Ray Serve makes every request wait for seconds, those it refuses to
 
 
 def bind_ingress(
-    plan: Plan, component_apps: Mapping[str, Application], placed: Mapping[str, ComponentClass]
+    plan: Plan, component_apps: Mapping[str, Application], placed: Mapping[str, ComponentType]
 ) -> Application:
     """Return the application: the ingress over its components, those of the types in `placed` inside it."""
     deployment = serve.deployment(name=INGRESS, **ingress_options(plan.controller.options))(serve.ingress()(Ingress))
@@ -64,7 +64,7 @@ class Ingress:
     """One replica of the ingress: holds the handles, and the components placed in it; runs the workflows."""
 
     async def __init__(
-        self, plan: Plan, handles: Mapping[str, DeploymentHandle[Any]], placed: Mapping[str, ComponentClass]
+        self, plan: Plan, handles: Mapping[str, DeploymentHandle[Any]], placed: Mapping[str, ComponentType]
     ) -> None:
         redact_logs(Redactor(plan.secrets))
         log_to_replica()

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 from ray import serve
 from ray.serve import Application
@@ -27,7 +26,7 @@ from deployments.streams.codec import Lost
 from deployments.streams.inside_values import replaced
 from deployments.telemetry.logs import log_to_replica, redact_logs
 from deployments.telemetry.redaction import Redactor
-from graphs.component import Component
+from graphs.component import ComponentType
 from graphs.errors import TooLarge, Unavailable
 from graphs.plan import ComponentPlan, Options, fingerprint
 from graphs.stream import Batch, Stream
@@ -39,10 +38,8 @@ CHANNEL_FLAG = "ANABRANCH_CHANNEL"
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
-ComponentClass = type[Component[Any, Any]]
 
-
-def bind(plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> Application:
+def bind(plan: ComponentPlan, component: ComponentType, secrets: frozenset[str]) -> Application:
     """Return the deployment of a component, named by its id; redeployed, it restarts only if what is given here changed."""
     deployment = serve.deployment(name=plan.id, **serve_options(plan.options))(Worker)
     return pin(deployment.bind(plan, component, secrets), *fingerprint(plan), component, sorted(secrets))
@@ -51,7 +48,7 @@ def bind(plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]
 class Worker:
     """One replica of a component."""
 
-    async def __init__(self, plan: ComponentPlan, component: ComponentClass, secrets: frozenset[str]) -> None:
+    async def __init__(self, plan: ComponentPlan, component: ComponentType, secrets: frozenset[str]) -> None:
         self._redactor = redactor = Redactor(secrets)
         redact_logs(redactor)
         log_to_replica()
