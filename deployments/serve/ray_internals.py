@@ -133,6 +133,7 @@ def _missing() -> Iterator[str]:
     if "version" not in DeploymentConfig.model_fields:
         yield "the field version of DeploymentConfig"
     start = vars(api).get("_create_controller_and_proxy_refs")
+    # getattr: its arguments are given by place, and must still be those.
     if start is None or list(inspect.signature(start).parameters)[:5] != STARTED_WITH:
         yield "a start of Serve that doesn't wait"
     if "wait_for_proxies_serving" not in vars(ServeControllerClient):
