@@ -27,7 +27,7 @@ class Cluster:
 
 @contextmanager
 def running(dashboard: bool = False) -> Iterator[Cluster]:
-    port, dashboard_port = free_port(), free_port()
+    dashboard_port = free_port()
     ray.init(
         num_cpus=8,
         num_gpus=3,
@@ -39,6 +39,7 @@ def running(dashboard: bool = False) -> Iterator[Cluster]:
         logging_level=logging.WARNING,
         _node_ip_address="127.0.0.1",
     )
+    port = free_port()  # now that Ray's own processes have taken theirs
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         yield Cluster(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}")
@@ -49,7 +50,12 @@ def running(dashboard: bool = False) -> Iterator[Cluster]:
         ray.shutdown()
 
 
+AGENT_PORT = 52365
+"""Where the agent of Ray's dashboard listens, whatever else does: it lies among those that are given out as free."""
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+        port = sock.getsockname()[1]
+    return port if port != AGENT_PORT else free_port()
