@@ -1,4 +1,4 @@
-"""The component types, and the files of those that somebody may be writing: imported anew when one of the files changes."""
+"""The component types, imported anew when the code of a plug-in changes that isn't installed as a package."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Code:
         folders += [Path(each) for each in (*site.getsitepackages(), site.getusersitepackages())]
         folders += [ROOT / package for package in OURS]
         self._others = tuple({folder.resolve() for folder in folders})
-        """Folders whose files nobody writes who writes component types."""
+        """Folders of code that authors of component types don't edit."""
 
     def changed(self, paths: Iterable[Path]) -> None:
         """Have the types imported anew if one of their files is among the paths."""
@@ -68,7 +68,7 @@ class Code:
         return self._registry
 
     def _modules(self) -> Iterator[tuple[str, ModuleType]]:
-        """Yield the modules that were imported, and that somebody may be writing."""
+        """Yield the modules that were imported, and whose files their author may edit."""
         for name, module in list(sys.modules.items()):
             # getattr: modules that are built in have no file.
             file = getattr(module, "__file__", None)

@@ -28,7 +28,7 @@ NOWHERE = frozenset({"at", "source", "where", "wiring"})
 
 
 def tell(text: str) -> None:
-    """Print a line for whoever watches the terminal."""
+    """Print to the terminal."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -72,6 +72,11 @@ def tell_changed(old: Plan, new: Plan, changes: Changes, under_way: int, began: 
 def tell_failure(error: AnabranchError, *, serving: bool) -> None:
     """Print why a document isn't served."""
     tell(error.message)
+    tell_what_is_served(serving=serving)
+
+
+def tell_what_is_served(*, serving: bool) -> None:
+    """Print what goes on after a load that failed."""
     tell("What was loaded before is still served." if serving else "Waiting for a change.")
 
 
