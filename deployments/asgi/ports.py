@@ -1,4 +1,4 @@
-"""The address that a server listens on: whether it is free, and a free port."""
+"""The address that a server listens on: its defaults, whether it is free, and how clients write it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import socket
 
 from graphs.errors import Unavailable
 
+HOST, PORT = "127.0.0.1", 8080
+"""Where neither the command nor the document says."""
 ANOTHER_HOST = "write --host (or controller.host) with an address of this machine, or 0.0.0.0 for all it has"
+
+
+def url(host: str, port: int) -> str:
+    """Return the address for clients on this machine."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (only read here)
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def require_free(host: str, port: int) -> None:

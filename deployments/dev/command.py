@@ -21,7 +21,7 @@ import uvicorn
 import uvloop
 
 from deployments.answering.garbage import look_for_garbage_less_often
-from deployments.asgi.ports import require_free, taken
+from deployments.asgi.ports import HOST, PORT, require_free, taken, url
 from deployments.dev import report
 from deployments.dev.code import Code
 from deployments.dev.graph import Front
@@ -35,7 +35,6 @@ from graphs.source import Mistakes, in_order
 
 logger = logging.getLogger("anabranch.dev")
 
-HOST, PORT = "127.0.0.1", 8080
 PATIENCE = 30
 """Seconds that requests under way have after the first signal."""
 LAST_WORDS = 1.0
@@ -123,8 +122,7 @@ class Dev:
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  (only read)
-        return listener, f"http://{shown}:{listener.getsockname()[1]}"
+        return listener, url(host, listener.getsockname()[1])
 
     def _say_ready(self, url: str) -> None:
         assert self._front.graph is not None, "it is served"
@@ -160,6 +158,7 @@ class Dev:
             report.tell_failure(error, serving=old is not None)
         except Exception:
             logger.exception("the documents could not be loaded")
+            report.tell_what_is_served(serving=old is not None)
         else:
             if old is not None:
                 report.tell_changed(old.plan, plan, changes, old.app.under_way, began)

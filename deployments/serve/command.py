@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from deployments.asgi.ports import free_port, require_free
+from deployments.asgi.ports import HOST, PORT, free_port, require_free, url
 from deployments.serve.descendants import end_descendants, keep_descendants
 from deployments.serve.ports import moved_ports
 from graphs.component import Registry
@@ -32,8 +32,6 @@ DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 OWN_FLAGS = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 """Of a Ray that this command starts. Its controller looks at all replicas every 0.1 s otherwise: for 3 % of a core, always.
 And it kills a proxy that isn't ready within 5 s: here proxies and replicas start at once, and take longer on a busy machine."""
-
-HOST, PORT = "127.0.0.1", 8080
 
 PATIENCE = 30.0
 """Seconds that requests under way have after the first signal."""
@@ -252,8 +250,8 @@ def _say(line: str) -> None:
 
 
 def _welcome(plan: Plan, documents: Sequence[str], host: str, port: int) -> str:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  (only read here)
+    address = url(host, port)
     return (
-        f"Serving {', '.join(documents)} on http://{shown}:{port}\n"
-        f"Workflows: {', '.join(plan.workflows)}. Reference: http://{shown}:{port}/docs. Stop with Ctrl-C."
+        f"Serving {', '.join(documents)} on {address}\n"
+        f"Workflows: {', '.join(plan.workflows)}. Reference: {address}/docs. Stop with Ctrl-C."
     )

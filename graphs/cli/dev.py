@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 
-from graphs.cli.documents import add_documents, port_number
+from graphs.cli.documents import add_address, add_documents
 
 NAME, HELP = "dev", "serve a document in one process, without Ray, and load it again when it changes"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_documents(parser)
-    parser.add_argument("--host", help="address to listen on (default: the document's, else 127.0.0.1)")
-    port = "port to listen on (default: the document's, else 8080; 0: any that is free)"
-    parser.add_argument("--port", type=port_number, help=port)
+    add_address(parser)
     parser.add_argument("--open", action="store_true", help="open the reference in a browser once it is served")
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from graphs.cli.documents import add_documents, port_number
+from graphs.cli.documents import add_address, add_documents
 
 NAME, HELP = "serve", "serve a document on Ray Serve, with its fast flags set"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_documents(parser)
-    parser.add_argument("--host", help="address to listen on (default: the document's, else 127.0.0.1)")
-    port = "port to listen on (default: the document's, else 8080; 0: any that is free)"
-    parser.add_argument("--port", type=port_number, help=port)
+    add_address(parser)
     dashboard = "start Ray with its dashboard, metrics and `serve status`: for 400 MiB and 5 s more (default: without)"
     parser.add_argument("--dashboard", action="store_true", help=dashboard)
     parser.add_argument("--name", default="anabranch", help="name of the Serve application (default: anabranch)")
