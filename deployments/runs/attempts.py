@@ -11,6 +11,7 @@ from itertools import count
 
 from deployments.runs import jobs
 from deployments.runs.errors import worth_retrying
+from deployments.runs.events import JobRetried, JobStreaming
 from deployments.runs.site import Clock, Names, Site
 from deployments.streams.inside_values import Opened, apart, begun, close_all, joined, streams_in
 from deployments.streams.tasks import only_known_errors
@@ -72,6 +73,8 @@ class Attempts:
                 asked = failure.details.get("retry_after")
                 wait = max(pause, asked) if isinstance(asked, int | float) else pause
                 self._warn(f"attempt {attempt} of {retry.max_attempts} failed", failure)
+                if (observer := self._site.observer) is not None:
+                    observer.tell(JobRetried(observer.job(self._job.id), attempt, failure))
             await self._site.clock.sleep(min(wait, retry.max_delay))
             pause = min(pause * retry.backoff, retry.max_delay)
         raise AssertionError("count never ends")
@@ -83,6 +86,8 @@ class Attempts:
             with only_known_errors(self._site.run.id):
                 value, chosen = await jobs.answer(job, names, self._site, opened)
                 notes, streams = tuple(opened.notes), self._takes_streams or bool(opened.streams)
+                if opened.streams and (observer := self._site.observer) is not None:
+                    observer.tell(JobStreaming(observer.job(job.id)))
                 if streams and self._is_joined:
                     value, more = await joined(value)
                     notes, streams = notes + more, False

@@ -1,8 +1,11 @@
-"""The events of a run: Started, any number of Delta and JobDone, then exactly one of Finished, RunFailed or RunCancelled."""
+"""The events of a run: Started, any number of Delta and JobDone, then exactly one of Finished, RunFailed or RunCancelled.
+
+What its jobs do besides is told to an observer, where there is one: a run that nobody looks into pays nothing for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +56,70 @@ class RunCancelled:
 
 
 Event = Started | Delta | JobDone | Finished | RunFailed | RunCancelled
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobStreaming:
+    """The first chunk of its component is there."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRetried:
+    """An attempt failed, and there will be another."""
+
+    job: str
+    attempt: int
+    error: AnabranchError
+
+
+@dataclass(frozen=True, slots=True)
+class JobChunks:
+    """Chunks of its output, where they were asked for."""
+
+    job: str
+    chunks: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """It was skipped, or it has failed, or all of its output is there. `output` is None where that went out in chunks."""
+
+    job: str
+    status: Literal["completed", "skipped", "failed"]
+    output: Value = None
+    streamed: bool = False
+    why: str = ""
+    """Why it was skipped, or which job took over."""
+    error: AnabranchError | None = None
+
+
+JobEvent = JobStarted | JobStreaming | JobRetried | JobChunks | JobEnded
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Is told what the jobs of a run do, at once; those of a workflow inside it as `WORKFLOW/JOB`."""
+
+    tell: Callable[[JobEvent], None]
+    chunks: bool = False
+    """Whether to tell the chunks of every job as well."""
+    inside: str = ""
+    """What leads the ids of jobs."""
+
+    def within(self, workflow: str) -> Observer:
+        """Return the observer of a workflow that runs as a component."""
+        return Observer(self.tell, self.chunks, f"{self.inside}{workflow}/")
+
+    def job(self, id: str) -> str:
+        """Return the id that a job is told by."""
+        return self.inside + id
 
 
 @dataclass(frozen=True, slots=True)

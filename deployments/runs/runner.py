@@ -13,7 +13,18 @@ from typing import Any
 
 from deployments.runs.attempts import timed_out
 from deployments.runs.errors import located
-from deployments.runs.events import Delta, Event, Finished, Run, RunCancelled, RunFailed, Started, raise_failure
+from deployments.runs.events import (
+    Delta,
+    Event,
+    Finished,
+    Observer,
+    Run,
+    RunCancelled,
+    RunFailed,
+    Started,
+    raise_failure,
+)
+from deployments.runs.observing import Observed
 from deployments.runs.result import Result
 from deployments.runs.schedule import Locate, Schedule
 from deployments.runs.site import Clock, EventQueue, Invoke, Limits, Places, Site, Timer
@@ -41,17 +52,19 @@ def run(
     places: Places | None = None,
     redact: Redact = lambda error: error,
     limits: Limits | None = None,
+    observer: Observer | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Run a workflow and yield its events: Started, JobDone and Delta as they come, then one of the three ends.
 
     `invoke` calls components; it closes the streams in an Invocation's input when it has done with them. `clock` and
     `chance` are what delays and random routers go by. The run holds one of the `places` from before its start until
     after its end. `redact` changes the error that a failed run ends with. `limits` bounds the run.
+    `observer` is told what its jobs do, always before the end.
 
     Closing the generator, or cancelling the task that reads it, cancels every job, closes every stream, and waits until
     that is done. A result that streams is read only as fast as its events are.
     """
-    flow = _Flow(plan, run, invoke, clock or Clock(), chance, limits or Limits())
+    flow = _Flow(plan, run, invoke, clock or Clock(), chance, limits or Limits(), observer)
     return flow.events(places or Places(), redact)
 
 
@@ -66,6 +79,7 @@ class _Flow:
         clock: Clock,
         chance: Callable[[], float],
         limits: Limits,
+        observer: Observer | None,
         *,
         nested: bool = False,
     ) -> None:
@@ -73,7 +87,7 @@ class _Flow:
             raise NotFound(f"unknown workflow '{run.workflow}'")
         self._plan, self._nested = plan, nested
         self._workflow = plan.workflows[run.workflow]
-        self._site = Site(run, invoke, self._nest, self._spawn, clock, chance, limits)
+        self._site = Site(run, invoke, self._nest, self._spawn, clock, chance, limits, observer)
         self._kept = AsyncExitStack()
         self._queue = EventQueue()
         self._error: AnabranchError | None = None
@@ -138,7 +152,9 @@ class _Flow:
 
     def _start(self) -> None:
         self._set_deadline()
-        self._schedule = Schedule(self._workflow, self._site, self._queue.put, self._fail, self._locate, self._kept)
+        observed = Observed(self._site.observer, self._failure)
+        tell = self._queue.put
+        self._schedule = Schedule(self._workflow, self._site, tell, self._fail, self._locate, self._kept, observed)
         self._result = Result(self._workflow, self._schedule, self._site, self._queue)
         # A task of its own holds the TaskGroup: in a generator, a group would cancel the task that reads it (PEP 789).
         self._jobs = asyncio.create_task(self._run_jobs())
@@ -227,6 +243,9 @@ class _Flow:
             self._interrupted = True
             self._reader.cancel()
 
+    def _failure(self) -> AnabranchError | None:
+        return self._error
+
     def _cancel_jobs(self) -> None:
         """Cancel the jobs, but only once: a second time would break off what the first one closes."""
         if self._settled:
@@ -266,7 +285,8 @@ class _Flow:
         """Run another workflow inside this run and return its result."""
         site = self._site
         run = replace(site.run, context=replace(site.run.context, workflow=workflow), input=input)
-        flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, site.limits, nested=True)
+        observer = site.observer and site.observer.within(workflow)
+        flow = _Flow(self._plan, run, site.invoke, site.clock, site.chance, site.limits, observer, nested=True)
         inner = flow.events(Places())
         async with AsyncExitStack() as opened:
             opened.push_async_callback(inner.aclose)

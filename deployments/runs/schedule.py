@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 from deployments.runs.attempts import Attempts, TimeLimit
 from deployments.runs.errors import located
 from deployments.runs.events import JobDone
+from deployments.runs.observing import Observed
 from deployments.runs.outcome import Outcome
 from deployments.runs.site import Names, Site
 from deployments.streams.inside_values import apart, close_all, copies, drain, joined, streams_in
@@ -27,7 +29,7 @@ class Schedule:
     """Runs jobs, each in a task of the run's.
 
     `tell` takes what happens to jobs, `fail` the error that ends the run; `locate` gives what passes a job's streams'
-    errors on. `kept` closes what jobs opened when the run ends.
+    errors on. `kept` closes what jobs opened when the run ends. `observed` tells what they do.
     """
 
     def __init__(
@@ -38,11 +40,12 @@ class Schedule:
         fail: Callable[[AnabranchError], None],
         locate: Callable[[Job], Locate],
         kept: AsyncExitStack,
+        observed: Observed,
     ) -> None:
         self.outcomes = {id: Outcome() for id in workflow.jobs}
         self.unsettled = len(workflow.jobs)
         self._workflow, self._wiring, self._site = workflow, workflow.wiring, site
-        self._tell, self._fail, self._locate, self._kept = tell, fail, locate, kept
+        self._tell, self._fail, self._locate, self._kept, self._observed = tell, fail, locate, kept, observed
 
     async def run_job(self, job: Job) -> None:
         """Run the job once its needs have settled, and settle it; if it fails, so does the run."""
@@ -51,7 +54,9 @@ class Schedule:
                 await self._settle(job)
         except AnabranchError as error:
             self._tell(JobDone(job.id, "failed"))
-            self._fail(located(error, self._workflow.id, job))
+            failure = located(error, self._workflow.id, job)
+            self._observed.failed(job, failure)
+            self._fail(failure)
             return
         self.unsettled -= 1
         self._tell(JobDone(job.id, self.outcomes[job.id].status))
@@ -84,7 +89,9 @@ class Schedule:
             if why is not None:
                 outcome.status, outcome.why = "skipped", why
                 outcome.end()
+                self._observed.skipped(job, why)
                 return
+            self._observed.started(job)
             limit = self._time_limit(job)
             answer = await Attempts(job, self._workflow.id, self._wiring, self._site, self._kept).answer(names, limit)
             value = answer.value
@@ -138,7 +145,12 @@ class Schedule:
                 outcome.notes += tuple(note for stream in streams_in(value) for note in stream.notes)
                 value = (await joined(value))[0]
             outcome.end(value)
+            self._observed.ended(job, outcome)
             return
+        if self._site.observer is not None:
+            value = self._observed.chunks(job, value)
+            flowing = streams_in(value)
+            _after(flowing, partial(self._observed.streams_ended, job))
         takers = [*readers.flowing, *([RESULT] if readers.result else [])]
         ours = readers.whole or readers.ended
         locate = self._locate(job)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from deployments.runs.events import Delta, Invocation, JobDone, Run
+from deployments.runs.events import Delta, Invocation, JobDone, Observer, Run
 from deployments.streams.share import Share, Spawn
 from graphs.component import Whole
 from graphs.stream import MAX_WHOLE, Stream, Value
@@ -80,6 +80,7 @@ class Site:
     chance: Callable[[], float]
     """At least 0, below 1."""
     limits: Limits
+    observer: Observer | None = None
 
     def share(self, stream: Stream, readers: int, *, patient: bool = False) -> list[Stream]:
         """Return one stream for each reader, a single reader the stream itself; with `patient`, the fast wait for the slow."""

@@ -116,6 +116,21 @@ async def begun(value: Value) -> Value:
     return replaced(value, lambda stream: started[id(stream)]) if started else value
 
 
+def watched(value: Value, tell: Callable[[Batch], None]) -> Value:
+    """Return the value, its streams apart, with `tell` called with each of their batches when it is read."""
+
+    async def telling(batches: AsyncGenerator[Batch, None]) -> AsyncIterator[Batch]:
+        async with aclosing(batches):
+            async for batch in batches:
+                tell(batch)
+                yield batch
+
+    def watch(stream: Stream) -> Stream:
+        return stream if stream.joined is not None else type(stream)(telling(stream.marked()), stream.aclose)
+
+    return replaced(value, watch)
+
+
 def sources(stream: Stream) -> Iterator[Stream]:
     """Yield the stream, what it is made of, and so on."""
     source: Stream | None = stream
