@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Ray finds a typed builder by the annotation of its one parameter.
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from deployments.serve import ingress, worker
 from graphs.component import Registry
 from graphs.errors import BadRequest, Unavailable
 from graphs.load import load, load_inline
-from graphs.placement import misfits
+from graphs.placement import Node, far_store, misfits
 from graphs.plan import Plan
 from graphs.secrets import secrets_of
 from graphs.source import Mistakes, in_order
@@ -66,10 +67,8 @@ def __getattr__(name: str) -> Application:
 def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> Application:
     """Return the application of a plan: a deployment for each component, and the ingress that holds
     their handles and the components placed in it."""
-    if check_placement and ray.is_initialized():
-        reasons = misfits(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        if reasons:
-            raise Unavailable("; ".join(reasons))
+    if ray.is_initialized():
+        _refuse(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]], check_placement)
     deployed = {id: each for id, each in plan.components.items() if types[each.type].deployed}
     placed = {id: types[each.type] for id, each in deployed.items() if each.placement == "ingress"}
     workers = {
@@ -78,6 +77,15 @@ def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> App
         if id not in placed
     }
     return ingress.bind_ingress(plan, workers, placed)
+
+
+def _refuse(plan: Plan, nodes: Sequence[Node], check_placement: bool) -> None:
+    """Refuse a plan that these nodes can't run. Nodes that an autoscaler adds never bring a store nearer."""
+    reasons = misfits(plan, nodes) if check_placement else []
+    if (far := far_store(plan, nodes)) is not None:
+        reasons.append(far)
+    if reasons:
+        raise Unavailable("; ".join(reasons))
 
 
 def _serve_config_args() -> BuildArgs:

@@ -1,4 +1,7 @@
-"""Say why a plan can't be placed: the plan and the cluster's nodes in, a sentence for each request that never fits out."""
+"""Say why a plan can't be placed: the plan and the cluster's nodes in, a sentence for each request that never fits out.
+
+And why its store can't be reached from all of them.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,17 @@ def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
     requests = [(f"component '{each.id}'", each.options) for each in deployed]
     found = [reason for who, options in requests for reason in _alone(who, options, nodes)]
     return found or list(_together([*requests, ("the ingress", plan.controller.options)], nodes))
+
+
+def far_store(plan: Plan, nodes: Sequence[Node]) -> str | None:
+    """Return why runs can't be kept: a store that is a file, where the ingress may have replicas on several nodes."""
+    file, count = plan.controller.store.file, sum(any(node.values()) for node in nodes)
+    if file is None or count < 2:
+        return None
+    return (
+        f"controller.store is the file {file}, and the cluster has {count} nodes that don't share it; "
+        "write controller.store: postgresql://user:password@host/database"
+    )
 
 
 def demands(options: Options) -> dict[str, float]:

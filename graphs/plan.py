@@ -44,6 +44,29 @@ class Controller:
     max_request_size: int
     webui: Webui | None
     options: Options
+    store: Store
+
+
+SQLITE = "sqlite:///"
+"""How the URL of a store begins that is a file; its absolute path follows."""
+
+
+class Store(NamedTuple):
+    """Where runs are kept that outlive their request, and for how long."""
+
+    url: str
+    """`sqlite:////absolute/path` or `postgresql://…`; the latter may hold a password."""
+    record: Literal["asked", "all"] = "asked"
+    """Which runs are kept: those that ask for it, or all."""
+    keep_for: float = 7 * 86400.0
+    """Seconds after a run's end."""
+    max_size: int = 5 * 2**30
+    """Bytes of all runs together."""
+
+    @property
+    def file(self) -> str | None:
+        """The absolute path of the file that the store is, None for a database server."""
+        return self.url.removeprefix(SQLITE) if self.url.startswith(SQLITE) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphs.placement import demands, least_replicas, misfits
-from graphs.plan import ComponentPlan, Controller, Options, Plan
+from graphs.placement import demands, far_store, least_replicas, misfits
+from graphs.plan import ComponentPlan, Controller, Options, Plan, Store
 
 SMALL = {"CPU": 4.0, "memory": 8e9}
 GPU = {"CPU": 8.0, "GPU": 1.0, "memory": 32e9, "accelerator_type:L4": 1.0}
@@ -13,7 +13,9 @@ GPU = {"CPU": 8.0, "GPU": 1.0, "memory": 32e9, "accelerator_type:L4": 1.0}
 
 def plan(ingress: Options | None = None, /, **components: Options) -> Plan:
     return Plan(
-        controller=Controller(None, None, None, (), False, 0, None, ingress or Options(num_cpus=0)),
+        controller=Controller(
+            None, None, None, (), False, 0, None, ingress or Options(num_cpus=0), Store("sqlite:////nowhere/runs.db")
+        ),
         components={
             id: ComponentPlan(id, "workflow" if id == "nested" else "echo", {}, {}, None, options, "doc.yaml:1:1")
             for id, options in components.items()
@@ -110,3 +112,18 @@ def test_gpus_that_may_lie_apart_fit_where_the_nodes_have_enough_between_them() 
     assert misfits(plan(writer=Options(num_gpus=2, spread=True)), [GPU, GPU]) == []
     [reason] = misfits(plan(writer=Options(num_gpus=3, spread=True)), [GPU, GPU])
     assert reason.startswith("the document asks for 3 GPUs in all, and the cluster has 2 GPUs")
+
+
+def test_a_store_that_is_a_file_is_refused_where_there_are_several_nodes() -> None:
+    assert far_store(plan(), [SMALL]) is None
+    assert far_store(plan(), [SMALL, {}]) is None
+    assert far_store(plan(), [SMALL, GPU]) == (
+        "controller.store is the file /nowhere/runs.db, and the cluster has 2 nodes that don't share it; "
+        "write controller.store: postgresql://user:password@host/database"
+    )
+
+
+def test_a_store_that_is_a_server_is_near_to_every_node() -> None:
+    here = plan()
+    served = replace(here, controller=replace(here.controller, store=Store("postgresql://db/runs")))
+    assert far_store(served, [SMALL, GPU]) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from pathlib import Path
 
 from graphs import document
 from graphs.checker import layout
@@ -23,6 +24,8 @@ from graphs.checker.layout import Layout, WorkflowLayout
 from graphs.checker.local_paths import runtime_env
 from graphs.checker.one_or_many import identify
 from graphs.checker.placement import placed
+from graphs.checker.store import secrets as secrets_of_store
+from graphs.checker.store import store
 from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, warn_of_unused
 from graphs.checker.workflows import CheckedWorkflow, check_workflow, report_recursion, report_unknown_workflows
 from graphs.component import Registry
@@ -51,7 +54,8 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistake
     report_missing(environment, mistakes)
     warn_of_lookalikes(written, mistakes)
     layouts = layout.read(root, mistakes)
-    plan = _Checker(layouts, registry, mistakes).plan(environment.secrets()) if layouts else None
+    checker = _Checker(layouts, registry, mistakes, sources[0].folder) if layouts else None
+    plan = checker.plan(environment.secrets()) if checker else None
     if plan is None:
         raise DocumentError(mistakes.found)
     return plan
@@ -83,6 +87,8 @@ class _Checker:
     document: Layout
     registry: Registry
     mistakes: Mistakes
+    folder: Path
+    """That of the first document."""
     ids: list[str] = field(default_factory=list[str])
     known: tuple[str, ...] = ()
     """Ids of the components at the top, in document order."""
@@ -111,7 +117,7 @@ class _Checker:
             components={id: each.plan for id, each in components.items()},
             workflows={id: each.runnable(workflows) for id, each in workflows.items()},
             default_workflow=default_workflow,
-            secrets=secrets,
+            secrets=secrets | secrets_of_store(controller.store),
         )
 
     def _warn(self, components: Mapping[str, CheckedComponent], workflows: Mapping[str, CheckedWorkflow]) -> None:
@@ -224,6 +230,7 @@ class _Checker:
             max_request_size=valid.max_request_size,
             webui=Webui(webui.driver, webui.host, webui.port) if webui else None,
             options=replace(options(valid, environment), closing_time=closing_time),
+            store=store(valid.store or document.Store(), node, self.folder, self.mistakes),
         )
 
 

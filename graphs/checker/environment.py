@@ -36,13 +36,16 @@ class Environment:
 
     def secrets(self) -> frozenset[str]:
         """Return what a running application must not show; a switch, a small number or a letter is no secret."""
-        return frozenset(
-            value for value in self.found if len(value) >= SHORTEST_SECRET or (len(value) > 3 and typed(value) == value)
-        )
+        return frozenset(filter(is_secret, self.found))
 
     def hidden(self) -> dict[str, str]:
         """Return what no message of the checker may show, each with what it shows instead."""
         return {value: shown for value, shown in self.found.items() if len(value) >= SHORTEST_SECRET}
+
+
+def is_secret(value: str) -> bool:
+    """Return whether a value is hidden: long enough not to be part of other words, and no switch and no number."""
+    return len(value) >= SHORTEST_SECRET or (len(value) > 3 and typed(value) == value)
 
 
 def resolve(node: Node, environment: Environment, mistakes: Mistakes) -> Node:

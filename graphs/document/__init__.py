@@ -1,6 +1,6 @@
 """The document as written, once both layouts are one: pydantic models of every key that isn't a component type's own.
 
-Here are the document's own keys; those of jobs are in `job_types`. Values that may hold bindings are `Any`: the checker
+Here are the document's own keys; those of jobs are in `job_types`, those of the store in `store`. Values that may hold bindings are `Any`: the checker
 compiles them from the tree, where they keep their positions.
 """
 
@@ -24,6 +24,7 @@ from graphs.document.field_types import (
     listed,
 )
 from graphs.document.runtime_env import RuntimeEnv
+from graphs.document.store import Store, by_its_url
 from graphs.units import Duration, Size, Timeout
 
 
@@ -125,6 +126,9 @@ class Controller(Deployment):
         default="own", description="where components of light types run that don't say it themselves"
     )
     webui: Webui | None = None
+    store: Annotated[Store | None, BeforeValidator(by_its_url, json_schema_input_type=str | Store | None)] = Field(
+        default=None, description="where runs are kept that outlive their request"
+    )
     max_concurrent_count: Annotated[Positive | None, AfterValidator(_or_the_default)] = Field(
         default=INGRESS_LIMIT, description="ongoing requests per replica, streams too"
     )

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
+from pathlib import Path
 
-from graphs.plan import DEFAULT_CPUS, CallJob, ComponentPlan, ForEachJob, Job, Options, Plan, Router, WorkflowPlan
+from graphs.plan import (
+    DEFAULT_CPUS,
+    CallJob,
+    ComponentPlan,
+    ForEachJob,
+    Job,
+    Options,
+    Plan,
+    Router,
+    Store,
+    WorkflowPlan,
+)
 
 
 def text(plan: Plan) -> str:
-    """Return every workflow, a job a line, each with what it calls and what it waits for; then the components."""
+    """Return every workflow, a job a line, each with what it calls and what it waits for; then the components, and where runs are kept."""
     parts = [_lines(workflow, plan) for workflow in plan.workflows.values()]
-    return "\n\n".join("\n".join(part) for part in [*parts, *([_table(plan)] if plan.components else [])])
+    return "\n\n".join(
+        "\n".join(part)
+        for part in [*parts, *([_table(plan)] if plan.components else []), [_kept(plan.controller.store)]]
+    )
 
 
 def mermaid(plan: Plan) -> str:
@@ -101,6 +116,17 @@ def _place(component: ComponentPlan, plan: Plan) -> str:
     replicas, taken = _replicas(component.options), _taken(component.options)
     each = ["each with " + ", ".join(taken)] if replicas and taken else taken
     return ", ".join(["own deployment", *replicas, *each])
+
+
+def _kept(store: Store) -> str:
+    """Return which runs are kept and where: without user, password and options, which may be secret."""
+    if store.file is None:
+        scheme, _, rest = store.url.partition("://")
+        where = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    else:
+        file, here = Path(store.file), Path.cwd()
+        where = str(file.relative_to(here) if file.is_relative_to(here) else file)
+    return f"{'All runs' if store.record == 'all' else 'Runs that ask for it'} are kept in {where}"
 
 
 def _replicas(options: Options) -> list[str]:

@@ -147,6 +147,7 @@ class TestPlan:
         assert main(["plan", "good.yaml"]) == 0
         assert capsys.readouterr().out == (
             "component\n  job -> component\n\nComponents:\n  component  echo  own deployment\n"
+            "\nRuns that ask for it are kept in .anabranch/runs.db\n"
         )
 
     def test_the_graph_as_mermaid(self, capsys: pytest.CaptureFixture[str]) -> None:

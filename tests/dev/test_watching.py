@@ -99,3 +99,16 @@ async def test_a_file_of_the_same_size_and_time_that_is_another_one_has_changed(
     os.utime(folder / "new", ns=(known.st_atime_ns, known.st_mtime_ns))
     (folder / "new").replace(path)
     assert await changed(watch) == ["my.yaml"]
+
+
+async def test_what_is_kept_of_runs_beside_the_document_is_not_watched(folder: Path):
+    watch = Watch([folder / "my.yaml"])
+    waiting = asyncio.ensure_future(watch.changed())
+    (folder / ".anabranch").mkdir()
+    for name in ("runs.db", "runs.db-wal", "runs.db-shm", "runs.db.lock"):
+        (folder / ".anabranch" / name).write_text("1")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    (folder / "my.yaml").write_text("a: 23")
+    assert [path.name for path in await waiting] == ["my.yaml"]

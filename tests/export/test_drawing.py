@@ -56,7 +56,9 @@ def test_a_plan_as_text() -> None:
         Components:
           echo    echo         in the ingress
           shop    http-client  own deployment, 2 replicas
-          nested  workflow     inside the run that calls it"""
+          nested  workflow     inside the run that calls it
+
+        Runs that ask for it are kept in .anabranch/runs.db"""
     )
 
 
@@ -119,18 +121,18 @@ def test_a_component_is_drawn_where_it_runs_with_what_it_takes(keys: str, where:
         component: {{id: say, type: echo, text: hi, {keys}}}
         """
     )
-    assert drawing.text(plan).endswith(f"Components:\n  say  echo  {where}")
+    assert drawing.text(plan).partition("\n\nRuns ")[0].endswith(f"Components:\n  say  echo  {where}")
     assert ("ingress" in drawing.mermaid(plan)) == ("ingress" in keys)
 
 
 def test_a_component_written_inside_a_job_is_drawn_under_its_own_id() -> None:
     plan = compiled("workflow: {id: main, job: {component: {type: echo, text: hi}}}\n")
-    assert drawing.text(plan).endswith("Components:\n  main-job  echo  own deployment")
+    assert drawing.text(plan).partition("\n\nRuns ")[0].endswith("Components:\n  main-job  echo  own deployment")
 
 
 def test_a_document_without_components_is_drawn_without_them() -> None:
     plan = compiled("workflow: {id: main, type: delay, duration: 1}\n")
-    assert drawing.text(plan) == "main\n  job -> delay"
+    assert drawing.text(plan) == "main\n  job -> delay\n\nRuns that ask for it are kept in .anabranch/runs.db"
     assert "Components" not in drawing.mermaid(plan)
 
 
@@ -154,3 +156,19 @@ def test_a_long_chain_is_drawn() -> None:
     chain = ", ".join(f"{{id: j{n}, depends_on: j{n - 1}}}" for n in range(1, 1500))
     plan = compiled(f"component: {{type: echo, text: hi}}\nworkflow: {{jobs: [{{id: j0}}, {chain}]}}\n")
     assert "j1499 -> component, after j1498" in drawing.text(plan)
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("{record: all}", "All runs are kept in .anabranch/runs.db"),
+        ("sqlite:////var/lib/runs.db", "Runs that ask for it are kept in /var/lib/runs.db"),
+        (
+            "postgres://anna:secret@db.example.com:5432/runs?password=secret",
+            "Runs that ask for it are kept in postgresql://db.example.com:5432/runs",
+        ),
+    ],
+)
+def test_where_runs_are_kept_is_told_without_the_password(store: str, said: str) -> None:
+    plan = compiled(f"controller:\n  store: {store}\ncomponent: {{type: echo, text: hi}}\n")
+    assert drawing.text(plan).rpartition("\n\n")[2] == said

@@ -24,6 +24,7 @@ from graphs.plan import (
     OutputKind,
     Plan,
     Retry,
+    Store,
     WorkflowCall,
     WorkflowPlan,
 )
@@ -116,7 +117,7 @@ def workflow(
 
 
 def plan(*workflows: WorkflowPlan) -> Plan:
-    controller = Controller(None, None, None, (), False, 1 << 20, None, Options())
+    controller = Controller(None, None, None, (), False, 1 << 20, None, Options(), Store("sqlite:////nowhere/runs.db"))
     return Plan(controller, {}, {each.id: each for each in workflows}, workflows[0].id)
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from deployments.gateway.gateway import Gateway
 from deployments.runs.events import Invocation
 from deployments.transports.app import build_app
-from graphs.plan import Controller, Options, OutputKind, Plan, WorkflowPlan
+from graphs.plan import Controller, Options, OutputKind, Plan, Store, WorkflowPlan
 from graphs.stream import Batch, Stream, Value
 from tests.runs.builders import job, workflow
 
@@ -82,7 +82,7 @@ def one(kind: OutputKind | None = None, id: str = "story", **fields: Any) -> Wor
 
 
 def plan(*workflows: WorkflowPlan, default: bool = True, **controller: Any) -> Plan:
-    served = Controller(None, None, None, (), False, 1 << 20, None, Options())
+    served = Controller(None, None, None, (), False, 1 << 20, None, Options(), Store("sqlite:////nowhere/runs.db"))
     chosen = workflows or (one(),)
     known = {each.id: each for each in chosen}
     return Plan(replace(served, **controller), {}, known, chosen[0].id if default else None)
