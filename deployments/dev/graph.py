@@ -30,7 +30,8 @@ class Graph:
     def __init__(self, plan: Plan, components: Mapping[str, LocalComponent]) -> None:
         self.plan = plan
         self.components = dict(components)
-        self.app = Draining(build_app(Gateway(plan, LocalInvoke(self.components), self._ready)))
+        self.gateway = Gateway(plan, LocalInvoke(self.components), self._ready)
+        self.app = Draining(build_app(self.gateway))
 
     async def _ready(self) -> dict[str, str | None]:
         return {id: each.trouble for id, each in self.components.items()}
@@ -108,6 +109,8 @@ class Front:
                 task.cancel()
         if self._leaving:
             await asyncio.wait(list(self._leaving))
+        for graph in self._graphs:
+            await graph.gateway.aclose()
         await close_all(self._running())
 
     def _running(self) -> dict[LocalComponent, None]:
@@ -161,6 +164,8 @@ class Front:
     async def _leave(self, old: Graph) -> None:
         """Let the requests of an old graph end, and close what no other graph needs."""
         await old.app.drain()
+        await old.gateway.ended()
+        await old.gateway.aclose()
         self._graphs.remove(old)
         needed = {*self._running(), *self._wanted}
         await close_all(each for each in old.components.values() if each not in needed)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
+from deployments.gateway.admission import Admission
+from deployments.gateway.kept import Keep, Kept
+from deployments.gateway.running import Following, Running
 from deployments.runs import runner
-from deployments.runs.events import Delta, Event, Finished, Joining, Run, raise_failure
-from deployments.runs.site import Invoke, Places
+from deployments.runs.events import Event, Observer, Run
+from deployments.runs.site import Invoke
 from deployments.telemetry.redaction import Redactor
 from graphs.context import RunContext
-from graphs.errors import RETRY_AFTER, BadRequest, NotFound, Overloaded
-from graphs.language.nodes import MappingTemplate
+from graphs.errors import BadRequest, NotFound
 from graphs.plan import Plan, WorkflowPlan
 from graphs.stream import Value
 from graphs.suggest import closest
@@ -38,6 +39,7 @@ class Gateway:
         self._invoke = invoke
         options = plan.controller.options
         self._admission = Admission(options.max_concurrent_count, options.max_queued)
+        self.kept = Kept(plan.controller.store, self._events, self.redactor.error)
 
     def workflow(self, id: str | None) -> WorkflowPlan:
         """Return the workflow of this id; of none, the default or only one."""
@@ -63,73 +65,39 @@ class Gateway:
         `input` is what the workflow's bindings read.
         """
         workflow = self.workflow(workflow_id)
-        now = time.time()
-        run = Run(RunContext(new_run_id(now), workflow.id, session_id), input, now)
-        events = runner.run(self.plan, run, self._invoke, places=self._admission, redact=self.redactor.error)
-        return Running(run, workflow, events)
+        run = _new_run(workflow, input, session_id)
+        return Running(run, workflow, self._events(run))
 
+    async def keep(self, workflow_id: str | None, input: Value, session_id: str | None, keep: Keep) -> Following:
+        """Begin a run that is kept, and return a reader of it; of the one that the idempotency key stands for, if there is one.
 
-class Admission(Places):
-    """Lets `places` runs be active, and `queue` more wait in the order they came; further ones are refused at once.
+        Raise Overloaded when no more runs may wait, and StoreDown when it can't be kept.
+        """
+        workflow = self.workflow(workflow_id)
+        self._admission.check()
+        return await self.follow(await self.kept.start(_new_run(workflow, input, session_id), keep))
 
-    This isn't left to Ray Serve's own queue, so that the refusal is JSON like every error, and health, readiness and
-    the list of workflows never wait behind runs.
-    """
+    async def follow(self, id: str, after: int = -1) -> Following:
+        """Return a reader of a kept run, of what follows a number."""
+        info = await self.kept.find(id)
+        return Following(self.kept, info, self.plan.workflows.get(info.workflow), after)
 
-    def __init__(self, places: int, queue: int) -> None:
-        self._places = places
-        self._queue = queue
-        self._free = asyncio.Semaphore(places)
-        self._waiting = 0
-
-    async def enter(self) -> None:
-        """Wait for a place and take it; raise Overloaded when the queue is full."""
-        if self._waiting >= self._queue and self._free.locked():
-            raise Overloaded(
-                f"the server is full: {self._places} runs active, {self._waiting} queued; try again in {RETRY_AFTER} s",
-                retry_after=RETRY_AFTER,
-            )
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-
-    def leave(self) -> None:
-        """Give the place back."""
-        self._free.release()
-
-
-class Running:
-    """An active run: read its events to their end, or close it, which cancels its jobs."""
-
-    def __init__(self, run: Run, workflow: WorkflowPlan, events: AsyncGenerator[Event, None]) -> None:
-        self.run = run
-        self.workflow = workflow
-        self._events = events
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self._events
-
-    async def finish(self) -> Finished:
-        """Read to the end and return it, with a streamed output joined; raise the run's error if it failed."""
-        joining = Joining(self.workflow.output_kind.names, self._keys())
-        async for event in self._events:
-            if isinstance(event, Delta):
-                joining.add(event)
-                continue
-            raise_failure(event)
-            if isinstance(event, Finished):
-                return Finished(joining.value(), streamed=True, notes=event.notes) if event.streamed else event
-        raise AssertionError("a run's last event is its end")
-
-    def _keys(self) -> tuple[str, ...]:
-        output = self.workflow.output
-        return tuple(name for name, _ in output.items) if isinstance(output, MappingTemplate) else ()
+    async def ended(self) -> None:
+        """Wait until no kept run is under way here: such runs have no request that could be waited for."""
+        await self.kept.ended()
 
     async def aclose(self) -> None:
-        """Cancel the run's jobs, and wait until they have ended."""
-        await self._events.aclose()
+        """End the kept runs that are still under way, and close the store."""
+        await self.kept.aclose()
+
+    def _events(self, run: Run, observer: Observer | None = None) -> AsyncGenerator[Event, None]:
+        redact = self.redactor.error
+        return runner.run(self.plan, run, self._invoke, places=self._admission, redact=redact, observer=observer)
+
+
+def _new_run(workflow: WorkflowPlan, input: Value, session_id: str | None) -> Run:
+    now = time.time()
+    return Run(RunContext(new_run_id(now), workflow.id, session_id), input, now)
 
 
 def new_run_id(now: float) -> str:

@@ -149,7 +149,7 @@ class Invocation:
     context: RunContext
 
 
-def raise_failure(event: Event) -> None:
+def raise_failure(event: object) -> None:
     """Raise the error of an event that is a failed end; let every other event pass."""
     if isinstance(event, RunFailed):
         raise event.error

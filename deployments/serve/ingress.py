@@ -78,6 +78,7 @@ class Ingress:
         self._asked = float("-inf")
         self._states: dict[str, str | None] = {}
         self._draining: Draining | None = None
+        self._gateway: Gateway | None = None
         await start_all(self._placed.values())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -86,18 +87,26 @@ class Ingress:
         def invoke(invocation: Invocation) -> Awaitable[Value | Stream | Whole]:
             return (local if invocation.component in self._placed else handles)(invocation)
 
+        gateway = self._gateway = Gateway(self._plan, invoke, self._ready)
+
         async def close() -> None:
+            await gateway.aclose()
             await handles.aclose()
             await local.aclose()
             await close_all(self._placed.values())
 
-        app = build_app(Gateway(self._plan, invoke, self._ready), close)
+        app = build_app(gateway, close)
         app.entrance = self._draining = Draining(app.entrance)
         return app
 
     async def drain(self) -> int:
-        """Refuse new requests, and wait for those under way; return how many there were."""
-        return await self._draining.drain() if self._draining is not None else 0
+        """Refuse new requests, and wait for those under way, and for runs without a request; return how many there were."""
+        if self._draining is None or self._gateway is None:
+            return 0
+        runs = self._gateway.kept.under_way
+        requests = await self._draining.drain()
+        await self._gateway.ended()
+        return max(requests, runs)
 
     async def _ready(self) -> dict[str, str | None]:
         """Return each component's state: its own in the ingress, of the others as Serve sees them."""

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import Any
+import hashlib
+import json
+import logging
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from deployments.asgi.client import Client, Cut
-from deployments.asgi.errors import RUN_ID, described, error_json, error_response
+from deployments.asgi.errors import RUN_ID, described
 from deployments.asgi.json_values import json_bytes, parse_object, validated
 from deployments.asgi.straight import StraightRoute
 from deployments.gateway.gateway import Gateway, Running
-from deployments.runs.events import Delta, Finished, raise_failure
-from deployments.transports import sse
-from graphs.errors import AnabranchError, InvalidInput
+from deployments.gateway.keeper import OnDisconnect
+from deployments.gateway.kept import Keep
+from deployments.store.rows import StoreDown
+from deployments.transports.run_answer import HEARTBEAT_EVERY, RunAnswer
+from deployments.transports.task_json import Task, task
+from graphs.errors import BadRequest, InvalidInput
+from graphs.language import kind_of
+from graphs.units import seconds
 
-HEARTBEAT_EVERY = 15.0
-"""Seconds of silence after which a stream sends a heartbeat."""
+DETACHED_FOR = 60.0
+"""Seconds without a reader after which a resumable run is cancelled, unless it says otherwise."""
+LONGEST_KEY = 255
+
+logger = logging.getLogger("anabranch.runs")
+
+
+def _policy(value: Any) -> Any:
+    match value:
+        case None | "cancel" | "continue":
+            return value
+        case {"detach": time, **rest} if not rest:
+            detached = seconds(time)
+            if isinstance(detached, int | float) and detached >= 1:
+                return float(detached)
+            raise ValueError(
+                f'expected detach to be a duration of at least 1 s, got {time!r}; write {{"detach": "60s"}}'
+            )
+        case _:
+            shown = f"'{value}'" if isinstance(value, str) else kind_of(value)
+            raise ValueError(f'expected cancel, continue or {{"detach": "60s"}}, got {shown}')
 
 
 class RunRequest(BaseModel):
@@ -35,48 +58,51 @@ class RunRequest(BaseModel):
     output_only: bool = Field(
         default=False, description="answer the output alone, as a stream if it streams; else the task that contains it"
     )
-    resumable: bool = Field(default=False, description="keep the stream, so that it can be read again")
+    resumable: bool = Field(
+        default=False, description="keep what the run says, and number its events, so that a reader can come back"
+    )
+    on_disconnect: Annotated[
+        OnDisconnect | None, BeforeValidator(_policy, json_schema_input_type=str | dict[str, str | float] | None)
+    ] = Field(
+        default=None,
+        description="what happens to a kept run when its last reader leaves: `cancel`, `continue`, or `{detach: 60s}`: it is "
+        "cancelled when it has had no reader for that long",
+    )
+    job_chunks: bool = Field(default=False, description="keep the chunks of every job too, for /tasks/{id}/events")
     session_id: str | None = Field(default=None, max_length=256, description="what the workflow sees as `session.id`")
 
 
-class Task(BaseModel):
-    """A run, seen from outside."""
+class Asked(NamedTuple):
+    """A run that is asked for, and how it is kept; None if it isn't."""
 
-    task_id: str
-    workflow_id: str
-    status: str = Field(examples=["completed"])
-    output: Any = Field(description="the chunks of a stream are joined; several streams are a mapping")
-    session_id: str | None = None
-    created_at: str = Field(examples=["2030-01-01T12:00:00.000Z"])
-    completed_at: str
+    request: RunRequest
+    keep: Keep | None
 
 
-def decode(body: bytes) -> RunRequest:
-    """Return the request in a body."""
-    request = validated(RunRequest, parse_object(body))
+def decode(body: bytes, key: str | None = None, record: bool = False) -> Asked:
+    """Return what a body asks for; `key` is the Idempotency-Key, and `record` says that all runs are kept."""
+    fields = parse_object(body)
+    request = validated(RunRequest, fields)
+    if key is not None and not 0 < len(key) <= LONGEST_KEY:
+        raise BadRequest(f"expected Idempotency-Key to have 1 to {LONGEST_KEY} characters, got {len(key)}")
+    asked = request.resumable or not request.wait_for_completion or request.session_id is not None or key is not None
+    if not (asked or record):
+        if request.on_disconnect is not None:
+            raise InvalidInput(
+                "on_disconnect is for runs that are kept; write resumable: true or wait_for_completion: false beside it",
+                field="on_disconnect",
+            )
+        return Asked(request, None)
+    digest = "" if key is None else hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return Asked(request, Keep(_on_disconnect(request, key), key, digest, request.job_chunks, asked))
+
+
+def _on_disconnect(request: RunRequest, key: str | None) -> OnDisconnect:
+    if request.on_disconnect is not None:
+        return request.on_disconnect
     if not request.wait_for_completion:
-        raise InvalidInput(
-            "this version can't run a task in the background yet; write wait_for_completion: true",
-            field="wait_for_completion",
-        )
-    if request.resumable:
-        raise InvalidInput("this version can't resume a stream yet; write resumable: false", field="resumable")
-    return request
-
-
-def encode_task(running: Running, output: Any, completed_at: datetime) -> bytes:
-    """Return the task of a run that succeeded."""
-    run = running.run
-    task = {
-        "task_id": run.id,
-        "workflow_id": run.workflow,
-        "status": "completed",
-        "output": output,
-        "created_at": _moment(datetime.fromtimestamp(run.started_at, UTC)),
-        "completed_at": _moment(completed_at),
-    }
-    session = run.context.session_id
-    return json_bytes(task if session is None else {**task, "session_id": session})
+        return "continue"
+    return DETACHED_FOR if request.resumable or key is not None else "cancel"
 
 
 _DESCRIPTION = """
@@ -86,7 +112,9 @@ A stream of bytes is answered as it is, if the workflow names no format. A plain
 
 With `output_only: false` the answer comes when the run has ended: a task with its output, a stream's chunks joined.
 
-Disconnecting cancels the run.
+Disconnecting cancels the run, unless it is kept. A run is kept with `resumable: true`, `wait_for_completion: false`, a
+`session_id` or an `Idempotency-Key`; then `/tasks/{id}/stream` gives its output from any event on, and `on_disconnect` says
+what becomes of it without readers. The same `Idempotency-Key` with the same body gives the same run.
 """
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -102,6 +130,11 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },
+    202: {
+        "description": "with `wait_for_completion: false`: the run is kept, and runs",
+        "headers": {"Location": {"description": "the task", "schema": {"type": "string"}}},
+        "model": Task,
+    },
     **described(
         {
             400: "the body is not JSON, or names no workflow although there are several",
@@ -111,7 +144,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             415: "the body is compressed",
             422: "a field of the request, or of the workflow's input, is wrong",
             502: "a component failed, or an API that it called",
-            503: "a component isn't available, or the queue is full: try again after Retry-After",
+            503: "a component or the store of runs isn't available, or the queue is full: try again after Retry-After",
             504: "a job, the run or an API took longer than its timeout, or a polled job not done within completion.timeout",
         }
     ),
@@ -123,10 +156,16 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
     """Return the route that starts runs."""
     router = APIRouter(tags=["runs"])
 
+    controller = gateway.plan.controller
+    record = controller.store.record == "all"
+
     async def start_run(request: Request) -> Response:
-        asked = decode(await request.body())
-        running = gateway.start(asked.workflow_id, asked.input, asked.session_id)
-        return RunAnswer(running, asked.output_only, gateway.plan.controller.compression, heartbeat_every)
+        asked, keep = decode(await request.body(), request.headers.get("idempotency-key"), record)
+        running = await _begun(gateway, asked, keep)
+        if not asked.wait_for_completion:
+            return await _accepted(gateway, running, request.url.path)
+        numbered = asked.resumable
+        return RunAnswer(running, asked.output_only, controller.compression, heartbeat_every, numbered=numbered)
 
     router.add_api_route(
         "/workflows/runs",
@@ -142,81 +181,21 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
     return router
 
 
-class RunAnswer(Response):
-    """The answer of one run, written while its events come; when the client disconnects, the run is cancelled."""
-
-    def __init__(self, running: Running, output_only: bool, compression: bool, heartbeat_every: float) -> None:
-        self.status_code = 200
-        self.background = None
-        self._running = running
-        self._output_only = output_only
-        self._compression = compression
-        self._heartbeat_every = heartbeat_every
-        self._encoder: sse.Encoder | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._client = Client(scope, receive, send)
-        await self._client.attend(self._write(), self._heartbeat_every)
-
-    async def _write(self) -> None:
+async def _begun(gateway: Gateway, asked: RunRequest, keep: Keep | None) -> Running:
+    """Begin the run. One that is kept only because all are goes on without, while the store is down."""
+    if keep is not None:
         try:
-            async with aclosing(self._running):
-                if self._output_only:
-                    await self._write_output()
-                else:
-                    finished = await self._running.finish()
-                    await self._write_json(encode_task(self._running, finished.output, datetime.now(UTC)))
-        except AnabranchError as error:
-            await self._write_failure(error)
-
-    async def _write_output(self) -> None:
-        """Write the output while it comes. Nothing is sent before the first event that has content: it decides the format."""
-        kind = self._running.workflow.output_kind
-        async for event in self._running:
-            if isinstance(event, Delta):
-                encoder = self._encoder
-                if encoder is None:
-                    encoder = self._encoder = sse.encoder(kind, event)
-                if encoder is not None and (body := encoder.encode(event)):
-                    if not self._client.started:
-                        await self._start(encoder)
-                    await self._client.write(body)
-                continue
-            raise_failure(event)
-            if isinstance(event, Finished):
-                await self._finish(event)
-
-    async def _write_failure(self, error: AnabranchError) -> None:
-        """Write the error: as the answer, or as the last event of an answer that has begun."""
-        run_id = self._running.run.id
-        if not self._client.started:
-            await self._client.answer(error_response(error, run_id))
-        elif isinstance(self._encoder, sse.RawBytes):
-            raise Cut(f"run {run_id}: {error.message}") from error
-        else:
-            await self._client.end(sse.error_event(error_json(error, run_id)))
-
-    async def _finish(self, finished: Finished) -> None:
-        if not finished.streamed:
-            await self._write_json(json_bytes(finished.output))
-            return
-        encoder = self._encoder or sse.TextEvents()
-        if not self._client.started:
-            await self._start(encoder)
-        await self._client.end(encoder.end())
-
-    async def _start(self, encoder: sse.Encoder) -> None:
-        run_id = (RUN_ID.lower().encode(), self._running.run.id.encode())
-        if isinstance(encoder, sse.RawBytes):
-            await self._client.start(200, [*sse.RAW_HEADERS, run_id])
-        else:
-            headers = [*sse.HEADERS, run_id]
-            await self._client.start(200, headers, heartbeat=sse.HEARTBEAT, compressed=self._compression)
-
-    async def _write_json(self, body: bytes) -> None:
-        headers = {RUN_ID: self._running.run.id}
-        await self._client.answer(Response(body, headers=headers, media_type="application/json"))
+            return await gateway.keep(asked.workflow_id, asked.input, asked.session_id, keep)
+        except StoreDown as down:
+            if keep.asked:
+                raise
+            logger.warning("a run can't be kept: %s", down)
+    return gateway.start(asked.workflow_id, asked.input, asked.session_id)
 
 
-def _moment(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+async def _accepted(gateway: Gateway, running: Running, path: str) -> Response:
+    """Return the answer to a request that doesn't wait for the run."""
+    id = running.run.id
+    await running.aclose()
+    headers = {RUN_ID: id, "Location": path.removesuffix("/workflows/runs") + f"/tasks/{id}"}
+    return Response(json_bytes(task(await gateway.kept.find(id))), 202, headers, "application/json")

@@ -38,9 +38,23 @@ def encoder(kind: OutputKind, first: Delta) -> Encoder | None:
     return None
 
 
-def error_event(error: bytes) -> bytes:
+def error_event(error: bytes, number: int | None = None) -> bytes:
     """Return the last event of a stream that failed, of the error as JSON."""
-    return b"event: error\ndata: %b\n\n" % error
+    return marked(b"event: error\ndata: %b\n\n" % error, number)
+
+
+def marked(event: bytes, number: int | None) -> bytes:
+    """Return one event led by its number; as it is without one."""
+    return event if number is None else b"id: %d\n%b" % (number, event)
+
+
+def numbered(encoder: Encoder, delta: Delta, first: int) -> bytes:
+    """Return the events of a Delta whose chunks are numbered from `first` on."""
+    if len(delta.chunks) == 1:
+        event = encoder.encode(delta)
+        return marked(event, first) if event else b""
+    events = ((first + index, encoder.encode(Delta([chunk], delta.name))) for index, chunk in enumerate(delta.chunks))
+    return b"".join(marked(event, number) for number, event in events if event)
 
 
 class TextEvents:
@@ -67,10 +81,11 @@ class TextEvents:
                 texts.append(text)
         return utf8(_events(texts)) if texts else b""
 
-    def end(self) -> bytes:
+    def end(self, number: int | None = None) -> bytes:
         """Return the end of the stream; a character that bytes left incomplete becomes U+FFFD."""
         rest = "" if self._decoder is None else self._decoder.decode(b"", final=True)
-        return utf8(_events([rest])) + END if rest else END
+        end = marked(END, number)
+        return utf8(_events([rest])) + end if rest else end
 
     def _lines(self, text: str) -> str:
         """Return text with line ends as the lines of one event."""
@@ -107,8 +122,8 @@ class JsonEvents:
             texts = [f"{head}{text}}}" for text in texts]
         return _events(texts).encode("utf-8", "backslashreplace") if texts else b""
 
-    def end(self) -> bytes:
-        return END
+    def end(self, number: int | None = None) -> bytes:
+        return marked(END, number)
 
 
 class RawBytes:
@@ -117,7 +132,7 @@ class RawBytes:
     def encode(self, delta: Delta) -> bytes:
         return b"".join(_raw(chunk) for chunk in delta.chunks if chunk is not None and not isinstance(chunk, Note))
 
-    def end(self) -> bytes:
+    def end(self, number: int | None = None) -> bytes:  # noqa: ARG002  (bytes have no room for it)
         """Return nothing: the end of the body is the end."""
         return b""
 

@@ -26,7 +26,7 @@ async def test_a_preflight_lets_in_what_the_contract_says_and_what_it_asks_for()
     assert response.headers["Access-Control-Allow-Origin"] == PAGE
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
     assert response.headers["Access-Control-Allow-Headers"] == (
-        "Accept, Authorization, Content-Type, Last-Event-ID, x-stainless-os"
+        "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, x-stainless-os"
     )
     assert "POST" in response.headers["Access-Control-Allow-Methods"]
     assert response.headers["Vary"] == "Origin"

@@ -18,12 +18,13 @@ def refusal(body: bytes) -> AnabranchError:
 
 
 def test_every_field_has_a_default() -> None:
-    asked = decode(b"{}")
+    asked, keep = decode(b"{}")
+    assert keep is None
     assert (asked.workflow_id, asked.input, asked.output_only, asked.session_id) == (None, {}, False, None)
 
 
 def test_an_input_may_be_any_json() -> None:
-    assert decode('\ufeff{"input": ["é", 1, null]}'.encode()).input == ["é", 1, None]
+    assert decode('\ufeff{"input": ["é", 1, null]}'.encode()).request.input == ["é", 1, None]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_a_malformed_body_gives_its_line_and_column() -> None:
 
 
 def test_many_brackets_side_by_side_are_no_depth() -> None:
-    assert decode(b'{"input": [%b]}' % b",".join([b"{}"] * 500)).input == [{}] * 500
+    assert decode(b'{"input": [%b]}' % b",".join([b"{}"] * 500)).request.input == [{}] * 500
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,10 @@ def test_many_brackets_side_by_side_are_no_depth() -> None:
         (
             b'{"zzz": 1}',
             "zzz",
-            "unknown field 'zzz'; the fields are workflow_id, input, wait_for_completion, output_only, resumable, session_id",
+            (
+                "unknown field 'zzz'; the fields are workflow_id, input, wait_for_completion, output_only, resumable, "
+                "on_disconnect, job_chunks, session_id"
+            ),
         ),
         (b'{"output_only": "yes"}', "output_only", "output_only: expected true or false, got text"),
         (b'{"output_only": 1}', "output_only", "output_only: expected true or false, got an integer"),
@@ -86,11 +90,25 @@ def test_many_brackets_side_by_side_are_no_depth() -> None:
         (b'{"session_id": "%b"}' % (b"s" * 257), "session_id", "session_id: expected at most 256 characters, got text"),
         (b'{"session_id": ["a"]}', "session_id", "session_id: expected text, got a list"),
         (
-            b'{"wait_for_completion": false}',
-            "wait_for_completion",
-            "this version can't run a task in the background yet; write wait_for_completion: true",
+            b'{"on_disconnect": "continue"}',
+            "on_disconnect",
+            "on_disconnect is for runs that are kept; write resumable: true or wait_for_completion: false beside it",
         ),
-        (b'{"resumable": true}', "resumable", "this version can't resume a stream yet; write resumable: false"),
+        (
+            b'{"resumable": true, "on_disconnect": "stop"}',
+            "on_disconnect",
+            'on_disconnect: expected cancel, continue or {"detach": "60s"}, got \'stop\'',
+        ),
+        (
+            b'{"resumable": true, "on_disconnect": {"detach": "a while"}}',
+            "on_disconnect",
+            'on_disconnect: expected detach to be a duration of at least 1 s, got \'a while\'; write {"detach": "60s"}',
+        ),
+        (
+            b'{"resumable": true, "on_disconnect": {"detach": 0}}',
+            "on_disconnect",
+            'on_disconnect: expected detach to be a duration of at least 1 s, got 0; write {"detach": "60s"}',
+        ),
     ],
 )
 def test_a_field_that_does_not_fit_is_named(body: bytes, field: str, message: str) -> None:
@@ -142,3 +160,41 @@ def test_a_repeated_key_is_refused_at_any_depth(body: bytes, key: str) -> None:
         decode(body)
     assert refused.value.message == f"the key '{key}' is repeated in an object of the body; write it once"
     assert refused.value.details == {"key": key}
+
+
+@pytest.mark.parametrize(
+    ("body", "policy"),
+    [
+        (b'{"resumable": true}', 60.0),
+        (b'{"wait_for_completion": false}', "continue"),
+        (b'{"wait_for_completion": false, "resumable": true}', "continue"),
+        (b'{"session_id": "s"}', "cancel"),
+        (b'{"resumable": true, "on_disconnect": "cancel"}', "cancel"),
+        (b'{"resumable": true, "on_disconnect": {"detach": "2m"}}', 120.0),
+    ],
+)
+def test_a_run_that_is_kept_says_what_becomes_of_it_without_readers(body: bytes, policy: str | float) -> None:
+    keep = decode(body).keep
+    assert keep is not None
+    assert (keep.on_disconnect, keep.asked) == (policy, True)
+
+
+def test_a_request_with_a_key_is_kept_and_known_by_what_it_says() -> None:
+    one, same, other = (decode(body, "k").keep for body in (b'{"input": 1}', b'{ "input":1 }', b'{"input": 2}'))
+    assert one is not None
+    assert one == same
+    assert other is not None
+    assert one.digest != other.digest
+    assert one.on_disconnect == 60.0
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256])
+def test_a_key_that_is_none_or_too_long_is_refused(key: str) -> None:
+    with pytest.raises(BadRequest, match="expected Idempotency-Key to have 1 to 255 characters"):
+        decode(b"{}", key)
+
+
+def test_where_all_runs_are_recorded_a_plain_one_still_ends_with_its_client() -> None:
+    keep = decode(b"{}", record=True).keep
+    assert keep is not None
+    assert (keep.on_disconnect, keep.asked) == ("cancel", False)

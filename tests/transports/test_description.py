@@ -82,7 +82,7 @@ async def test_every_error_is_described_in_the_one_shape_there_is() -> None:
     shape = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     del document["paths"]["/ready"]["get"]["responses"]["503"]  # no error, but an answer: what isn't ready
     for operation in operations(document):
-        errors = {status: answer for status, answer in operation["responses"].items() if status != "200"}
+        errors = {status: answer for status, answer in operation["responses"].items() if not status.startswith("2")}
         assert {"500", "default"} <= set(errors)
         assert all(answer["content"] == shape for answer in errors.values())
 

@@ -1,0 +1,354 @@
+"""All kept runs, from the view of one process: start them, find, list, follow, stop and forget them, wherever they run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from deployments.gateway.entries import ENDS, Accepted, Entry, unpack
+from deployments.gateway.keeper import Keeper, Lost, OnDisconnect, policy_text
+from deployments.gateway.log import OwnLog, RunLog
+from deployments.gateway.replicas import Replicas
+from deployments.gateway.tails import Tails
+from deployments.runs.events import Event, JobEnded, JobEvent, JobRetried, Observer, Run, RunCancelled, RunFailed
+from deployments.store.rows import NewRun, RunRow
+from graphs.errors import AnabranchError, Conflict, InvalidInput, NotFound, Unavailable
+from graphs.plan import Store as StorePlan
+
+if TYPE_CHECKING:
+    from deployments.store.store import Store
+
+Begin = Callable[[Run, Observer], AsyncGenerator[Event, None]]
+"""Gives the events of a run, which begins when they are read."""
+
+PAGE = 64
+"""Segments that are read from the store at once."""
+STOPPED = "it was stopped by a request"
+AHEAD = 2**53 - 1
+"""The number of the end for a reader that has seen more than was kept: it may know the end's own number as a chunk's."""
+STOPPED_WITHIN = 15.0
+"""Seconds for which a stop waits for the run's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How a run is kept."""
+
+    on_disconnect: OnDisconnect = "cancel"
+    key: str | None = None
+    """The idempotency key of the request that starts it."""
+    digest: str = ""
+    """What that request says."""
+    job_chunks: bool = False
+    """Whether the chunks of every job are kept too."""
+    asked: bool = True
+    """Whether the client asks for it; False: all runs are kept."""
+
+
+class RunInfo(NamedTuple):
+    """A kept run, as it is now."""
+
+    id: str
+    workflow: str
+    status: str
+    session_id: str | None
+    created_at: float
+    ended_at: float | None
+    last: int
+    """The number of the newest entry of its log."""
+    format: str | None
+    """What its first chunk is; None before."""
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+
+class Kept:
+    """The kept runs. The store is opened, and its library loaded, when one is first asked for."""
+
+    def __init__(self, plan: StorePlan, begin: Begin, redact: Callable[[AnabranchError], AnabranchError]) -> None:
+        self.plan = plan
+        self._begin = begin
+        self._redact = redact
+        self._opening = asyncio.Lock()
+        self._store: Store | None = None
+        self._replicas: Replicas | None = None
+        self._tails: Tails | None = None
+        self._own: dict[str, Keeper] = {}
+        self._closed = False
+
+    @property
+    def under_way(self) -> int:
+        """Runs of this process that haven't ended."""
+        return sum(not keeper.log.ended for keeper in self._own.values())
+
+    async def start(self, run: Run, keep: Keep) -> str:
+        """Keep the run, and begin it; return its id, or that of the run that its key stands for. Raise StoreDown if it can't be kept."""
+        store = await self._open()
+        log = OwnLog(run.id, store.mark, lambda: self._stored_all(run.id))
+        context = run.context
+        new = NewRun(
+            id=run.id,
+            workflow=run.workflow,
+            session=context.session_id,
+            caller=None,
+            created_at=run.started_at,
+            policy=policy_text(keep.on_disconnect),
+            segment=log.accept(Accepted(run.workflow, run.input, context.session_id)),
+            key=keep.key,
+            digest=keep.digest,
+        )
+        existing = await store.accept(new)
+        if existing is not None:
+            if existing.digest != keep.digest:
+                raise InvalidInput(
+                    f"the Idempotency-Key '{keep.key}' belongs to another request, that of run {existing.run}; "
+                    "send each request with a key of its own",
+                    field="Idempotency-Key",
+                )
+            return existing.run
+        keeper = Keeper(run, log, keep.on_disconnect, self._reads, self._ended)
+        self._own[run.id] = keeper
+        keeper.begin(self._begin(run, Observer(self._telling(log), keep.job_chunks)))
+        return run.id
+
+    async def find(self, id: str) -> RunInfo:
+        """Return the run; raise NotFound."""
+        own = self._own.get(id)
+        if own is not None:
+            return _info_of(own)
+        store = await self._existing()
+        row = await store.run(id) if store is not None else None
+        if row is None:
+            raise NotFound(
+                f"there is no run '{id[:80]}': it was never kept, or is forgotten; runs are kept with resumable: true, "
+                "wait_for_completion: false or a session_id"
+            )
+        return _info(row)
+
+    async def list(
+        self, *, workflow: str | None, status: str | None, session: str | None, before: str | None, limit: int
+    ) -> list[RunInfo]:
+        """Return runs, the newest first."""
+        store = await self._existing()
+        if store is None:
+            return []
+        rows = await store.runs(workflow=workflow, status=status, session=session, before=before, limit=limit)
+        return [_info_of(self._own[row.id]) if row.id in self._own else _info(row) for row in rows]
+
+    async def cancel(self, id: str) -> RunInfo:
+        """Stop the run, wherever it runs, and return it as it is then; one that has ended stays as it is."""
+        if (own := self._own.get(id)) is not None:
+            own.stop(RunCancelled(STOPPED))
+            await own.ended()
+            return _info_of(own)
+        if not (await self.find(id)).ended:
+            store = await self._open()
+            await store.ask_to_stop(id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOPPED_WITHIN), self.following(id) as entries:
+                    async for _ in entries:
+                        pass
+        return await self.find(id)
+
+    async def forget(self, id: str) -> None:
+        """Delete a run that has ended; raise Conflict for one that hasn't."""
+        info = await self.find(id)
+        if not info.ended:
+            raise Conflict(f"run {id} is {info.status}; stop it first, with POST /tasks/{id}/cancel")
+        store = await self._open()
+        await store.flush()
+        self._own.pop(id, None)
+        await store.forget(id)
+
+    @asynccontextmanager
+    async def following(self, id: str, after: int = -1) -> AsyncGenerator[AsyncIterator[Entry]]:
+        """Open what the run says after a number: what is kept, then what comes, up to its end.
+
+        Where the run has ended and the number lies beyond all that was kept, that is the end alone.
+        """
+        entries = self._follow(id, after)
+        own = self._own.get(id)
+        if own is not None:
+            own.read()
+        try:
+            yield entries
+        finally:
+            await entries.aclose()
+            if own is not None:
+                own.left()
+
+    async def ended(self) -> None:
+        """Wait until no run of this process is under way."""
+        while running := [keeper for keeper in self._own.values() if not keeper.log.ended]:
+            for keeper in running:
+                await keeper.ended()
+
+    async def open(self) -> None:
+        """Open the store now, so that what is wrong with it is told early."""
+        await self._open()
+
+    async def aclose(self) -> None:
+        """End the runs of this process as lost, have all written, and close the store."""
+        self._closed = True
+        running = [keeper for keeper in self._own.values() if not keeper.log.ended]
+        for keeper in running:
+            keeper.stop(RunFailed(Lost("the server stopped while it ran")))
+        for keeper in running:
+            await keeper.ended()
+        for each in (self._tails, self._replicas):
+            if each is not None:
+                await each.aclose()
+        if self._store is not None:
+            await self._store.aclose()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def _follow(self, id: str, after: int) -> AsyncGenerator[Entry, None]:
+        info = await self.find(id)
+        own = self._own.get(id)
+        if own is not None:
+            entries = self._live(own.log, after)
+        elif info.ended:
+            entries = self._old(id, after, info.last)
+        else:
+            entries = self._elsewhere(info, after)
+        async with aclosing(entries):
+            async for entry in entries:
+                yield entry
+
+    async def _live(self, log: RunLog, after: int) -> AsyncGenerator[Entry, None]:
+        """Yield what is stored, then what is in memory, then what comes."""
+        while True:
+            if after + 1 < log.base:
+                async for entry in self._stored(log.run, after, log.base - 1):
+                    after = entry.last
+                    yield entry
+            for entry in log.since(after):
+                after = entry.last
+                yield entry
+                if isinstance(entry.event, ENDS):
+                    return
+            if log.ended and after >= log.next - 1:
+                for entry in _end_alone(after, *log.since(log.next - 2)):
+                    yield entry
+                return
+            if after >= log.next - 1:
+                await log.news()
+
+    async def _elsewhere(self, info: RunInfo, after: int) -> AsyncGenerator[Entry, None]:
+        """Yield what another process's run says."""
+        await self._open()
+        assert self._tails is not None, "they come with the store"
+        with self._tails.joined(info.id, info.last + 1) as log:
+            async with aclosing(self._live(log, after)) as entries:
+                async for entry in entries:
+                    yield entry
+
+    async def _old(self, id: str, after: int, last: int) -> AsyncGenerator[Entry, None]:
+        """Yield what follows a number in the log of a run that has ended."""
+        if after < last:
+            async for entry in self._stored(id, after, last):
+                yield entry
+        else:
+            async for end in self._stored(id, last - 1, last):
+                for entry in _end_alone(after, end):
+                    yield entry
+
+    async def _stored(self, id: str, after: int, last: int) -> AsyncGenerator[Entry, None]:
+        """Yield what the store has of the run, after one number up to another."""
+        store = await self._open()
+        while after < last:
+            segments = await store.segments(id, after + 1, last, PAGE)
+            if not segments:
+                raise NotFound(f"run {id} is no longer kept")
+            for segment in segments:
+                for entry in unpack(segment.first, segment.kind, segment.body):
+                    rest = entry.after(after)
+                    if rest is not None and after < last:
+                        after = rest.last
+                        yield rest
+
+    # --- what happens beside -----------------------------------------------------------------------------------------
+
+    async def _open(self) -> Store:
+        """Return the store, opened and made where that is needed."""
+        store = await self._existing(create=True)
+        assert store is not None, "it was made"
+        return store
+
+    async def _existing(self, *, create: bool = False) -> Store | None:
+        """Return the store, opened if need be; None if there is none yet."""
+        if self._store is None:
+            async with self._opening:
+                if self._store is None:
+                    await self._connect(create=create)
+        return self._store
+
+    async def _connect(self, *, create: bool) -> None:
+        if self._closed:
+            raise Unavailable("the server is stopping")
+        module = await asyncio.to_thread(import_module, "deployments.store.store")
+        store = await module.Store.open(self.plan.url, create=create)
+        if store is None:
+            return
+        store.on_buried = self._buried
+        self._tails = Tails(store)
+        self._replicas = Replicas(store, self.plan, self._stop, lambda: bool(self.under_way))
+        self._store = store
+
+    async def _reads(self, id: str) -> int:
+        row = await (await self._open()).run(id)
+        return 0 if row is None else row.reads
+
+    def _stop(self, id: str) -> None:
+        """Stop a run of this process, because another asks for it."""
+        if (own := self._own.get(id)) is not None:
+            own.stop(RunCancelled(STOPPED))
+
+    def _buried(self) -> None:
+        """Hear that other replicas took this process for dead: they have ended its runs."""
+        for own in self._own.values():
+            own.log.lose()
+            own.stop(RunFailed(Lost("the replica that ran it did not answer the others for too long")))
+
+    def _telling(self, log: OwnLog) -> Callable[[JobEvent], None]:
+        def tell(event: JobEvent) -> None:
+            if log.ended:
+                return  # of a component that didn't stop with its run
+            if isinstance(event, JobEnded | JobRetried) and event.error is not None:
+                event = replace(event, error=self._redact(event.error))
+            log.say(event)
+
+        return tell
+
+    def _stored_all(self, id: str) -> None:
+        """Let go of a run that has ended and is all in the store."""
+        self._own.pop(id, None)
+
+    def _ended(self, keeper: Keeper) -> None:
+        if not keeper.log.kept:
+            self._own.pop(keeper.run.id, None)
+
+
+def _end_alone(after: int, *ends: Entry) -> Iterator[Entry]:
+    """Yield the end for a reader that is at it, or beyond it, without having seen it."""
+    for end in ends:
+        lost = isinstance(end.event, RunFailed) and end.event.error.type == Lost.type
+        if after < AHEAD and (after > end.first or lost):
+            yield Entry(AHEAD, end.at, end.event)
+
+
+def _info(row: RunRow) -> RunInfo:
+    return RunInfo(row.id, row.workflow, row.status, row.session, row.created_at, row.ended_at, row.last, row.output)
+
+
+def _info_of(keeper: Keeper) -> RunInfo:
+    run, log = keeper.run, keeper.log
+    session = run.context.session_id
+    return RunInfo(run.id, run.workflow, log.status, session, run.started_at, log.ended_at, log.next - 1, log.format)

@@ -1,0 +1,246 @@
+"""The log of one run in memory: what is said goes in, readers get it from any number on, and the store's writer takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from deployments.gateway.entries import ENDS, Accepted, Entry, LogEvent, pack
+from deployments.runs.events import Delta, Finished, JobChunks, JobEnded, RunCancelled, RunFailed, Started
+from deployments.store.rows import Segment, State
+from graphs.errors import TooLarge
+from graphs.stream import Note, Value, batch_size, is_empty
+
+WINDOW = 256 * 1024
+"""Bytes of a log that stay in memory once they are stored: readers that are further behind read the store."""
+MAX_UNWRITTEN = 8 * 1024 * 1024
+"""Bytes that may wait for the store; beyond it the run waits as well."""
+MAX_SEGMENT = 4 * 1024 * 1024
+MAX_LOG = 256 * 1024 * 1024
+"""Bytes that all a run says may take."""
+ENTRY_SIZE = 64
+
+Status = Literal["pending", "processing", "streaming", "completed", "failed", "cancelled"]
+
+
+class RunLog:
+    """The newest entries of a run, and their readers.
+
+    What has left the window is in the store, so that a reader finds every number in one of the two.
+    """
+
+    def __init__(self, run: str, first: int = 0) -> None:
+        self.run = run
+        self.next = first
+        """The number of the next entry."""
+        self.status: Status = "pending"
+        self.ended_at: float | None = None
+        self.format: str | None = None
+        """What its first chunk is: text, bytes, or one of several named streams. A stream without a format is written by that."""
+        self.readers = 0
+        self._entries: deque[tuple[Entry, int]] = deque()
+        self._size = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        """Readers that wait for news."""
+
+    @property
+    def base(self) -> int:
+        """The first number that is in memory."""
+        return self._entries[0][0].first if self._entries else self.next
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+    def add(self, entry: Entry) -> int:
+        """Append an entry, which bears the next number; return about how many bytes it takes."""
+        event = entry.event
+        self.next = entry.last + 1
+        if isinstance(event, Delta):
+            self.status = "streaming"
+            if self.format is None:
+                self.format = _format(event)
+        elif isinstance(event, Started):
+            self.status = "processing"
+        elif isinstance(event, ENDS):
+            self.status, self.ended_at = _status(event), entry.at
+        size = ENTRY_SIZE + _size(event)
+        self._entries.append((entry, size))
+        self._size += size
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+        return size
+
+    def since(self, number: int) -> list[Entry]:
+        """Return the entries after a number that isn't before the base."""
+        found: list[Entry] = []
+        for entry, _ in reversed(self._entries):
+            if entry.last <= number:
+                break
+            found.append(entry)
+        found.reverse()
+        if found and found[0].first <= number:
+            found[0] = found[0].after(number) or found[0]
+        return found
+
+    async def news(self) -> None:
+        """Return once something was added; at once, if the log has ended."""
+        if not self.ended:
+            news = asyncio.get_running_loop().create_future()
+            self._waiting.append(news)
+            await news
+
+    def trim(self, written: int) -> None:
+        """Let go of entries beyond the window, up to the number that the store has."""
+        while self._size > WINDOW and self._entries and self._entries[0][0].last <= written:
+            self._size -= self._entries.popleft()[1]
+
+
+class OwnLog(RunLog):
+    """The log of a run of this process. `mark` has the store's writer take from it; it is a Source of the writer's.
+
+    `stored` is called once all of it is in the store, after its end.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        mark: Callable[[OwnLog], None],
+        stored: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(run)
+        self._mark, self._stored = mark, stored
+        self._clock = clock
+        self._began = time.time(), clock()
+        self._unwritten: deque[tuple[Entry, int]] = deque()
+        self._taken: deque[tuple[int, int]] = deque()
+        """Up to which number the writer has taken, and how many bytes."""
+        self._behind = 0
+        """Bytes that aren't in the store."""
+        self._room = asyncio.Event()
+        self.size = 0
+        self.most = MAX_LOG
+        self.kept = True
+        """False: the store has this log already, ended by another process."""
+
+    def now(self) -> float:
+        """Return the time of day, by a clock that never jumps."""
+        return self._began[0] + self._clock() - self._began[1]
+
+    def accept(self, event: Accepted) -> Segment:
+        """Return the first segment, which is to be written before anything else is said."""
+        entry = Entry(0, self.now(), event)
+        self.add(entry)
+        return Segment(self.run, 0, 0, *pack([entry]))
+
+    def say(self, event: LogEvent) -> None:
+        """Append an event, and have it written."""
+        entry = Entry(self.next, self.now(), event)
+        size = self.add(entry)
+        self.size += size
+        if self.kept:
+            self._unwritten.append((entry, size))
+            self._behind += size
+            self._mark(self)
+
+    async def room(self) -> None:
+        """Wait until more may be said: no more than so much waits for the store. Raise TooLarge when the log is full."""
+        if self.size > self.most:
+            raise TooLarge(f"the run has said more than {self.most >> 20} MiB, the most that is kept of a run")
+        while self._behind > MAX_UNWRITTEN:
+            self._room.clear()
+            await self._room.wait()
+
+    def take(self) -> tuple[Segment, State] | None:
+        """Return what the writer hasn't taken yet."""
+        entries: list[Entry] = []
+        size = 0
+        while self._unwritten and size < MAX_SEGMENT:
+            entry, its = self._unwritten.popleft()
+            entries.append(entry)
+            size += its
+        if not entries:
+            return None
+        last = entries[-1].last
+        self._taken.append((last, size))
+        if self._unwritten:
+            state = State("streaming" if self.format else "processing", None, self.format)
+        else:
+            state = State(self.status, self.ended_at, self.format)
+        return Segment(self.run, entries[0].first, last, *pack(entries)), state
+
+    def written(self, last: int) -> None:
+        """Hear that the store has all up to this number."""
+        while self._taken and self._taken[0][0] <= last:
+            self._behind -= self._taken.popleft()[1]
+        if self._unwritten:
+            self._mark(self)
+        self._room.set()
+        self.trim(last)
+        if self.ended and last == self.next - 1:
+            self._stored()
+
+    def lose(self) -> None:
+        """Hear that the store has ended this log by itself: nothing more of it is written."""
+        self.kept = False
+        self._unwritten.clear()
+        self._behind = 0
+        self._room.set()
+
+
+class FollowedLog(RunLog):
+    """The log of another process's run, as it comes out of the store."""
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Append what the store has; what is known already is left out."""
+        for entry in entries:
+            rest = entry.after(self.next - 1)
+            if rest is not None:
+                self.add(rest)
+        self.trim(self.next - 1)
+
+
+def _status(event: LogEvent) -> Status:
+    match event:
+        case RunFailed():
+            return "failed"
+        case RunCancelled():
+            return "cancelled"
+        case _:
+            return "completed"
+
+
+def _format(delta: Delta) -> str | None:
+    if delta.name is not None:
+        return "named"
+    for chunk in delta.chunks:
+        if not is_empty(chunk) and not isinstance(chunk, Note):
+            return "bytes" if isinstance(chunk, bytes) else "text"
+    return None
+
+
+def _size(event: LogEvent) -> int:
+    match event:
+        case Delta() | JobChunks():
+            return batch_size(event.chunks)
+        case JobEnded() | Finished():
+            return _weight(event.output)
+        case _:
+            return 0
+
+
+def _weight(value: Value) -> int:
+    """Return about how many bytes a plain value takes."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _weight(item) for key, item in value.items())
+    if isinstance(value, list):
+        return sum(map(_weight, value))
+    return 8
