@@ -12,6 +12,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,6 +39,9 @@ ENVIRONMENT = {
     "BACKUP_KEY": "key-of-the-pages", "API_KEY": "key-of-the-pages",
 }  # fmt: skip
 ADDRESS = "http://localhost:8080"
+RUNS = "runs.md"
+"""The page whose requests follow on each other."""
+RUN_ID = re.compile(r"run_[0-9a-f]{32}")
 CHANGING = re.compile(r"run_[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 """What differs from run to run: ids and times."""
 TYPES = registry()
@@ -159,9 +163,11 @@ def unchanging(text: str) -> str:
 
 
 def requests() -> list[tuple[Block, str, str]]:
-    found = [(block, *each) for block in blocks("console") if "$ curl " in block.text for each in commands(block)]
+    shown = [block for block in blocks("console") if "$ curl " in block.text and block.page.name != RUNS]
+    found = [(block, *each) for block in shown for each in commands(block)]
     for block in blocks("bash"):
-        if block.text.startswith("curl ") and "$" not in block.text and block.mark != "demo":
+        alone = block.text.startswith("curl ") and "$" not in block.text and block.page.name != RUNS
+        if alone and block.mark != "demo":
             found.append((block, block.text.replace("\\\n", " "), Page(block.page).after(block).text))
     return found
 
@@ -171,6 +177,22 @@ async def test_a_request_is_answered_as_the_page_shows(block: Block, command: st
     async with served_by(Page(block.page)) as address:
         answer = await output_of(*shlex.split(command.replace(ADDRESS, address)), "-sS")
     assert unchanging(answer) == unchanging(expected)
+
+
+async def test_a_run_that_outlives_its_request_is_read_as_the_page_shows(tmp_path: Path) -> None:
+    page = Page(ROOT / "docs" / RUNS)
+    plan = load_inline(page.files["served.yaml"], TYPES, {})
+    store = plan.controller.store._replace(url=f"sqlite:///{tmp_path / 'runs.db'}")
+    plan = replace(plan, controller=replace(plan.controller, store=store))
+    typed = [each for block in page.blocks if block.language == "console" for each in commands(block)]
+    assert len(typed) > 4
+    id = ""
+    async with document(plan, TYPES) as address:
+        for command, expected in typed:
+            its = RUN_ID.sub(id, command) if id else command
+            answer = await output_of(*shlex.split(its.replace(ADDRESS, address)), "-sS")
+            assert unchanging(answer) == unchanging(expected)
+            id = RUN_ID.findall(answer)[0] if RUN_ID.search(answer) else id
 
 
 @each([block for block in blocks("bash") if block.mark == "demo"])

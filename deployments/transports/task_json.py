@@ -41,14 +41,14 @@ class TaskList(BaseModel):
 
 def completed_task(run: Run, output: Any, completed_at: float) -> bytes:
     """Return the task of a run that succeeded, as JSON."""
-    task = _task(run.id, run.workflow, "completed", run.started_at, completed_at, run.context.session_id)
-    return json_bytes({**task, "output": output})
+    session = run.context.session_id
+    return json_bytes(_task(run.id, run.workflow, "completed", session, run.started_at, completed_at, output=output))
 
 
 def task(info: RunInfo, **more: Any) -> dict[str, Any]:
-    """Return the task of a kept run."""
-    known = _task(info.id, info.workflow, info.status, info.created_at, info.ended_at, info.session_id)
-    return {**known, **more, "last_event_id": info.last}
+    """Return the task of a kept run, with its output or its error."""
+    known = _task(info.id, info.workflow, info.status, info.session_id, info.created_at, info.ended_at, **more)
+    return {**known, "last_event_id": info.last}
 
 
 def problem(error: AnabranchError, run_id: str) -> Any:
@@ -62,9 +62,9 @@ def moment(time: float) -> str:
 
 
 def _task(
-    id: str, workflow: str, status: str, created_at: float, ended_at: float | None, session_id: str | None
+    id: str, workflow: str, status: str, session: str | None, created_at: float, ended_at: float | None, **more: Any
 ) -> dict[str, Any]:
-    known = {"task_id": id, "workflow_id": workflow, "status": status, "created_at": moment(created_at)}
+    known = {"task_id": id, "workflow_id": workflow, "status": status, **more, "created_at": moment(created_at)}
     if ended_at is not None:
         known["completed_at"] = moment(ended_at)
-    return known if session_id is None else {**known, "session_id": session_id}
+    return known if session is None else {**known, "session_id": session}

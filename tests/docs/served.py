@@ -21,5 +21,7 @@ async def document(plan: Plan, types: Registry) -> AsyncIterator[str]:
         async def ready() -> Mapping[str, str | None]:
             return dict.fromkeys(invoke.components)
 
-        async with serving(build_app(Gateway(plan, invoke, ready))) as address:
+        gateway = Gateway(plan, invoke, ready)
+        async with serving(build_app(gateway)) as address:
             yield address
+        await gateway.aclose()
