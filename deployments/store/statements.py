@@ -95,8 +95,9 @@ def _existing(connection: Connection, run: NewRun) -> Existing | None:
         return None
     caller = run.caller or ""
     row = {"caller": caller, "key": run.key, "run": run.id, "digest": run.digest, "created_at": run.created_at}
+    statement = _unless_there(connection, keys).values(row).returning(keys.c.run)
     # The key that stands in the way may be deleted before it is read.
-    while connection.execute(_unless_there(connection, keys).values(row)).rowcount == 0:
+    while connection.execute(statement).one_or_none() is None:
         found = connection.execute(_KEY, {"caller": caller, "key": run.key}).one_or_none()
         if found is not None:
             return None if found.run == run.id else Existing(found.run, found.digest)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
-from sqlalchemy import BigInteger, Connection, Row, bindparam, delete, func, select, text, update
+from sqlalchemy import BigInteger, Connection, Row, TextClause, bindparam, delete, exists, func, select, text, update
 
 from deployments.store import statements
 from deployments.store.database import Database, Locked
-from deployments.store.rows import Existing, NewRun, RunRow, Segment, Source
+from deployments.store.rows import Existing, NewRun, RunRow, Segment, Source, StoreDown
 from deployments.store.schema import owners, runs, segments
 from deployments.store.writer import Writer
 from graphs.errors import InvalidInput
@@ -121,6 +122,8 @@ class Store:
 
     async def segments(self, run: str, first: int, last: int | None = None, limit: int = 64) -> list[Segment]:
         """Return the segments that hold numbers from `first` on (to `last`), in order, at most `limit` of them."""
+        if not _storable(run):
+            return []
         wanted = {"run": run, "first": first, "last": _HIGHEST if last is None else last, "limit": limit}
         return [Segment(*row) for row in await self._database.read(lambda c: c.execute(_SEGMENTS, wanted).all())]
 
@@ -157,7 +160,8 @@ class Store:
 
     async def beats(self) -> dict[str, int]:
         """Return the count of every owner."""
-        return {id: beat for id, beat in await self._database.read(lambda c: c.execute(select(owners)).tuples().all())}
+        rows = await self._database.read(lambda c: c.execute(select(owners.c.id, owners.c.beat)).all())
+        return {row.id: row.beat for row in rows}
 
     async def bury(self, owner: str, beat: int, kind: int, body: bytes) -> list[str]:
         """End the active runs of an owner whose count stands still, as failed; return their ids.
@@ -200,6 +204,9 @@ class Store:
     async def aclose(self) -> None:
         """Write what is marked, in a few seconds at most, and close the connections."""
         await self._writer.aclose(CLOSING)
+        if not self.trouble:
+            with suppress(StoreDown):
+                await self._database.write(lambda c: c.execute(_LEAVE, {"owner": self.owner}).rowcount, CLOSING)
         await self._database.aclose()
 
 
@@ -209,8 +216,7 @@ def _bury(connection: Connection, owner: str, beat: int, end: Segment, begun: fl
     if connection.execute(_UNOWN, {"owner": owner, "beat": beat}).rowcount == 0:
         return []
     if time.monotonic() - begun > PATIENCE:
-        connection.rollback()
-        return []
+        raise Locked(f"the store was locked for more than {PATIENCE:.0f} s")
     found = connection.execute(_OWNED, {"owner": owner}).all()
     if found:
         ends = [end._replace(run=run, first=last + 1, last=last + 1) for run, last in found]
@@ -258,7 +264,7 @@ def _storable(text: str) -> bool:
     return "\0" not in text
 
 
-def _tail(connection: Connection):
+def _tail(connection: Connection) -> TextClause:
     return _SQLITE_TAIL if connection.dialect.name == "sqlite" else _POSTGRES_TAIL
 
 
@@ -305,6 +311,9 @@ _ASKED = select(runs.c.id).where(runs.c.owner == bindparam("owner"), _active, ru
 _READ = update(runs).where(runs.c.id == bindparam("run"), _active).values(reads=runs.c.reads + 1)
 
 _UNOWN = delete(owners).where(owners.c.id == bindparam("owner"), owners.c.beat == bindparam("beat"))
+_LEAVE = delete(owners).where(
+    owners.c.id == bindparam("owner"), ~exists().where(runs.c.owner == bindparam("owner"), _active)
+)
 _OWNED = select(runs.c.id, runs.c.last).where(runs.c.owner == bindparam("owner"), _active).order_by(runs.c.id)
 _END = (
     update(runs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
@@ -114,11 +115,7 @@ class Writer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            try:
-                await self._write()
-            except Exception:
-                # A fault of a source: the others go on.
-                logger.exception("the store %s: a write failed unexpectedly", self._database.name)
+            await self._write()
 
     async def _write(self) -> None:
         self._unset_timer()
@@ -188,7 +185,9 @@ class Writer:
         marked, self._marked = self._marked, {}
         batch: list[_Taken] = []
         for source in marked:
-            taken = source.take()
+            taken = None
+            with self._only_told():
+                taken = source.take()
             # The run of another owner, or of this one before it was buried: not this one's to write.
             if taken is None or (own := self._own.get(taken[0].run)) is None:
                 continue
@@ -214,7 +213,8 @@ class Writer:
             if row.state.ended_at is not None:
                 self._own.pop(row.segment.run, None)
                 self._marked.pop(source, None)
-            source.written(row.segment.last)
+            with self._only_told():
+                source.written(row.segment.last)
 
     def _failed(self, error: StoreDown, accepts: list[_Accept], flushes: list[asyncio.Future[None]]) -> None:
         for accept in accepts:
@@ -246,7 +246,16 @@ class Writer:
         self._registered = False
         self._own, self._marked, self._batch = {}, {}, []
         if self.on_buried is not None:
-            self.on_buried()
+            with self._only_told():
+                self.on_buried()
+
+    @contextmanager
+    def _only_told(self) -> Generator[None]:
+        """Log the fault of a source: the others go on."""
+        try:
+            yield
+        except Exception:
+            logger.exception("the store %s: a run fails to say what is to be kept", self._database.name)
 
     def _wake_at(self, moment: float) -> None:
         self._timer = self._loop.call_at(moment, self._wake.set)
