@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from graphs.cli import check, dev, plan, schema, serve
+from graphs.cli import check, dev, plan, runs, schema, serve
 from graphs.errors import AnabranchError
 
 
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"anabranch {version('anabranch')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for each in (dev, serve, check, plan, schema):
+    for each in (dev, serve, runs, check, plan, schema):
         added = commands.add_parser(each.NAME, help=each.HELP)
         each.arguments(added)
         added.set_defaults(command=each.run)
