@@ -88,6 +88,7 @@ class Front:
             made = {**changes.kept, **changes.fresh, **changes.waiting}
             old, self.graph = self.graph, Graph(plan, {id: made[id] for id in plan.components if id in made})
             self._graphs.append(self.graph)
+            await self.graph.gateway.kept.prepare()
         finally:
             self._wanted = frozenset()
         self._open.set()

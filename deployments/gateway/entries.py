@@ -21,7 +21,7 @@ from deployments.runs.events import (
     Started,
 )
 from deployments.streams.codec import decode, decode_error, encode, encode_error
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, Unavailable
 from graphs.stream import Batch, Note, Value
 
 
@@ -71,9 +71,14 @@ def pack(entries: Iterable[Entry]) -> tuple[int, bytes]:
 
 
 def unpack(first: int, kind: int, body: bytes) -> Iterator[Entry]:
-    """Yield the entries of a segment that begins with this number."""
+    """Yield the entries of a segment that begins with this number; raise Unavailable if a newer version wrote it."""
     for at, name, *fields in decode(kind, body):
-        entry = Entry(first, at, _unpacked(name, fields))
+        try:
+            entry = Entry(first, at, _unpacked(name, fields))
+        except (KeyError, TypeError) as error:
+            raise Unavailable(
+                f"this run says something that this version of anabranch doesn't know: {name}; a newer one reads it"
+            ) from error
         yield entry
         first = entry.last + 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -46,8 +47,8 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, events: AsyncGenerator[Event, None]) -> None:
-        """Run it, in a task of its own."""
-        self._task = asyncio.create_task(self._drive(events))
+        """Run it, in a task of its own, and in an empty context: nothing of the request that started it stays with it."""
+        self._task = asyncio.get_running_loop().create_task(self._drive(events), context=contextvars.Context())
         if isinstance(self.policy, float):
             self._leave()
 

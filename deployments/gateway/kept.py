@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -15,17 +16,19 @@ from deployments.gateway.log import OwnLog, RunLog
 from deployments.gateway.replicas import Replicas
 from deployments.gateway.tails import Tails
 from deployments.runs.events import Event, JobEnded, JobEvent, JobRetried, Observer, Run, RunCancelled, RunFailed
-from deployments.store.rows import NewRun, RunRow
+from deployments.store.rows import NewRun, RunRow, StoreDown
 from graphs.errors import AnabranchError, Conflict, InvalidInput, NotFound, Unavailable
 from graphs.plan import Store as StorePlan
 
 if TYPE_CHECKING:
     from deployments.store.store import Store
 
+logger = logging.getLogger("anabranch.runs")
+
 Begin = Callable[[Run, Observer], AsyncGenerator[Event, None]]
 """Gives the events of a run, which begins when they are read."""
 
-PAGE = 64
+PAGE = 16
 """Segments that are read from the store at once."""
 STOPPED = "it was stopped by a request"
 AHEAD = 2**53 - 1
@@ -189,9 +192,13 @@ class Kept:
             for keeper in running:
                 await keeper.ended()
 
-    async def open(self) -> None:
-        """Open the store now, so that what is wrong with it is told early."""
-        await self._open()
+    async def prepare(self) -> None:
+        """Open the store if all runs are kept: the first of them doesn't wait for it, and what is wrong is told early."""
+        if self.plan.record == "all":
+            try:
+                await self._open()
+            except StoreDown as down:
+                logger.warning("runs can't be kept: %s", down)
 
     async def aclose(self) -> None:
         """End the runs of this process as lost, have all written, and close the store."""

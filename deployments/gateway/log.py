@@ -6,19 +6,23 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Literal
 
 from deployments.gateway.entries import ENDS, Accepted, Entry, LogEvent, pack
 from deployments.runs.events import Delta, Finished, JobChunks, JobEnded, RunCancelled, RunFailed, Started
 from deployments.store.rows import Segment, State
-from graphs.errors import TooLarge
+from graphs.errors import AnabranchError, TooLarge
 from graphs.stream import Note, Value, batch_size, is_empty
 
 WINDOW = 256 * 1024
 """Bytes of a log that stay in memory once they are stored: readers that are further behind read the store."""
 MAX_UNWRITTEN = 8 * 1024 * 1024
 """Bytes that may wait for the store; beyond it the run waits as well."""
-MAX_SEGMENT = 4 * 1024 * 1024
+MAX_SEGMENT = 1024 * 1024
+"""Bytes of a segment, about: readers of the store take several at once."""
+LARGE = 8 * 1024 * 1024
+"""Bytes from which on an event is tried at once: whether it can be stored."""
 MAX_LOG = 256 * 1024 * 1024
 """Bytes that all a run says may take."""
 ENTRY_SIZE = 64
@@ -40,6 +44,8 @@ class RunLog:
         self.ended_at: float | None = None
         self.format: str | None = None
         """What its first chunk is: text, bytes, or one of several named streams. A stream without a format is written by that."""
+        self.error: AnabranchError | None = None
+        """Why no more of it can be read."""
         self.readers = 0
         self._entries: deque[tuple[Entry, int]] = deque()
         self._size = 0
@@ -70,11 +76,13 @@ class RunLog:
         size = ENTRY_SIZE + _size(event)
         self._entries.append((entry, size))
         self._size += size
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            if not each.done():
-                each.set_result(None)
+        self._wake()
         return size
+
+    def fail(self, error: AnabranchError) -> None:
+        """Have every reader end with this error."""
+        self.error = error
+        self._wake()
 
     def since(self, number: int) -> list[Entry]:
         """Return the entries after a number that isn't before the base."""
@@ -89,11 +97,19 @@ class RunLog:
         return found
 
     async def news(self) -> None:
-        """Return once something was added; at once, if the log has ended."""
+        """Return once something was added; at once, if the log has ended. Raise what it failed with."""
+        if self.error is not None:
+            raise self.error
         if not self.ended:
             news = asyncio.get_running_loop().create_future()
             self._waiting.append(news)
             await news
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
 
     def trim(self, written: int) -> None:
         """Let go of entries beyond the window, up to the number that the store has."""
@@ -140,8 +156,10 @@ class OwnLog(RunLog):
         return Segment(self.run, 0, 0, *pack([entry]))
 
     def say(self, event: LogEvent) -> None:
-        """Append an event, and have it written."""
+        """Append an event, and have it written. Raise TooLarge for one that can't be kept."""
         entry = Entry(self.next, self.now(), event)
+        if _size(event) > LARGE:
+            entry = _storable(entry)
         size = self.add(entry)
         self.size += size
         if self.kept:
@@ -204,6 +222,17 @@ class FollowedLog(RunLog):
             if rest is not None:
                 self.add(rest)
         self.trim(self.next - 1)
+
+
+def _storable(entry: Entry) -> Entry:
+    """Return the entry if it can be stored; that of a job without its output if it can't."""
+    try:
+        pack([entry])
+    except TooLarge:
+        if not isinstance(entry.event, JobEnded):
+            raise
+        return entry._replace(event=replace(entry.event, output=None, why="its output is too large to be kept"))
+    return entry
 
 
 def _status(event: LogEvent) -> Status:

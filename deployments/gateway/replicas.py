@@ -44,6 +44,7 @@ class Replicas:
         self._began = time.time(), clock()
         self._seen: dict[str, tuple[int, float]] = {}
         """The count of every other owner, and since when it stands there."""
+        self._trouble: str | None = None
         self._looked = clock()
         self._swept = clock()
         self._task = asyncio.create_task(self._watch())
@@ -56,11 +57,15 @@ class Replicas:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._every)
+            trouble = None
             try:
                 await self._look()
             except StoreDown as down:
                 self._seen.clear()  # the others can't give signs either
-                logger.warning("the store of runs is down: %s", down)
+                trouble = down.message
+            if trouble != self._trouble:
+                self._trouble = trouble
+                logger.warning("the store of runs is back" if trouble is None else trouble)
 
     async def _look(self) -> None:
         if self._busy():

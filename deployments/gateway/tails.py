@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING
 from deployments.gateway.entries import unpack
 from deployments.gateway.log import FollowedLog
 from deployments.store.rows import StoreDown
+from graphs.errors import AnabranchError
 
 if TYPE_CHECKING:
     from deployments.store.store import Store
-
-logger = logging.getLogger("anabranch.runs")
 
 EVERY = 0.05
 """Seconds between two looks."""
@@ -64,16 +62,18 @@ class Tails:
                     await self._store.reading(list(self._logs))
                 await self._look_once()
                 pause = self._every
-            except StoreDown as down:
+            except StoreDown:  # Replicas logs it
                 pause = min(2 * pause, LONGEST_PAUSE)
-                logger.warning("runs of other replicas can't be followed now: %s", down)
             looks += 1
             await asyncio.sleep(pause)
 
     async def _look_once(self) -> None:
         logs = dict(self._logs)
         for run, first, _, kind, body in await self._store.tail({id: log.next - 1 for id, log in logs.items()}):
-            logs[run].extend(unpack(first, kind, body))
+            try:
+                logs[run].extend(unpack(first, kind, body))
+            except AnabranchError as error:
+                logs[run].fail(error)
         for id, log in logs.items():
-            if log.ended and self._logs.get(id) is log:
+            if (log.ended or log.error is not None) and self._logs.get(id) is log:
                 del self._logs[id]  # its readers have it in hand

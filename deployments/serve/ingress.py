@@ -88,6 +88,7 @@ class Ingress:
             return (local if invocation.component in self._placed else handles)(invocation)
 
         gateway = self._gateway = Gateway(self._plan, invoke, self._ready)
+        self._preparing = asyncio.get_running_loop().create_task(gateway.kept.prepare())
 
         async def close() -> None:
             await gateway.aclose()
