@@ -25,7 +25,7 @@ install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
 	$(PIP) --constraint locks/$(2).txt --no-build-isolation $(3) $(TORCH) || \
 	{ echo "Could not install the versions in locks/$(2).txt. If the index has withdrawn one of them, 'make lock' finds others." >&2; exit 1; }
 
-.PHONY: help python serve dev test test-unit test-vllm test-newest lock check fix bench clean
+.PHONY: help python serve dev services test test-unit test-vllm test-newest lock check fix bench clean
 
 help:
 	@echo "make serve        install, and serve $(DOCUMENT) on http://127.0.0.1:8080 (DOCUMENT=… for another)"
@@ -71,17 +71,26 @@ serve: $(VENV)/.serve
 dev: $(VENV)/.serve
 	$(BIN)/anabranch dev $(DOCUMENT)
 
-test: $(VENV)/.test
+# The tests of the store start a PostgreSQL of their own. It is installed where that takes no password, and tried once.
+INITDB := command -v initdb || ls /usr/lib/postgresql/*/bin/initdb
+NO_POSTGRESQL := PostgreSQL isn't installed: the tests that need it are skipped. On Debian and Ubuntu, 'apt-get install postgresql' helps.
+
+services:
+	@{ $(INITDB); } >/dev/null 2>&1 || test -e $(VENV)/.services || \
+		{ mkdir -p $(VENV) && touch $(VENV)/.services && tools/postgresql.sh; } || true
+	@{ $(INITDB); } >/dev/null 2>&1 || echo "$(NO_POSTGRESQL)"
+
+test: $(VENV)/.test services
 	$(BIN)/python -m pytest
 
-test-unit: $(VENV)/.test
+test-unit: $(VENV)/.test services
 	$(BIN)/python -m pytest --ignore tests/serve
 
 test-vllm: $(VLLM)/.test
 	$(VLLM)/bin/python -m pytest tests/vllm
 
 # Always from nothing: an older release that is there already would satisfy pip.
-test-newest: | python
+test-newest: services | python
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
 	$(call PIP,$(NEWEST)) --editable '.[huggingface,test]' $(TORCH)
