@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from random import uniform
 from socket import socket
 from time import sleep
@@ -217,4 +217,6 @@ def _parts(url: str) -> tuple[str, str, int | None, str]:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it was silent for too long"
+    if isinstance(error, IncompleteRead):
+        return "it was cut"
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
