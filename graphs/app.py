@@ -4,6 +4,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> App
     """Return the application of a plan: a deployment for each component, and the ingress that holds
     their handles and the components placed in it."""
     if ray.is_initialized():
-        _refuse(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]], check_placement)
+        plan = _fitted(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]], check_placement)
     deployed = {id: each for id, each in plan.components.items() if types[each.type].deployed}
     placed = {id: types[each.type] for id, each in deployed.items() if each.placement == "ingress"}
     workers = {
@@ -79,13 +80,22 @@ def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> App
     return ingress.bind_ingress(plan, workers, placed)
 
 
-def _refuse(plan: Plan, nodes: Sequence[Node], check_placement: bool) -> None:
-    """Refuse a plan that these nodes can't run. Nodes that an autoscaler adds never bring a store nearer."""
+def _fitted(plan: Plan, nodes: Sequence[Node], check_placement: bool) -> Plan:
+    """Return the plan for these nodes; raise Unavailable if they can't run it.
+
+    A store that the document writes must be reached from all of them, however many an autoscaler adds. Where it says nothing
+    of a store, runs can't be kept, and the rest is served.
+    """
     reasons = misfits(plan, nodes) if check_placement else []
-    if (far := far_store(plan, nodes)) is not None:
+    store, far = plan.controller.store, far_store(plan, nodes)
+    if far is not None and store.written:
         reasons.append(far)
     if reasons:
         raise Unavailable("; ".join(reasons))
+    if far is None:
+        return plan
+    logger.warning("no run can be kept: %s", far)
+    return replace(plan, controller=replace(plan.controller, store=store._replace(url=None)))
 
 
 def _serve_config_args() -> BuildArgs:

@@ -26,7 +26,7 @@ def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
 
 
 def far_store(plan: Plan, nodes: Sequence[Node]) -> str | None:
-    """Return why runs can't be kept: a store that is a file, where the ingress may have replicas on several nodes."""
+    """Return why runs can't be kept: the store is a file, and the ingress may have replicas on several nodes."""
     file, count = plan.controller.store.file, sum(any(node.values()) for node in nodes)
     if file is None or count < 2:
         return None

@@ -54,19 +54,22 @@ SQLITE = "sqlite:///"
 class Store(NamedTuple):
     """Where runs are kept that outlive their request, and for how long."""
 
-    url: str
-    """`sqlite:////absolute/path` or `postgresql://…`; the latter may hold a password."""
+    url: str | None
+    """`sqlite:////absolute/path` or `postgresql://…`; the latter may hold a password. None where no run can be kept."""
     record: Literal["asked", "all"] = "asked"
     """Which runs are kept: those that ask for it, or all."""
     keep_for: float = 7 * 86400.0
     """Seconds after a run's end."""
     max_size: int = 5 * 2**30
     """Bytes of all runs together."""
+    written: bool = False
+    """Whether the document says anything of it."""
 
     @property
     def file(self) -> str | None:
         """The absolute path of the file that the store is, None for a database server."""
-        return self.url.removeprefix(SQLITE) if self.url.startswith(SQLITE) else None
+        url = self.url or ""
+        return url.removeprefix(SQLITE) if url.startswith(SQLITE) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ Begin = Callable[[Run, Observer], AsyncGenerator[Event, None]]
 
 PAGE = 16
 """Segments that are read from the store at once."""
+NO_STORE = (
+    "this server keeps no runs: it runs on several nodes, and its document names no store that all of them reach; "
+    "write controller.store: postgresql://user:password@host/database"
+)
 STOPPED = "it was stopped by a request"
 AHEAD = 2**53 - 1
 """The number of the end for a reader that has seen more than was kept: it may know the end's own number as a chunk's."""
@@ -300,6 +304,10 @@ class Kept:
     async def _connect(self, *, create: bool) -> None:
         if self._closed:
             raise Unavailable("the server is stopping")
+        if self.plan.url is None:
+            if create:
+                raise StoreDown(NO_STORE)
+            return
         module = await asyncio.to_thread(import_module, "deployments.store.store")
         store = await module.Store.open(self.plan.url, create=create)
         if store is None:

@@ -25,12 +25,13 @@ def store(written: document.Store, controller: MappingNode | None, folder: Path,
     else:
         _warn_of_password(node, mistakes)
         url = _absolute(written.url, node, mistakes)
-    return Store(url, written.record, written.keep_for, written.max_size)
+    is_written = controller is not None and controller.given("store") is not None
+    return Store(url, written.record, written.keep_for, written.max_size, is_written)
 
 
 def secrets(of: Store) -> frozenset[str]:
     """Return the passwords in a store's URL, as they are written there and as they are meant."""
-    found = (each for match in PASSWORD.finditer(of.url) for each in match.groups() if each)
+    found = (each for match in PASSWORD.finditer(of.url or "") for each in match.groups() if each)
     return frozenset(form for each in found for form in (each, unquote(each)) if is_secret(form))
 
 

@@ -121,7 +121,7 @@ def _place(component: ComponentPlan, plan: Plan) -> str:
 def _kept(store: Store) -> str:
     """Return which runs are kept and where: without user, password and options, which may be secret."""
     if store.file is None:
-        scheme, _, rest = store.url.partition("://")
+        scheme, _, rest = (store.url or "").partition("://")
         where = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
     else:
         file, here = Path(store.file), Path.cwd()

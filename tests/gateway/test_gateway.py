@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from deployments.gateway.gateway import Admission, Gateway, new_run_id
+from deployments.gateway.admission import Admission
+from deployments.gateway.gateway import Gateway, new_run_id
+from deployments.gateway.kept import Keep
 from deployments.runs.events import Delta, Joining
+from deployments.store.rows import StoreDown
 from graphs.errors import BadRequest, NotFound, Overloaded, TooLarge
-from graphs.plan import Plan
+from graphs.plan import Plan, Store
 from graphs.stream import MAX_WHOLE, Note
 from tests.transports.served import Feed, answering, one, plan
 
@@ -135,3 +139,14 @@ def test_an_output_too_large_to_be_joined_is_told_before_it_is_held() -> None:
     joining.add(Delta(["x" * MAX_WHOLE]))
     with pytest.raises(TooLarge, match="output_only: true"):
         joining.add(Delta(["x"]))
+
+
+async def test_a_server_without_a_store_says_what_to_write_and_lists_no_run():
+    given = plan(one())
+    given = replace(given, controller=replace(given.controller, store=Store(None)))
+    gateway = Gateway(given, answering(...))
+    with pytest.raises(StoreDown, match=r"this server keeps no runs: .*; write controller\.store: postgresql://"):
+        await gateway.keep(None, 1, None, Keep())
+    assert await gateway.kept.list(workflow=None, status=None, session=None, before=None, limit=5) == []
+    with pytest.raises(NotFound):
+        await gateway.kept.find("run_1")

@@ -28,3 +28,15 @@ def test_a_store_that_is_a_file_is_refused_on_several_nodes(monkeypatch: pytest.
     build(BuildArgs(document=document.format("postgresql://db/runs"), check_placement=check_placement))
     nodes[1]["Alive"] = False
     build(BuildArgs(document=document.format("sqlite:////runs.db"), check_placement=check_placement))
+
+
+def test_a_document_without_a_store_is_served_on_several_nodes_and_keeps_no_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(app.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(app.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}] * 2)
+    bound = []
+    monkeypatch.setattr(app.ingress, "bind_ingress", lambda plan, *_: bound.append(plan))
+    build(BuildArgs(document="component: {type: echo, text: hi}"))
+    assert bound[0].controller.store.url is None
+    assert "no run can be kept: controller.store is the file" in caplog.text
