@@ -22,7 +22,7 @@ class Lane:
     """
 
     def __init__(self, name: str, threads: int) -> None:
-        self._name = name
+        self._closed = False
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=_serve, args=(self._queue,), name=name, daemon=True) for _ in range(threads)
@@ -35,6 +35,8 @@ class Lane:
 
         Cancelled or too late, it isn't begun any more; if it has begun, it goes on, and its result is dropped.
         """
+        if self._closed:
+            raise ConnectionError("it is closed")
         future: Future[T] = Future()
         self._queue.put((future, work))
         async with asyncio.timeout(limit):
@@ -42,6 +44,7 @@ class Lane:
 
     def close(self) -> None:
         """Let the threads end once they have done what they were given."""
+        self._closed = True
         for _ in self._threads:
             self._queue.put(None)
 

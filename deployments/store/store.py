@@ -32,6 +32,7 @@ class Store:
     def __init__(self, database: Database, every: float) -> None:
         self._database = database
         self._writer = Writer(database, every)
+        self._closed = False
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, every: float = 0.05) -> Store | None:
@@ -203,6 +204,9 @@ class Store:
 
     async def aclose(self) -> None:
         """Write what is marked, in a few seconds at most, and close the connections."""
+        if self._closed:
+            return
+        self._closed = True
         await self._writer.aclose(CLOSING)
         if not self.trouble:
             with suppress(StoreDown):
