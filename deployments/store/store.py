@@ -299,6 +299,7 @@ _SEGMENTS = (
 )
 
 # The runs come as one value: a query of a thousand values is made anew for every other number of them.
+# Either database is made to look each run up in the index: by its own estimates it may read the whole table.
 _SQLITE_TAIL = text("""
     SELECT s.run, s.first, s.last, s.kind, s.body FROM json_each(:positions) AS p
     CROSS JOIN segments AS s ON s.run = p.key AND s.first > p.atom
@@ -306,8 +307,9 @@ _SQLITE_TAIL = text("""
 """)
 _POSTGRES_TAIL = text("""
     SELECT s.run, s.first, s.last, s.kind, s.body FROM json_each_text(CAST(:positions AS json)) AS p
-    JOIN segments AS s ON s.run = p.key AND s.first > CAST(p.value AS bigint)
-    ORDER BY s.run, s.first LIMIT :limit
+    CROSS JOIN LATERAL (
+        SELECT * FROM segments WHERE run = p.key AND first > CAST(p.value AS bigint) ORDER BY first LIMIT :limit
+    ) AS s ORDER BY s.run, s.first LIMIT :limit
 """)
 
 _ASK = update(runs).where(runs.c.id == bindparam("run"), _active).values(stop=1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
@@ -21,6 +20,8 @@ T = TypeVar("T")
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 1.0
 """Seconds between a write that failed and the next try: twice as long each time."""
+
+_FAULT = "the store %s: a run fails to say what is to be kept; the others go on"
 
 logger = logging.getLogger("anabranch.store")
 
@@ -185,9 +186,11 @@ class Writer:
         marked, self._marked = self._marked, {}
         batch: list[_Taken] = []
         for source in marked:
-            taken = None
-            with self._only_told():
+            try:
                 taken = source.take()
+            except Exception:
+                logger.exception(_FAULT, self._database.name)
+                continue
             # The run of another owner, or of this one before it was buried: not this one's to write.
             if taken is None or (own := self._own.get(taken[0].run)) is None:
                 continue
@@ -213,8 +216,10 @@ class Writer:
             if row.state.ended_at is not None:
                 self._own.pop(row.segment.run, None)
                 self._marked.pop(source, None)
-            with self._only_told():
+            try:
                 source.written(row.segment.last)
+            except Exception:
+                logger.exception(_FAULT, self._database.name)
 
     def _failed(self, error: StoreDown, accepts: list[_Accept], flushes: list[asyncio.Future[None]]) -> None:
         for accept in accepts:
@@ -246,16 +251,10 @@ class Writer:
         self._registered = False
         self._own, self._marked, self._batch = {}, {}, []
         if self.on_buried is not None:
-            with self._only_told():
+            try:
                 self.on_buried()
-
-    @contextmanager
-    def _only_told(self) -> Generator[None]:
-        """Log the fault of a source: the others go on."""
-        try:
-            yield
-        except Exception:
-            logger.exception("the store %s: a run fails to say what is to be kept", self._database.name)
+            except Exception:
+                logger.exception(_FAULT, self._database.name)
 
     def _wake_at(self, moment: float) -> None:
         self._timer = self._loop.call_at(moment, self._wake.set)

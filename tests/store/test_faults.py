@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -92,20 +93,36 @@ def folder() -> Iterator[Path]:
 
 async def test_a_file_that_is_read_only(folder: Path, opening: Opening) -> None:
     url = f"sqlite:///{folder}/runs.db"
-    done = await ended(await opening(url))
+    await ended(await opening(url))
     await opening.aclose()
+    with read_only(folder):
+        with pytest.raises(
+            StoreDown, match=r"it is read-only; let this user|it can't be opened; check that this user may"
+        ):
+            await accepting(url)
+        with pytest.raises(StoreDown, match="permission denied"):
+            await Store.open(f"sqlite:///{folder}/new/runs.db")
+
+
+async def accepting(url: str) -> None:
+    store = await Store.open(url)
+    assert store is not None
+    try:
+        await store.accept(new_run())
+    finally:
+        await store.aclose()
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let no user write the folder and its database."""
     (folder / "runs.db").chmod(0o444)
     folder.chmod(0o555)
     root = os.geteuid() == 0
     if root:  # root may write everywhere
         os.seteuid(NOBODY)
     try:
-        with pytest.raises(StoreDown, match=r"it is read-only|it can't be opened; check that this user may"):
-            store = await opening(url)
-            assert (await store.run(done.run)).status == "completed"
-            await store.accept(new_run())
-        with pytest.raises(StoreDown, match="permission denied"):
-            await Store.open(f"sqlite:///{folder}/new/runs.db")
+        yield
     finally:
         if root:
             os.seteuid(0)
