@@ -132,14 +132,14 @@ def read_only(folder: Path) -> Iterator[None]:
 async def test_a_file_that_was_deleted_and_put_back(file: Path, opening: Opening) -> None:
     store = await opening(f"sqlite:///{file}")
     talk = await started(store)
-    os.rename(file, f"{file}.away")
+    shutil.move(file, f"{file}.away")
     await refused(store, talk, r"is gone: the file was deleted or replaced; put it back, or restart the server")
     with pytest.raises(StoreDown, match="is gone"):
         await store.runs(limit=1)
     os.mknod(file)
     with pytest.raises(StoreDown, match="is gone"):
         await store.flush()
-    os.rename(f"{file}.away", file)
+    shutil.move(f"{file}.away", file)
     await complete(store, talk)
 
 
