@@ -21,7 +21,7 @@ from deployments.runs.events import (
     Started,
 )
 from deployments.streams.codec import decode, decode_error, encode, encode_error
-from graphs.errors import AnabranchError, Unavailable
+from graphs.errors import AnabranchError, ComponentFailed, Unavailable
 from graphs.stream import Batch, Note, Value
 
 
@@ -64,23 +64,42 @@ class Entry(NamedTuple):
         rest = self.event.chunks[number + 1 - self.first :]
         return Entry(number + 1, self.at, replace(self.event, chunks=rest))
 
+    def split(self, number: int) -> list[Entry]:
+        """Return it in two if it holds a number and more: up to that, and what follows."""
+        rest = self.after(number)
+        if rest is None or rest is self:
+            return [self]
+        assert isinstance(self.event, CHUNKS), "no other event has several numbers"
+        return [self._replace(event=replace(self.event, chunks=self.event.chunks[: rest.first - self.first])), rest]
+
 
 def pack(entries: Iterable[Entry]) -> tuple[int, bytes]:
     """Return the kind and the body of a segment that holds entries which follow each other."""
     return encode([[entry.at, *_packed(entry.event)] for entry in entries])
 
 
+def without_content(entry: Entry, error: AnabranchError) -> Entry:
+    """Return the entry with its numbers and without its content, which can't be kept because of this error."""
+    match entry.event:
+        case Delta(chunks=chunks) | JobChunks(chunks=chunks):
+            return entry._replace(event=replace(entry.event, chunks=[None] * len(chunks)))
+        case JobEnded(job=job, status=status):
+            return entry._replace(event=JobEnded(job, status, why=error.message))
+        case _:
+            return entry._replace(event=RunFailed(error))
+
+
 def unpack(first: int, kind: int, body: bytes) -> Iterator[Entry]:
-    """Yield the entries of a segment that begins with this number; raise Unavailable if a newer version wrote it."""
-    for at, name, *fields in decode(kind, body):
-        try:
+    """Yield the entries of a segment that begins with this number."""
+    try:
+        for at, name, *fields in decode(kind, body):
             entry = Entry(first, at, _unpacked(name, fields))
-        except (KeyError, TypeError) as error:
-            raise Unavailable(
-                f"this run says something that this version of anabranch doesn't know: {name}; a newer one reads it"
-            ) from error
-        yield entry
-        first = entry.last + 1
+            yield entry
+            first = entry.last + 1
+    except (ComponentFailed, LookupError, TypeError, ValueError) as error:
+        raise Unavailable(
+            f"the log of the run can't be read from number {first} on: it is damaged, or of another version"
+        ) from error
 
 
 def first_segment(accepted: Accepted, at: float) -> tuple[int, bytes]:

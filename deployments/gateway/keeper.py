@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -11,6 +12,8 @@ from deployments.gateway.entries import ENDS
 from deployments.gateway.log import OwnLog
 from deployments.runs.events import Event, JobDone, Run, RunCancelled, RunFailed
 from graphs.errors import AnabranchError, Unavailable
+
+logger = logging.getLogger("anabranch.runs")
 
 OnDisconnect = str | float
 """What happens when the last reader has left: `cancel`, `continue`, or the seconds after which the run is cancelled."""
@@ -49,6 +52,8 @@ class Keeper:
     def begin(self, events: AsyncGenerator[Event, None]) -> None:
         """Run it, in a task of its own, and in an empty context: nothing of the request that started it stays with it."""
         self._task = asyncio.get_running_loop().create_task(self._drive(events), context=contextvars.Context())
+        # Not at the end of the task itself: one that is stopped before its first step never gets there.
+        self._task.add_done_callback(self._close)
         if isinstance(self.policy, float):
             self._leave()
 
@@ -123,9 +128,13 @@ class Keeper:
                 raise
         except AnabranchError as error:
             self._end = self._end or RunFailed(error)
-        finally:
-            if not log.ended:
-                log.say(self._end or RunFailed(Lost("the server stopped while it ran")))
-            if self._leaving is not None:
-                self._leaving.cancel()
-            self._done(self)
+
+    def _close(self, task: asyncio.Task[None]) -> None:
+        """Have the log end, however the run did."""
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("run %s: internal error", self.run.id, exc_info=fault)
+        if not self.log.ended:
+            self.log.say(self._end or RunFailed(Lost("the server stopped while it ran")))
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._done(self)

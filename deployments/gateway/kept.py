@@ -97,7 +97,7 @@ class Kept:
     async def start(self, run: Run, keep: Keep) -> str:
         """Keep the run, and begin it; return its id, or that of the run that its key stands for. Raise StoreDown if it can't be kept."""
         store = await self._open()
-        log = OwnLog(run.id, store.mark, lambda: self._stored_all(run.id))
+        log = OwnLog(run.id, store.mark, lambda: self._stored_all(run.id), lambda error: self._fail(run.id, error))
         context = run.context
         new = NewRun(
             id=run.id,
@@ -119,6 +119,8 @@ class Kept:
                     field="Idempotency-Key",
                 )
             return existing.run
+        if self._closed:
+            raise Unavailable("the server is stopping")
         keeper = Keeper(run, log, keep.on_disconnect, self._reads, self._ended)
         self._own[run.id] = keeper
         keeper.begin(self._begin(run, Observer(self._telling(log), keep.job_chunks)))
@@ -174,12 +176,13 @@ class Kept:
         await store.forget(id)
 
     @asynccontextmanager
-    async def following(self, id: str, after: int = -1) -> AsyncGenerator[AsyncIterator[Entry]]:
+    async def following(self, id: str, after: int = -1, priming: int = 0) -> AsyncGenerator[AsyncIterator[Entry]]:
         """Open what the run says after a number: what is kept, then what comes, up to its end.
 
-        Where the run has ended and the number lies beyond all that was kept, that is the end alone.
+        Where the run has ended and the number lies beyond all that was kept, that is the end alone. So many entries
+        before come first, for a reader that depends on them: `priming`. No entry holds both what comes before and after.
         """
-        entries = self._follow(id, after)
+        entries = self._follow(id, after, priming)
         own = self._own.get(id)
         if own is not None:
             own.read()
@@ -220,18 +223,23 @@ class Kept:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    async def _follow(self, id: str, after: int) -> AsyncGenerator[Entry, None]:
+    async def _follow(self, id: str, after: int, priming: int) -> AsyncGenerator[Entry, None]:
         info = await self.find(id)
-        own = self._own.get(id)
-        if own is not None:
-            entries = self._live(own.log, after)
-        elif info.ended:
-            entries = self._old(id, after, info.last)
-        else:
-            entries = self._elsewhere(info, after)
-        async with aclosing(entries):
+        at_end = info.ended and after >= info.last
+        async with aclosing(self._from(info, after if at_end else _earlier(after, info.last, priming))) as entries:
             async for entry in entries:
-                yield entry
+                if entry.first <= after and isinstance(entry.event, ENDS):
+                    for end in _end_alone(after, entry):
+                        yield end
+                else:
+                    for part in entry.split(after):
+                        yield part
+
+    def _from(self, info: RunInfo, after: int) -> AsyncGenerator[Entry, None]:
+        """Return the reading of what follows a number, from where it is."""
+        if (own := self._own.get(info.id)) is not None:
+            return self._live(own.log, after)
+        return self._old(info.id, after, info.last) if info.ended else self._elsewhere(info, after)
 
     async def _live(self, log: RunLog, after: int) -> AsyncGenerator[Entry, None]:
         """Yield what is stored, then what is in memory, then what comes."""
@@ -328,8 +336,10 @@ class Kept:
 
     def _buried(self) -> None:
         """Hear that other replicas took this process for dead: they have ended its runs."""
-        for own in self._own.values():
+        for id, own in list(self._own.items()):
             own.log.lose()
+            if own.log.ended:
+                del self._own[id]  # what it ended with is not what the others say
             own.stop(RunFailed(Lost("the replica that ran it did not answer the others for too long")))
 
     def _telling(self, log: OwnLog) -> Callable[[JobEvent], None]:
@@ -339,8 +349,14 @@ class Kept:
             if isinstance(event, JobEnded | JobRetried) and event.error is not None:
                 event = replace(event, error=self._redact(event.error))
             log.say(event)
+            if (full := log.full()) is not None:
+                self._fail(log.run, full)
 
         return tell
+
+    def _fail(self, id: str, error: AnabranchError) -> None:
+        if (own := self._own.get(id)) is not None:
+            own.stop(RunFailed(error))
 
     def _stored_all(self, id: str) -> None:
         """Let go of a run that has ended and is all in the store."""
@@ -357,6 +373,11 @@ def _end_alone(after: int, *ends: Entry) -> Iterator[Entry]:
         lost = isinstance(end.event, RunFailed) and end.event.error.type == Lost.type
         if after < AHEAD and (after > end.first or lost):
             yield Entry(AHEAD, end.at, end.event)
+
+
+def _earlier(after: int, last: int, priming: int) -> int:
+    """Return the number after which reading begins, to come by what precedes `after`; nothing beyond `last` is there."""
+    return max(-1, min(after, last) - priming) if priming else after
 
 
 def _info(row: RunRow) -> RunInfo:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal
 
-from deployments.gateway.entries import ENDS, Accepted, Entry, LogEvent, pack
+from deployments.gateway.entries import ENDS, Accepted, Entry, LogEvent, pack, without_content
 from deployments.runs.events import Delta, Finished, JobChunks, JobEnded, RunCancelled, RunFailed, Started
 from deployments.store.rows import Segment, State
 from graphs.errors import AnabranchError, TooLarge
@@ -99,7 +99,7 @@ class RunLog:
     async def news(self) -> None:
         """Return once something was added; at once, if the log has ended. Raise what it failed with."""
         if self.error is not None:
-            raise self.error
+            raise self.error.saying(self.error.message, self.error.details)
         if not self.ended:
             news = asyncio.get_running_loop().create_future()
             self._waiting.append(news)
@@ -120,7 +120,7 @@ class RunLog:
 class OwnLog(RunLog):
     """The log of a run of this process. `mark` has the store's writer take from it; it is a Source of the writer's.
 
-    `stored` is called once all of it is in the store, after its end.
+    `stored` is called once all of it is in the store, after its end; `fail` when what the run said can't be kept.
     """
 
     def __init__(
@@ -128,10 +128,11 @@ class OwnLog(RunLog):
         run: str,
         mark: Callable[[OwnLog], None],
         stored: Callable[[], None] = lambda: None,
+        fail: Callable[[AnabranchError], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(run)
-        self._mark, self._stored = mark, stored
+        self._mark, self._stored, self._fail = mark, stored, fail
         self._clock = clock
         self._began = time.time(), clock()
         self._unwritten: deque[tuple[Entry, int]] = deque()
@@ -169,29 +170,49 @@ class OwnLog(RunLog):
 
     async def room(self) -> None:
         """Wait until more may be said: no more than so much waits for the store. Raise TooLarge when the log is full."""
-        if self.size > self.most:
-            raise TooLarge(f"the run has said more than {self.most >> 20} MiB, the most that is kept of a run")
+        if (full := self.full()) is not None:
+            raise full
         while self._behind > MAX_UNWRITTEN:
             self._room.clear()
             await self._room.wait()
+
+    def full(self) -> TooLarge | None:
+        """Return the error of a run that has said too much; None if it hasn't."""
+        if self.size <= self.most:
+            return None
+        return TooLarge(f"the run has said more than {self.most >> 20} MiB, the most that is kept of a run")
 
     def take(self) -> tuple[Segment, State] | None:
         """Return what the writer hasn't taken yet."""
         entries: list[Entry] = []
         size = 0
-        while self._unwritten and size < MAX_SEGMENT:
+        while self._unwritten and (not entries or size + self._unwritten[0][1] <= MAX_SEGMENT):
             entry, its = self._unwritten.popleft()
             entries.append(entry)
             size += its
         if not entries:
             return None
-        last = entries[-1].last
-        self._taken.append((last, size))
-        if self._unwritten:
-            state = State("streaming" if self.format else "processing", None, self.format)
+        kind, body = self._packed(entries)
+        first, last = entries[0].first, entries[-1]
+        self._taken.append((last.last, size))
+        if isinstance(last.event, ENDS):
+            state = State(_status(last.event), last.at, self.format)
         else:
-            state = State(self.status, self.ended_at, self.format)
-        return Segment(self.run, entries[0].first, last, *pack(entries)), state
+            state = State("streaming" if self.format else "processing", None, self.format)
+        return Segment(self.run, first, last.last, kind, body), state
+
+    def _packed(self, entries: list[Entry]) -> tuple[int, bytes]:
+        """Return the entries as bytes; one that is too large for the store loses its content, and fails the run."""
+        try:
+            return pack(entries)
+        except AnabranchError:
+            for index, entry in enumerate(entries):
+                try:
+                    pack([entry])
+                except AnabranchError as error:
+                    entries[index] = without_content(entry, error)
+                    self._fail(error)
+            return pack(entries)
 
     def written(self, last: int) -> None:
         """Hear that the store has all up to this number."""
@@ -269,7 +290,7 @@ def _weight(value: Value) -> int:
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, dict):
-        return sum(len(key) + _weight(item) for key, item in value.items())
+        return 8 + sum(len(key) + _weight(item) for key, item in value.items())
     if isinstance(value, list):
-        return sum(map(_weight, value))
+        return 8 + sum(map(_weight, value))
     return 8

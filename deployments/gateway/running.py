@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from deployments.gateway.entries import Entry, LogEvent
+from deployments.gateway.entries import ENDS, Entry, LogEvent
 from deployments.gateway.kept import Kept, RunInfo
 from deployments.runs.events import Delta, Event, Finished, Joining, Run, raise_failure
 from graphs.context import RunContext
@@ -57,17 +57,21 @@ class Running:
 class Following(Running):
     """A reader of a kept run, wherever it runs. To close it stops the reading; whether it stops the run is the run's to say."""
 
-    def __init__(self, kept: Kept, info: RunInfo, workflow: WorkflowPlan | None, after: int = -1) -> None:
+    def __init__(
+        self, kept: Kept, info: RunInfo, workflow: WorkflowPlan | None, after: int = -1, priming: int = 0
+    ) -> None:
         run = Run(RunContext(info.id, info.workflow, info.session_id), None, info.created_at)
         super().__init__(run, workflow, self._read())
-        self._kept, self._after = kept, after
+        self._kept, self._after, self._priming = kept, after, priming
         self.info = info
         self.at = info.created_at
         """When the newest event was said."""
+        self.over = False
+        """Whether the run's end was read: an error before that is one of the reading."""
 
     async def entries(self) -> AsyncGenerator[Entry, None]:
         """Yield the entries of the log."""
-        async with self._kept.following(self.info.id, self._after) as entries:
+        async with self._kept.following(self.info.id, self._after, self._priming) as entries:
             async for entry in entries:
                 yield entry
 
@@ -75,4 +79,5 @@ class Following(Running):
         async with aclosing(self.entries()) as entries:
             async for entry in entries:
                 self.number, self.at = entry.first, entry.at
+                self.over = isinstance(entry.event, ENDS)
                 yield entry.event

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from deployments.gateway.entries import unpack
 from deployments.gateway.log import FollowedLog
 from deployments.store.rows import StoreDown
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from deployments.store.store import Store
@@ -21,6 +21,8 @@ LONGEST_PAUSE = 1.0
 """Seconds between two tries while the store is down."""
 SAID_EVERY = 10
 """Looks after which the owners hear again that their runs are read."""
+SOUGHT_EVERY = 100
+"""Looks after which it is asked whether runs that said nothing meanwhile are still kept."""
 
 
 class Tails:
@@ -30,11 +32,16 @@ class Tails:
         self._store = store
         self._every = every
         self._logs: dict[str, FollowedLog] = {}
+        self._silent: dict[str, int] = {}
+        """What each had said when runs were last sought."""
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     @contextmanager
     def joined(self, id: str, first: int) -> Generator[FollowedLog]:
         """Open the log of a run; what comes before the number `first` is in the store already."""
+        if self._closed:
+            raise Unavailable("the server is stopping")
         log = self._logs.get(id)
         if log is None:
             log = self._logs[id] = FollowedLog(id, first)
@@ -49,10 +56,13 @@ class Tails:
                 del self._logs[id]
 
     async def aclose(self) -> None:
-        """Follow nothing more."""
+        """Follow nothing more; readers are told so."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        for log in self._logs.values():
+            log.fail(Unavailable("the server is stopping"))
 
     async def _look(self) -> None:
         pause, looks = self._every, 0
@@ -61,6 +71,8 @@ class Tails:
                 if looks % SAID_EVERY == 0:
                     await self._store.reading(list(self._logs))
                 await self._look_once()
+                if looks % SOUGHT_EVERY == SOUGHT_EVERY - 1:
+                    await self._seek()
                 pause = self._every
             except StoreDown:  # Replicas logs it
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -73,7 +85,18 @@ class Tails:
             try:
                 logs[run].extend(unpack(first, kind, body))
             except AnabranchError as error:
-                logs[run].fail(error)
+                self._break_off(run, error)
         for id, log in logs.items():
-            if (log.ended or log.error is not None) and self._logs.get(id) is log:
+            if log.ended and self._logs.get(id) is log:
                 del self._logs[id]  # its readers have it in hand
+
+    async def _seek(self) -> None:
+        """Tell the readers of a run that was forgotten that there is nothing to wait for."""
+        before, self._silent = self._silent, {id: log.next for id, log in self._logs.items()}
+        for id in [id for id, next in self._silent.items() if before.get(id) == next]:
+            if await self._store.run(id) is None:
+                self._break_off(id, NotFound(f"run {id} is no longer kept"))
+
+    def _break_off(self, id: str, error: AnabranchError) -> None:
+        if (log := self._logs.pop(id, None)) is not None:
+            log.fail(error)

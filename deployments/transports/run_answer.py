@@ -91,11 +91,12 @@ class RunAnswer(Response):
     async def _write_failure(self, error: AnabranchError) -> None:
         """Write the error: as the answer, or as the last event of an answer that has begun."""
         run_id = self._running.run.id
+        unread = isinstance(self._running, Following) and not self._running.over
         if not self._client.started:
             if isinstance(error, Cancelled):
                 error.status = Conflict.status  # nobody else's client but this one is there to read it
             await self._client.answer(error_response(error, run_id))
-        elif isinstance(self._encoder, sse.RawBytes):
+        elif unread or isinstance(self._encoder, sse.RawBytes):
             raise Cut(f"run {run_id}: {error.message}") from error
         else:
             await self._client.end(sse.error_event(error_json(error, run_id), self._number))
@@ -157,10 +158,10 @@ class LogAnswer(Response):
             else:
                 await self._client.end()
         except AnabranchError as error:
-            if not self._client.started:
-                await self._client.answer(error_response(error, run_id))
-            else:
-                await self._client.end(sse.error_event(error_json(error, run_id)))
+            if self._client.started:
+                # Of the reading, not of the run: the client is to come back, and hears then what is the matter.
+                raise Cut(f"run {run_id}: {error.message}") from error
+            await self._client.answer(error_response(error, run_id))
 
     async def _paced(self, entries: AsyncIterator[Entry]) -> AsyncIterator[Entry]:
         """Yield the entries; at their own pace, where that is asked for."""

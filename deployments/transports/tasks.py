@@ -13,7 +13,6 @@ from deployments.asgi.json_values import json_bytes, shortened
 from deployments.gateway.gateway import Gateway
 from deployments.gateway.kept import RunInfo
 from deployments.gateway.log import Status
-from deployments.gateway.running import Following
 from deployments.transports.run_answer import HEARTBEAT_EVERY, PRIMING, How, OutputOfLog
 from deployments.transports.run_events import EventsOfLog
 from deployments.transports.task_json import Task, TaskList, problem, task
@@ -58,7 +57,7 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
         request: Request, task_id: str, last_event_id: _LAST = None, pace: _PACE = None
     ) -> Response:
         after = _after(request, last_event_id)
-        running = await _following(gateway, task_id, after, priming=PRIMING)
+        running = await gateway.follow(task_id, after, PRIMING)
         return OutputOfLog(running, after, how._replace(real_pace=pace == "real"))
 
     async def follow_events(
@@ -70,7 +69,7 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
         job_chunks: _JOB_CHUNKS = False,
     ) -> Response:
         after = _after(request, last_event_id)
-        running = await _following(gateway, task_id, after)
+        running = await gateway.follow(task_id, after)
         its = how._replace(real_pace=pace == "real")
         return EventsOfLog(running, after, its, chunks=chunks, job_chunks=job_chunks)
 
@@ -130,13 +129,6 @@ async def _finished(gateway: Gateway, info: RunInfo) -> Any:
     first = -1 if info.status == "completed" else info.last - 1
     async with aclosing(await gateway.follow(info.id, first)) as running:
         return (await running.finish()).output
-
-
-async def _following(gateway: Gateway, id: str, after: int, priming: int = 0) -> Following:
-    info = await gateway.kept.find(id)
-    # Nothing follows for a reader that is at the end, but maybe the end itself.
-    at_end = info.ended and after >= info.last
-    return await gateway.follow(id, after if at_end else max(-1, after - priming))
 
 
 def _after(request: Request, asked: str | None) -> int:

@@ -8,11 +8,12 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from aiohttp import ClientResponse, ClientSession
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.gateway.gateway import Gateway
 from deployments.runs.events import Invocation
@@ -65,6 +66,21 @@ class Feed:
             yield piece
 
 
+class Feeds:
+    """A component whose every call is a feed of its own, named by the input."""
+
+    def __init__(self) -> None:
+        self._feeds: dict[str, Feed] = {}
+        self.called: list[str] = []
+
+    def __getitem__(self, name: str) -> Feed:
+        return self._feeds.setdefault(name, Feed())
+
+    async def __call__(self, invocation: Invocation) -> Stream:
+        self.called.append(invocation.input)
+        return await self[invocation.input](invocation)
+
+
 def answering(value: Value) -> Invoke:
     """A component that answers at once."""
 
@@ -88,6 +104,23 @@ def plan(*workflows: WorkflowPlan, default: bool = True, **controller: Any) -> P
     return Plan(replace(served, **controller), {}, known, chosen[0].id if default else None)
 
 
+@asynccontextmanager
+async def replicas(
+    invoke: Invoke, at: Path | str, /, *workflows: WorkflowPlan, count: int = 2, **controller: Any
+) -> AsyncIterator[list[Gateway]]:
+    """Some gateways of one plan over one store, as the ingress has replicas; closed at the end, as a shut-down does it."""
+    url = at if isinstance(at, str) else f"sqlite:///{at}"
+    served = plan(*workflows, **{"store": Store(url), **controller})
+    gateways = [Gateway(served, invoke) for _ in range(count)]
+    try:
+        async with asyncio.timeout(2 * DEADLINE):
+            yield gateways
+    finally:
+        async with asyncio.timeout(DEADLINE):
+            for each in gateways:
+                await each.aclose()
+
+
 def app(invoke: Invoke, *workflows: WorkflowPlan, **options: Any) -> ASGIApp:
     return build_app(Gateway(plan(*workflows, **options), invoke))
 
@@ -95,17 +128,31 @@ def app(invoke: Invoke, *workflows: WorkflowPlan, **options: Any) -> ASGIApp:
 @asynccontextmanager
 async def serving(served: ASGIApp, within: float | None = 2 * DEADLINE) -> AsyncIterator[str]:
     """Serve an application in this very loop, for so many seconds at most; yields its address."""
-    config = uvicorn.Config(served, log_config=None, ws="none", http="httptools", timeout_graceful_shutdown=2)
+    async with serving_all(served, within=within) as (address,):
+        yield address
+
+
+@asynccontextmanager
+async def serving_all(*served: ASGIApp, within: float | None = 2 * DEADLINE) -> AsyncIterator[list[str]]:
+    """Serve several applications, each at an address of its own; the first one's life is the server's."""
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in served]
+    ports = [each.getsockname()[1] for each in listening]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        index = 0 if scope["type"] == "lifespan" else ports.index(scope["server"][1])
+        await served[index](scope, receive, send)
+
+    only = served[0] if len(served) == 1 else app
+    config = uvicorn.Config(only, log_config=None, ws="none", http="httptools", timeout_graceful_shutdown=2)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    listening = socket.create_server(("127.0.0.1", 0))
-    await server.startup(sockets=[listening])
+    await server.startup(sockets=listening)
     try:
         async with asyncio.timeout(within):
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield [f"http://127.0.0.1:{port}" for port in ports]
     finally:
-        await server.shutdown(sockets=[listening])
+        await server.shutdown(sockets=listening)
 
 
 class Wire:
