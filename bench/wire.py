@@ -52,6 +52,8 @@ class Answer:
 
     def __init__(self) -> None:
         self.complete = False
+        self.head = b""
+        """The status and the headers, in small letters, once they are there."""
         self._rest = b""
         self._left = 0
         """Bytes of the current chunk still to come, its closing CRLF among them."""
@@ -94,6 +96,7 @@ class Answer:
         if not head.startswith(b"http/1.1 200") or b"transfer-encoding: chunked" not in head:
             raise BadLoad(f"expected 200 and a chunked body, got {data[: end + 500].decode(errors='replace')}")
         self._headed = True
+        self.head = head
         return end + 4
 
 

@@ -114,6 +114,8 @@ def last_segment(error: AnabranchError, at: float) -> tuple[int, bytes]:
 
 def _packed(event: LogEvent) -> list[Value]:
     """Return an event as its name and its fields, in which notes and errors stand as data."""
+    if type(event) is Delta and event.name is None and not event.whole and Note not in map(type, event.chunks):
+        return ["chunks", event.chunks]  # nearly all there is; the fields that are left out have their defaults
     fields = [getattr(event, name) for name in _FIELDS[type(event)]]
     notes: list[int] = []
     if isinstance(event, CHUNKS):

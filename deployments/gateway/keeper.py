@@ -122,7 +122,8 @@ class Keeper:
                         log.say(event)
                         break
                     log.say(event)
-                    await log.room()
+                    if log.crowded:
+                        await log.room()
         except asyncio.CancelledError:
             if self._end is None:
                 raise

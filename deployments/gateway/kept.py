@@ -28,6 +28,10 @@ logger = logging.getLogger("anabranch.runs")
 Begin = Callable[[Run, Observer], AsyncGenerator[Event, None]]
 """Gives the events of a run, which begins when they are read."""
 
+WRITE_EVERY = 0.1
+"""Seconds between two writes of what runs say: each costs as much as several chunks of every run."""
+LONGEST_END = 1.0
+"""Seconds for which the end of a run waits for the store, before its readers are told all the same."""
 PAGE = 16
 """Segments that are read from the store at once."""
 NO_STORE = (
@@ -182,14 +186,13 @@ class Kept:
         Where the run has ended and the number lies beyond all that was kept, that is the end alone. So many entries
         before come first, for a reader that depends on them: `priming`. No entry holds both what comes before and after.
         """
-        entries = self._follow(id, after, priming)
         own = self._own.get(id)
         if own is not None:
             own.read()
         try:
-            yield entries
+            async with aclosing(await self._follow(id, own, after, priming)) as entries:
+                yield entries
         finally:
-            await entries.aclose()
             if own is not None:
                 own.left()
 
@@ -223,21 +226,17 @@ class Kept:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    async def _follow(self, id: str, after: int, priming: int) -> AsyncGenerator[Entry, None]:
-        info = await self.find(id)
+    async def _follow(self, id: str, own: Keeper | None, after: int, priming: int) -> AsyncGenerator[Entry, None]:
+        """Return the reading of a run, from where it is; one from the start is its log as it stands."""
+        info = _info_of(own) if own is not None else await self.find(id)
+        if after < 0:
+            return self._from(info, own, after)
         at_end = info.ended and after >= info.last
-        async with aclosing(self._from(info, after if at_end else _earlier(after, info.last, priming))) as entries:
-            async for entry in entries:
-                if entry.first <= after and isinstance(entry.event, ENDS):
-                    for end in _end_alone(after, entry):
-                        yield end
-                else:
-                    for part in entry.split(after):
-                        yield part
+        return _parted(self._from(info, own, after if at_end else _earlier(after, info.last, priming)), after)
 
-    def _from(self, info: RunInfo, after: int) -> AsyncGenerator[Entry, None]:
-        """Return the reading of what follows a number, from where it is."""
-        if (own := self._own.get(info.id)) is not None:
+    def _from(self, info: RunInfo, own: Keeper | None, after: int) -> AsyncGenerator[Entry, None]:
+        """Return the reading of what follows a number."""
+        if own is not None:
             return self._live(own.log, after)
         return self._old(info.id, after, info.last) if info.ended else self._elsewhere(info, after)
 
@@ -248,17 +247,30 @@ class Kept:
                 async for entry in self._stored(log.run, after, log.base - 1):
                     after = entry.last
                     yield entry
-            for entry in log.since(after):
-                after = entry.last
-                yield entry
-                if isinstance(entry.event, ENDS):
+            elif after < log.next - 1:
+                entries, after = log.since(after), log.next - 1
+                if isinstance(entries[-1].event, ENDS):
+                    async for entry in self._ending(log, entries):
+                        yield entry
                     return
-            if log.ended and after >= log.next - 1:
+                for entry in entries:
+                    yield entry
+            elif log.ended:
                 for entry in _end_alone(after, *log.since(log.next - 2)):
                     yield entry
                 return
-            if after >= log.next - 1:
+            else:
                 await log.news()
+
+    async def _ending(self, log: RunLog, entries: list[Entry]) -> AsyncGenerator[Entry, None]:
+        """Yield the last entries; the end once it is stored, for a client that has seen it may ask another replica next."""
+        for entry in entries[:-1]:
+            yield entry
+        if self._store is not None and isinstance(log, OwnLog) and log.behind:
+            with suppress(StoreDown, TimeoutError):  # the writer tries again by itself
+                async with asyncio.timeout(LONGEST_END):
+                    await self._store.flush()
+        yield entries[-1]
 
     async def _elsewhere(self, info: RunInfo, after: int) -> AsyncGenerator[Entry, None]:
         """Yield what another process's run says."""
@@ -317,7 +329,7 @@ class Kept:
                 raise StoreDown(NO_STORE)
             return
         module = await asyncio.to_thread(import_module, "deployments.store.store")
-        store = await module.Store.open(self.plan.url, create=create)
+        store = await module.Store.open(self.plan.url, create=create, every=WRITE_EVERY)
         if store is None:
             return
         store.on_buried = self._buried
@@ -373,6 +385,18 @@ def _end_alone(after: int, *ends: Entry) -> Iterator[Entry]:
         lost = isinstance(end.event, RunFailed) and end.event.error.type == Lost.type
         if after < AHEAD and (after > end.first or lost):
             yield Entry(AHEAD, end.at, end.event)
+
+
+async def _parted(entries: AsyncGenerator[Entry, None], after: int) -> AsyncGenerator[Entry, None]:
+    """Yield entries, cut where a number stands inside one; of an end that the reader is past, what it must hear of it."""
+    async with aclosing(entries):
+        async for entry in entries:
+            if entry.first <= after and isinstance(entry.event, ENDS):
+                for end in _end_alone(after, entry):
+                    yield end
+            else:
+                for part in entry.split(after):
+                    yield part
 
 
 def _earlier(after: int, last: int, priming: int) -> int:

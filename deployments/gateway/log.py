@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
 from deployments.gateway.entries import ENDS, Accepted, Entry, LogEvent, pack, without_content
@@ -15,8 +16,11 @@ from deployments.store.rows import Segment, State
 from graphs.errors import AnabranchError, TooLarge
 from graphs.stream import Note, Value, batch_size, is_empty
 
-WINDOW = 256 * 1024
-"""Bytes of a log that stay in memory once they are stored: readers that are further behind read the store."""
+WINDOW = 16 * 1024
+"""Bytes of a log that stay in memory once they are stored: readers that are further behind read the store.
+
+In memory an entry takes several times its bytes, and Python's search for garbage looks at each again and again.
+"""
 MAX_UNWRITTEN = 8 * 1024 * 1024
 """Bytes that may wait for the store; beyond it the run waits as well."""
 MAX_SEGMENT = 1024 * 1024
@@ -44,10 +48,11 @@ class RunLog:
         self.ended_at: float | None = None
         self.format: str | None = None
         """What its first chunk is: text, bytes, or one of several named streams. A stream without a format is written by that."""
-        self.error: AnabranchError | None = None
-        """Why no more of it can be read."""
         self.readers = 0
-        self._entries: deque[tuple[Entry, int]] = deque()
+        self.error: AnabranchError | None = None
+        """Why no more of it comes here."""
+        self._entries: deque[Entry] = deque()
+        self._sizes: deque[int] = deque()
         self._size = 0
         self._waiting: list[asyncio.Future[None]] = []
         """Readers that wait for news."""
@@ -55,7 +60,7 @@ class RunLog:
     @property
     def base(self) -> int:
         """The first number that is in memory."""
-        return self._entries[0][0].first if self._entries else self.next
+        return self._entries[0].first if self._entries else self.next
 
     @property
     def ended(self) -> bool:
@@ -64,46 +69,35 @@ class RunLog:
     def add(self, entry: Entry) -> int:
         """Append an entry, which bears the next number; return about how many bytes it takes."""
         event = entry.event
-        self.next = entry.last + 1
         if isinstance(event, Delta):
+            self.next = entry.first + len(event.chunks)
             self.status = "streaming"
             if self.format is None:
                 self.format = _format(event)
-        elif isinstance(event, Started):
+            size = ENTRY_SIZE + batch_size(event.chunks)
+        else:
+            self.next = entry.last + 1
+            size = ENTRY_SIZE + _size(event)
+            self._note(entry)
+        self._entries.append(entry)
+        self._sizes.append(size)
+        self._size += size
+        if self._waiting:
+            self._wake()
+        return size
+
+    def _note(self, entry: Entry) -> None:
+        """Note what has become of the run."""
+        event = entry.event
+        if isinstance(event, Started):
             self.status = "processing"
         elif isinstance(event, ENDS):
             self.status, self.ended_at = _status(event), entry.at
-        size = ENTRY_SIZE + _size(event)
-        self._entries.append((entry, size))
-        self._size += size
-        self._wake()
-        return size
 
     def fail(self, error: AnabranchError) -> None:
-        """Have every reader end with this error."""
+        """Let readers have what there is, and then this error: no more comes here."""
         self.error = error
         self._wake()
-
-    def since(self, number: int) -> list[Entry]:
-        """Return the entries after a number that isn't before the base."""
-        found: list[Entry] = []
-        for entry, _ in reversed(self._entries):
-            if entry.last <= number:
-                break
-            found.append(entry)
-        found.reverse()
-        if found and found[0].first <= number:
-            found[0] = found[0].after(number) or found[0]
-        return found
-
-    async def news(self) -> None:
-        """Return once something was added; at once, if the log has ended. Raise what it failed with."""
-        if self.error is not None:
-            raise self.error.saying(self.error.message, self.error.details)
-        if not self.ended:
-            news = asyncio.get_running_loop().create_future()
-            self._waiting.append(news)
-            await news
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -111,10 +105,32 @@ class RunLog:
             if not each.done():
                 each.set_result(None)
 
+    def since(self, number: int) -> list[Entry]:
+        """Return the entries after a number that isn't before the base."""
+        found: list[Entry] = []
+        for entry in reversed(self._entries):
+            if entry.first <= number:
+                if (rest := entry.after(number)) is not None:
+                    found.append(rest)
+                break
+            found.append(entry)
+        found.reverse()
+        return found
+
+    async def news(self) -> None:
+        """Return once something was added; at once, if the log has ended. Raise what it was broken off with."""
+        if self.error is not None:
+            raise self.error.saying(self.error.message, self.error.details)
+        if not self.ended:
+            news = asyncio.get_running_loop().create_future()
+            self._waiting.append(news)
+            await news
+
     def trim(self, written: int) -> None:
         """Let go of entries beyond the window, up to the number that the store has."""
-        while self._size > WINDOW and self._entries and self._entries[0][0].last <= written:
-            self._size -= self._entries.popleft()[1]
+        while self._size > WINDOW and self._entries and self._entries[0].last <= written:
+            self._entries.popleft()
+            self._size -= self._sizes.popleft()
 
 
 class OwnLog(RunLog):
@@ -135,10 +151,11 @@ class OwnLog(RunLog):
         self._mark, self._stored, self._fail = mark, stored, fail
         self._clock = clock
         self._began = time.time(), clock()
-        self._unwritten: deque[tuple[Entry, int]] = deque()
+        self._untaken: deque[Entry] = deque()
+        """What the writer hasn't taken; each is among the entries, too."""
         self._taken: deque[tuple[int, int]] = deque()
         """Up to which number the writer has taken, and how many bytes."""
-        self._behind = 0
+        self.behind = 0
         """Bytes that aren't in the store."""
         self._room = asyncio.Event()
         self.size = 0
@@ -159,20 +176,25 @@ class OwnLog(RunLog):
     def say(self, event: LogEvent) -> None:
         """Append an event, and have it written. Raise TooLarge for one that can't be kept."""
         entry = Entry(self.next, self.now(), event)
-        if _size(event) > LARGE:
+        if not isinstance(event, Delta) and _size(event) > LARGE:
             entry = _storable(entry)
         size = self.add(entry)
         self.size += size
         if self.kept:
-            self._unwritten.append((entry, size))
-            self._behind += size
+            self._untaken.append(entry)
+            self.behind += size
             self._mark(self)
+
+    @property
+    def crowded(self) -> bool:
+        """Return whether `room` has something to wait for, or to raise."""
+        return self.behind > MAX_UNWRITTEN or self.size > self.most
 
     async def room(self) -> None:
         """Wait until more may be said: no more than so much waits for the store. Raise TooLarge when the log is full."""
         if (full := self.full()) is not None:
             raise full
-        while self._behind > MAX_UNWRITTEN:
+        while self.behind > MAX_UNWRITTEN:
             self._room.clear()
             await self._room.wait()
 
@@ -184,14 +206,18 @@ class OwnLog(RunLog):
 
     def take(self) -> tuple[Segment, State] | None:
         """Return what the writer hasn't taken yet."""
+        untaken = self._untaken
+        if not untaken:
+            return None
         entries: list[Entry] = []
         size = 0
-        while self._unwritten and (not entries or size + self._unwritten[0][1] <= MAX_SEGMENT):
-            entry, its = self._unwritten.popleft()
-            entries.append(entry)
+        # What isn't taken are the newest entries.
+        sizes = islice(self._sizes, len(self._sizes) - len(untaken), None)
+        for its in sizes:
+            if entries and size + its > MAX_SEGMENT:
+                break
+            entries.append(untaken.popleft())
             size += its
-        if not entries:
-            return None
         kind, body = self._packed(entries)
         first, last = entries[0].first, entries[-1]
         self._taken.append((last.last, size))
@@ -217,8 +243,8 @@ class OwnLog(RunLog):
     def written(self, last: int) -> None:
         """Hear that the store has all up to this number."""
         while self._taken and self._taken[0][0] <= last:
-            self._behind -= self._taken.popleft()[1]
-        if self._unwritten:
+            self.behind -= self._taken.popleft()[1]
+        if self._untaken:
             self._mark(self)
         self._room.set()
         self.trim(last)
@@ -228,8 +254,8 @@ class OwnLog(RunLog):
     def lose(self) -> None:
         """Hear that the store has ended this log by itself: nothing more of it is written."""
         self.kept = False
-        self._unwritten.clear()
-        self._behind = 0
+        self._untaken.clear()
+        self.behind = 0
         self._room.set()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 
 from deployments.gateway.entries import ENDS, Entry, LogEvent
 from deployments.gateway.kept import Kept, RunInfo
@@ -76,7 +75,7 @@ class Following(Running):
                 yield entry
 
     async def _read(self) -> AsyncGenerator[LogEvent, None]:
-        async with aclosing(self.entries()) as entries:
+        async with self._kept.following(self.info.id, self._after, self._priming) as entries:
             async for entry in entries:
                 self.number, self.at = entry.first, entry.at
                 self.over = isinstance(entry.event, ENDS)

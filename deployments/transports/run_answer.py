@@ -83,8 +83,7 @@ class RunAnswer(Response):
                 await self._finish(event)
 
     def _encoded(self, encoder: sse.Encoder, delta: Delta) -> bytes:
-        number = self._number
-        if number is None or isinstance(encoder, sse.RawBytes):
+        if not self._numbered or (number := self._running.number) is None or isinstance(encoder, sse.RawBytes):
             return encoder.encode(delta)
         return sse.numbered(encoder, delta, number)
 

@@ -52,7 +52,12 @@ def numbered(encoder: Encoder, delta: Delta, first: int) -> bytes:
     """Return the events of a Delta whose chunks are numbered from `first` on."""
     if len(delta.chunks) == 1:
         event = encoder.encode(delta)
-        return marked(event, first) if event else b""
+        return b"id: %d\n%b" % (first, event) if event else b""
+    return _each_numbered(encoder, delta, first)
+
+
+def _each_numbered(encoder: Encoder, delta: Delta, first: int) -> bytes:
+    # Apart from the common case: a generator that holds a function's values makes every call of it dearer.
     events = ((first + index, encoder.encode(Delta([chunk], delta.name))) for index, chunk in enumerate(delta.chunks))
     return b"".join(marked(event, number) for number, event in events if event)
 
