@@ -64,7 +64,7 @@ def test_a_url_is_written_as_databases_write_it(written: str, url: str) -> None:
 
 def test_a_mapping_says_which_runs_are_kept_and_for_how_long() -> None:
     store = kept("{url: 'sqlite:////runs.db', record: all, keep_for: 12h, max_size: 1GiB}")
-    assert store == Store("sqlite:////runs.db", "all", 43_200.0, 1 << 30)
+    assert store == Store("sqlite:////runs.db", "all", 43_200.0, 1 << 30, written=True)
     assert kept("{record: all}").file == str(Path.cwd() / ".anabranch" / "runs.db")
 
 
