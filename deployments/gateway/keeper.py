@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from deployments.gateway.entries import ENDS
 from deployments.gateway.log import OwnLog
-from deployments.runs.events import Event, JobDone, Run, RunCancelled, RunFailed
+from deployments.runs.events import Delta, Event, JobDone, Run, RunCancelled, RunFailed
 from graphs.errors import AnabranchError, Unavailable
 
 logger = logging.getLogger("anabranch.runs")
@@ -115,12 +115,13 @@ class Keeper:
         try:
             async with aclosing(events):
                 async for event in events:
-                    if isinstance(event, JobDone):
-                        continue
-                    if isinstance(event, ENDS):
-                        self._end = None
-                        log.say(event)
-                        break
+                    if type(event) is not Delta:
+                        if isinstance(event, JobDone):
+                            continue
+                        if isinstance(event, ENDS):
+                            self._end = None
+                            log.say(event)
+                            break
                     log.say(event)
                     if log.crowded:
                         await log.room()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from deployments.gateway.entries import ENDS, Accepted, Entry, unpack
 from deployments.gateway.keeper import Keeper, Lost, OnDisconnect, policy_text
 from deployments.gateway.log import OwnLog, RunLog
-from deployments.gateway.replicas import Replicas
+from deployments.gateway.replicas import WRITE_EVERY, Replicas
 from deployments.gateway.tails import Tails
 from deployments.runs.events import Event, JobEnded, JobEvent, JobRetried, Observer, Run, RunCancelled, RunFailed
 from deployments.store.rows import NewRun, RunRow, StoreDown
@@ -28,8 +28,6 @@ logger = logging.getLogger("anabranch.runs")
 Begin = Callable[[Run, Observer], AsyncGenerator[Event, None]]
 """Gives the events of a run, which begins when they are read."""
 
-WRITE_EVERY = 0.1
-"""Seconds between two writes of what runs say: each costs as much as several chunks of every run."""
 LONGEST_END = 1.0
 """Seconds for which the end of a run waits for the store, before its readers are told all the same."""
 PAGE = 16

@@ -117,14 +117,16 @@ class RunLog:
         found.reverse()
         return found
 
-    async def news(self) -> None:
-        """Return once something was added; at once, if the log has ended. Raise what it was broken off with."""
+    def news(self) -> asyncio.Future[None]:
+        """Return what is done once something was added; at once, if the log has ended. Raise what it was broken off with."""
         if self.error is not None:
             raise self.error.saying(self.error.message, self.error.details)
-        if not self.ended:
-            news = asyncio.get_running_loop().create_future()
+        news = asyncio.get_running_loop().create_future()
+        if self.ended:
+            news.set_result(None)
+        else:
             self._waiting.append(news)
-            await news
+        return news
 
     def trim(self, written: int) -> None:
         """Let go of entries beyond the window, up to the number that the store has."""
@@ -150,7 +152,7 @@ class OwnLog(RunLog):
         super().__init__(run)
         self._mark, self._stored, self._fail = mark, stored, fail
         self._clock = clock
-        self._began = time.time(), clock()
+        self._epoch = time.time() - clock()
         self._untaken: deque[Entry] = deque()
         """What the writer hasn't taken; each is among the entries, too."""
         self._taken: deque[tuple[int, int]] = deque()
@@ -165,7 +167,7 @@ class OwnLog(RunLog):
 
     def now(self) -> float:
         """Return the time of day, by a clock that never jumps."""
-        return self._began[0] + self._clock() - self._began[1]
+        return self._epoch + self._clock()
 
     def accept(self, event: Accepted) -> Segment:
         """Return the first segment, which is to be written before anything else is said."""
@@ -175,15 +177,16 @@ class OwnLog(RunLog):
 
     def say(self, event: LogEvent) -> None:
         """Append an event, and have it written. Raise TooLarge for one that can't be kept."""
-        entry = Entry(self.next, self.now(), event)
+        entry = Entry(self.next, self._epoch + self._clock(), event)
         if not isinstance(event, Delta) and _size(event) > LARGE:
             entry = _storable(entry)
         size = self.add(entry)
         self.size += size
         if self.kept:
+            if not self._untaken:  # else the writer knows
+                self._mark(self)
             self._untaken.append(entry)
             self.behind += size
-            self._mark(self)
 
     @property
     def crowded(self) -> bool:

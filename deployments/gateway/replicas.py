@@ -20,6 +20,11 @@ logger = logging.getLogger("anabranch.runs")
 
 EVERY = 0.5
 """Seconds between two looks at the others."""
+WRITE_EVERY, WRITE_OFTEN = 0.25, 0.05
+"""Seconds between two writes of what runs say; while runs of this process are read elsewhere. A write costs as much as several
+chunks of every run."""
+READ_FOR = 2.0
+"""Seconds after the last sign of a reader elsewhere."""
 PATIENCE = 6.0
 """Seconds without a sign of life after which an owner is taken for dead, on the clock of the process that looks."""
 SWEEP_EVERY = 60.0
@@ -44,6 +49,9 @@ class Replicas:
         self._began = time.time(), clock()
         self._seen: dict[str, tuple[int, float]] = {}
         """The count of every other owner, and since when it stands there."""
+        self._reads: dict[str, int] = {}
+        self._read_at = -READ_FOR
+        """When a run of this process was last seen to be read elsewhere."""
         self._trouble: str | None = None
         self._looked = clock()
         self._swept = clock()
@@ -70,11 +78,22 @@ class Replicas:
     async def _look(self) -> None:
         if self._busy():
             await self._store.beat()
-            for id in await self._store.asked_to_stop():
-                self._stop(id)
+            await self._serve_others()
         await self._bury()
         if self._clock() - self._swept > SWEEP_EVERY:
             await self._sweep()
+
+    async def _serve_others(self) -> None:
+        """Stop what other processes ask to stop, and write faster while they read."""
+        wanted = await self._store.wanted()
+        for run, stop, _ in wanted:
+            if stop:
+                self._stop(run)
+        reads = {run: count for run, _, count in wanted}
+        if any(self._reads.get(run) != count for run, count in reads.items()):
+            self._read_at = self._clock()
+        self._reads = reads
+        self._store.write_every(WRITE_OFTEN if self._clock() - self._read_at < READ_FOR else WRITE_EVERY)
 
     async def _bury(self) -> None:
         """End the runs of owners that have given no sign of life for too long, while this process looked without a break."""

@@ -72,6 +72,15 @@ class State(NamedTuple):
     output: str | None = None
 
 
+class Wanted(NamedTuple):
+    """What other processes want of a run of this owner."""
+
+    run: str
+    stop: bool
+    reads: int
+    """Goes up while it is read there."""
+
+
 class Existing(NamedTuple):
     """The run that an idempotency key stands for already."""
 

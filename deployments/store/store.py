@@ -7,11 +7,24 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from sqlalchemy import BigInteger, Connection, Row, TextClause, bindparam, delete, exists, func, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    TextClause,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from deployments.store import statements
 from deployments.store.database import Database, Locked
-from deployments.store.rows import Existing, NewRun, RunRow, Segment, Source, StoreDown
+from deployments.store.rows import Existing, NewRun, RunRow, Segment, Source, StoreDown, Wanted
 from deployments.store.schema import owners, runs, segments
 from deployments.store.writer import Writer
 from graphs.errors import InvalidInput
@@ -142,12 +155,16 @@ class Store:
         """Ask the owner of an active run to stop it."""
         await self._database.write(lambda c: c.execute(_ASK, {"run": run}).rowcount)
 
-    async def asked_to_stop(self) -> list[str]:
-        """Return the active runs of this owner that another process asks to stop."""
+    async def wanted(self) -> list[Wanted]:
+        """Return the active runs of this owner that other processes read, or ask to stop."""
         if not self._writer.owns:
             return []
-        wanted = {"owner": self.owner}
-        return list(await self._database.read(lambda c: c.execute(_ASKED, wanted).scalars().all()))
+        rows = await self._database.read(lambda c: c.execute(_WANTED, {"owner": self.owner}).all())
+        return [Wanted(run, bool(stop), reads) for run, stop, reads in rows]
+
+    def write_every(self, seconds: float) -> None:
+        """Have what runs say written so often from now on."""
+        self._writer.every = seconds
 
     async def reading(self, runs: Collection[str]) -> None:
         """Say that readers follow these active runs here: `reads` of each goes up by one."""
@@ -313,7 +330,11 @@ _POSTGRES_TAIL = text("""
 """)
 
 _ASK = update(runs).where(runs.c.id == bindparam("run"), _active).values(stop=1)
-_ASKED = select(runs.c.id).where(runs.c.owner == bindparam("owner"), _active, runs.c.stop == 1).order_by(runs.c.id)
+_WANTED = (
+    select(runs.c.id, runs.c.stop, runs.c.reads)
+    .where(runs.c.owner == bindparam("owner"), _active, or_(runs.c.stop == 1, runs.c.reads > 0))
+    .order_by(runs.c.id)
+)
 _READ = update(runs).where(runs.c.id == bindparam("run"), _active).values(reads=runs.c.reads + 1)
 
 _UNOWN = delete(owners).where(owners.c.id == bindparam("owner"), owners.c.beat == bindparam("beat"))

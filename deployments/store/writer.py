@@ -34,7 +34,7 @@ class Writer:
         self.trouble: str | None = None
         self.on_buried: Callable[[], None] | None = None
         self._database = database
-        self._every = every
+        self.every = every
         self._registered = False
         self._own: dict[str, _Own] = {}
         self._accepts: list[_Accept] = []
@@ -76,7 +76,7 @@ class Writer:
         """Take what the source has said, a little later."""
         self._marked[source] = None
         if self._timer is None and not self._closed:
-            self._wake_at(self._last_try + self._every)
+            self._wake_at(self._last_try + self.every)
 
     async def flush(self) -> None:
         """Write what is marked."""
@@ -154,7 +154,7 @@ class Writer:
             if self._flushes:
                 self._wake.set()
             elif (self._marked or self._unwanted) and self._timer is None:
-                self._wake_at(self._last_try + self._every)
+                self._wake_at(self._last_try + self.every)
 
     async def _as_owner(self, work: Callable[[Connection], T]) -> T:
         """Do the work in a transaction that only an owner who isn't buried gets; raise Buried or StoreDown."""

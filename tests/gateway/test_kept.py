@@ -18,6 +18,7 @@ from deployments.gateway.entries import Accepted
 from deployments.gateway.gateway import Gateway
 from deployments.gateway.kept import AHEAD, Keep
 from deployments.gateway.log import OwnLog
+from deployments.gateway.replicas import WRITE_OFTEN
 from deployments.runs.events import (
     Delta,
     Finished,
@@ -427,6 +428,49 @@ async def test_all_readers_of_another_replica_share_one_look_at_the_store(file: 
             logs_of_all = [await reader.all() for reader in readers]
         assert all(log == logs_of_all[0] for log in logs_of_all)
         assert there.kept._tails._logs == {}  # type: ignore[union-attr]
+
+
+async def test_all_runs_that_are_followed_are_asked_for_in_one_query(file: Path) -> None:
+    feed = Feed("x", ends=False)
+    async with replicas(feed, file) as (here, there):
+        ids = [await started(here) for _ in range(5)]
+        await there.kept.find(ids[0])
+        tail, asked = there.kept._store.tail, []  # type: ignore[union-attr]
+
+        async def counted(positions: dict[str, int]) -> Any:
+            asked.append(set(positions))
+            return await tail(positions)
+
+        there.kept._store.tail = counted  # type: ignore[union-attr]
+        async with AsyncExitStack() as stack:
+            readers = [await stack.enter_async_context(reading(there, id)) for id in ids for _ in range(4)]
+            for reader in readers:
+                await reader.until(lambda entries: len(entries) >= 2)
+            async with asyncio.timeout(DEADLINE):
+                while set(ids) not in asked:  # noqa: ASYNC110  (the next look comes by itself)
+                    await asyncio.sleep(0)
+            for gateway_id in ids:
+                await here.kept.cancel(gateway_id)
+            for reader in readers:
+                assert isinstance(end(await reader.all()), RunCancelled)
+
+
+async def test_an_owner_writes_more_often_while_its_runs_are_read_elsewhere(file: Path) -> None:
+    feed = Feed("x", ends=False)
+    async with replicas(feed, file) as (here, there):
+        id = await started(here)
+        every, often = here.kept._store.write_every, asyncio.Event()  # type: ignore[union-attr]
+
+        def written_every(seconds: float) -> None:
+            every(seconds)
+            if seconds == WRITE_OFTEN:
+                often.set()
+
+        here.kept._store.write_every = written_every  # type: ignore[union-attr]
+        async with asyncio.timeout(DEADLINE), reading(there, id):
+            await often.wait()
+        assert here.kept._store._writer.every == WRITE_OFTEN  # type: ignore[union-attr]
+        await here.kept.cancel(id)
 
 
 async def test_readers_of_a_run_that_is_forgotten_meanwhile_are_told_so(

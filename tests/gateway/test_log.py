@@ -138,7 +138,7 @@ def test_one_entry_larger_than_the_window_goes_once_it_is_stored() -> None:
 
 async def test_a_reader_waits_for_news_and_an_ended_log_has_none() -> None:
     log = begun().log
-    waiting = [asyncio.create_task(log.news()) for _ in range(3)]
+    waiting = [log.news() for _ in range(3)]
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
     log.say(Delta(["x"]))
@@ -150,7 +150,7 @@ async def test_a_reader_waits_for_news_and_an_ended_log_has_none() -> None:
 
 async def test_a_reader_that_left_while_it_waited_disturbs_nobody() -> None:
     log = begun().log
-    gone, stays = asyncio.create_task(log.news()), asyncio.create_task(log.news())
+    gone, stays = log.news(), log.news()
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.wait([gone])

@@ -14,14 +14,14 @@ async def test_an_owner_learns_which_of_its_active_runs_it_is_asked_to_stop(url:
     owner, other = await opening(url), await opening(url)
     one, two = await started(owner), await started(owner)
     done = await ended(owner)
-    assert await owner.asked_to_stop() == []
+    assert await owner.wanted() == []
     for run in (one.run, done.run, "run_none"):
         await other.ask_to_stop(run)
-    assert await owner.asked_to_stop() == [one.run]
-    assert await other.asked_to_stop() == []
+    assert [(each.run, each.stop) for each in await owner.wanted()] == [(one.run, True)]
+    assert await other.wanted() == []
     one.say(1, "cancelled")
     await owner.flush()
-    assert await owner.asked_to_stop() == []
+    assert await owner.wanted() == []
     assert [(await other.run(talk.run)).stop for talk in (one, two, done)] == [True, False, False]
 
 
@@ -31,6 +31,9 @@ async def test_readers_elsewhere_are_counted(url: str, opening: Opening) -> None
     done = await ended(owner)
     await other.reading([two.run, one.run, done.run, "run_none"])
     await other.reading({one.run})
+    assert [(each.run, each.stop, each.reads) for each in await owner.wanted()] == sorted(
+        [(one.run, False, 2), (two.run, False, 1)]
+    )
     await other.reading([])
     assert [(await owner.run(talk.run)).reads for talk in (one, two, done)] == [2, 1, 0]
 
@@ -96,7 +99,7 @@ async def test_a_beat_of_a_buried_owner_tells_it(url: str, opening: Opening) -> 
     await other.bury(owner.owner, 0, *END)
     await owner.beat()
     assert told == ["buried"]
-    assert await owner.asked_to_stop() == []
+    assert await owner.wanted() == []
 
 
 async def test_an_owner_that_has_written_since_is_not_buried(url: str, opening: Opening) -> None:
