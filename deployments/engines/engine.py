@@ -38,7 +38,9 @@ class Ask:
     messages: Sequence[Mapping[str, Any]] = ()
     tools: Sequence[Mapping[str, Any]] = ()
     tags: Sequence[str] = ()
-    """What marks calls of tools in the text: shown also where it is a special token, as no other is."""
+    """What marks reasoning and calls of tools in the text: shown also where it is a special token, as no other is."""
+    begin: Callable[[str], None] | None = None
+    """Told the end of the prompt before the first piece: the chat template may have begun the answer."""
     json_schema: Mapping[str, Any] | None = None
     """What the text must be; {} for any JSON object."""
     sampling: Sampling = field(default_factory=Sampling)

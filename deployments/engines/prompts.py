@@ -69,7 +69,10 @@ def encode(
     if ask.text is not None:
         return Prompt(_text(ask.text, tokenizer, config, task, room))
     talk = conversation(ask.messages, ask.tools, tokenizer, config)
-    reading = _Reading.of(tokenizer, talk.text(), room.most, "start", special=False)
+    text = talk.text()
+    if ask.begin is not None:
+        ask.begin(text)
+    reading = _Reading.of(tokenizer, text, room.most, "start", special=False)
     ids = reading.all if room.has_place(reading, "conversation") else _shortened(talk, tokenizer, room.most)
     return Prompt(ids, talk.stop)
 

@@ -214,7 +214,7 @@ async def test_the_chat_template_tells_how_the_model_writes_calls(make: Any, tmp
     assert message["content"] is None
     assert called["function"] == {"name": "rain", "arguments": '{"city": "Seoul"}'}
     assert len(called["id"]) == 9
-    assert said[0].tags == ("[TOOL_CALLS]", "[ARGS]")
+    assert said[0].tags == ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")
 
 
 def saying(engine: Any, text: str) -> list[Ask]:

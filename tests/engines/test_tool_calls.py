@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 
 from deployments.engines.grammar.guides import JUDGE
 from deployments.engines.tool_calls.choice import tool_use
-from deployments.engines.tool_calls.parser import CallDelta, CallParser, join_calls
+from deployments.engines.tool_calls.parser import CallParser
+from deployments.engines.tool_calls.pieces import CallDelta, join_calls
 from deployments.engines.tool_calls.styles import STYLES, style_of
 from graphs.errors import InvalidInput
 
@@ -428,7 +429,7 @@ async def test_a_demanded_tool_whose_arguments_cant_be_enforced_is_named(paramet
 
 def test_only_where_the_model_decides_do_tags_stay_in_its_text():
     style = STYLES["mistral"]
-    assert tool_use([WEATHER], "auto").tags(style) == ("[TOOL_CALLS]", "[ARGS]")
+    assert tool_use([WEATHER], "auto").tags(style) == ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")
     assert tool_use([WEATHER], "required").tags(style) == tool_use([WEATHER], "none").tags(style) == ()
 
 

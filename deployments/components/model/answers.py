@@ -10,7 +10,7 @@ from typing import Any
 from deployments.components.model.checks import AT_ONCE, check_action
 from deployments.components.model.fields import ModelConfig, ModelInput
 from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage, for_each
-from deployments.engines.tool_calls.parser import CallDelta, ToolCallParser, join_calls
+from deployments.engines.tool_calls.pieces import AnswerParser, CallDelta, Piece, Thought, join_calls
 from graphs.component import Chunk, Note, Stream, Whole
 from graphs.errors import ComponentFailed, InvalidInput
 
@@ -19,10 +19,10 @@ CUT = "the engine stopped without saying how the answer ended"
 
 @dataclass(frozen=True, slots=True)
 class _Talk:
-    """One question, the parser that finds calls of tools in its answer, and whether chunks are OpenAI's deltas."""
+    """One question, what tells reasoning and calls of tools in its answer apart, and whether chunks are OpenAI's deltas."""
 
     ask: Ask
-    parser: ToolCallParser | None = None
+    parser: AnswerParser | None = None
     as_message: bool = False
 
 
@@ -66,7 +66,7 @@ async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text
         return _Talk(_ask(input, text))
     from deployments.engines.grammar.guides import JUDGE, schema_of
     from deployments.engines.tool_calls.choice import tool_use
-    from deployments.engines.tool_calls.styles import style_of
+    from deployments.engines.tool_calls.reading import reading_of
 
     use = tool_use(input.tools, input.tool_choice)
     schema = use.schema
@@ -76,10 +76,13 @@ async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text
             await JUDGE.compile(schema)
     else:
         await use.judge()
-    style = style_of(engine.chat_template, config.options.get("tool_parser"))
+    reading, enforced = reading_of(engine.chat_template, config.options), schema is not None
+    parser = reading.parser(use, enforced=enforced)
     messages = [message.model_dump(exclude_none=True) for message in input.messages]
-    ask = _ask(input, None, messages=messages, tools=use.tools, tags=use.tags(style), json_schema=schema)
-    return _Talk(ask, use.parser(style), as_message=input.answer == "message")
+    tags = reading.tags(use, enforced=enforced)
+    begin = None if parser is None else parser.begin
+    ask = _ask(input, None, messages=messages, tools=use.tools, tags=tags, json_schema=schema, begin=begin)
+    return _Talk(ask, parser, as_message=input.answer == "message")
 
 
 async def _pooled(engine: Engine, input: ModelInput, text: str | list[str]) -> Whole:
@@ -106,6 +109,9 @@ async def _stream(engine: Engine, talk: _Talk) -> AsyncGenerator[Chunk]:
         elif isinstance(piece, CallDelta):
             delta = {"tool_calls": [piece.to_openai()]}
             yield delta if talk.as_message else Note(delta)
+        elif isinstance(piece, Thought):
+            if talk.as_message:
+                yield {"reasoning_content": piece.text}
         elif piece:
             yield {"content": piece} if talk.as_message else piece
 
@@ -113,19 +119,24 @@ async def _stream(engine: Engine, talk: _Talk) -> AsyncGenerator[Chunk]:
 async def _whole(engine: Engine, talk: _Talk) -> Whole:
     """Return the answer once it is complete."""
     texts: list[str] = []
+    thoughts: list[str] = []
     deltas: list[CallDelta] = []
     notes: dict[str, Any] = {}
     async for piece in _read(engine, talk):
         match piece:
             case str():
                 texts.append(piece)
+            case Thought():
+                thoughts.append(piece.text)
             case CallDelta():
                 deltas.append(piece)
             case Ended():
                 notes = _notes(piece)
     text, called = "".join(texts), {"tool_calls": join_calls(deltas)} if deltas else {}
     if talk.as_message:
-        return Whole({"role": "assistant", "content": text or None if called else text, **called, **notes}, notes)
+        thought = {"reasoning_content": "".join(thoughts)} if thoughts else {}
+        content = text or None if called else text
+        return Whole({"role": "assistant", **thought, "content": content, **called, **notes}, notes)
     return Whole(text, {**called, **notes})
 
 
@@ -145,8 +156,8 @@ async def _wholes(engine: Engine, ask: Ask, texts: Sequence[str], at_once: int) 
     return Whole([text for text, _ in answers], notes)
 
 
-async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[str | CallDelta | Ended]:
-    """Yield what is generated, with calls of tools told apart from content, and at last how it ended."""
+async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[Piece | Ended]:
+    """Yield what is generated, with reasoning and calls of tools told apart from content, and at last how it ended."""
     parser = talk.parser
     async with aclosing(engine.generate(talk.ask)) as pieces:
         async for piece in pieces:

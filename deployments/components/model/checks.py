@@ -19,7 +19,7 @@ CHAT_ONLY = ("tools", "tool_choice", "response_format")
 AT_ONCE = ("text-embedding", "text-classification")
 """Tasks whose answer has no parts to stream, and nothing that is generated."""
 GENERATING_ONLY = ("params", "stop")
-OWN_OPTIONS = ("tool_parser",)
+OWN_OPTIONS = ("tool_parser", "reasoning_parser")
 """Options that the component reads itself."""
 COUNTS = ("max_batch_size", "max_cache_tokens", "max_model_len")
 """Options that must be whole numbers above zero."""
@@ -175,11 +175,12 @@ def _check_chat(action: Mapping[str, Any]) -> Found:
 
 def _check_options(config: Mapping[str, Any]) -> Found:
     options = _mapping(config.get("options"))
-    parser = options.get("tool_parser")
-    if isinstance(parser, str):
-        from deployments.engines.tool_calls.styles import style_of
+    named = {name: parser for name in OWN_OPTIONS if isinstance(parser := options.get(name), str)}
+    if named:
+        from deployments.engines.tool_calls.reading import reading_of
 
-        yield from _refusal("options.tool_parser", lambda: style_of(None, parser))
+        for name, parser in named.items():
+            yield from _refusal(f"options.{name}", lambda only={name: parser}: reading_of(None, only))
     if options and config.get("driver", "huggingface") == "huggingface":
         from deployments.engines.huggingface import loading
 

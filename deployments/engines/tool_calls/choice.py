@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from deployments.engines.grammar.dialect import Unenforceable, enforceable, within
 from deployments.engines.grammar.guides import JUDGE
-from deployments.engines.tool_calls.parser import CallParser, NamedCallParser, ToolCallParser
+from deployments.engines.tool_calls.harmony import HarmonyParser
+from deployments.engines.tool_calls.markup import MarkupParser, PythonParser
+from deployments.engines.tool_calls.parser import CallParser, NamedCallParser
+from deployments.engines.tool_calls.pieces import AnswerParser
 from deployments.engines.tool_calls.styles import REQUIRED, Style
 from graphs.errors import InvalidInput
 from graphs.suggest import closest
@@ -53,20 +56,33 @@ class ToolUse:
 
     def tags(self, style: Style) -> tuple[str, ...]:
         """Return what marks a call in the answer; among special tokens, these alone are of use."""
-        return style.tags if self.mode == "auto" else ()
+        return style.tags if self.mode == "auto" or (self.mode == "none" and style.wraps) else ()
 
-    def parser(self, style: Style) -> ToolCallParser | None:
+    def parser(self, style: Style) -> AnswerParser | None:
         """Return what reads the answer; None when all of it is content."""
         match self.mode:
             case "none":
-                return None
+                return call_parser(style, {}) if style.wraps else None
             case "named":
                 assert self.name is not None
                 return NamedCallParser(self.name, style)
             case "required":
-                return CallParser(REQUIRED, (), style.new_id)
+                return CallParser(REQUIRED, {}, style.new_id)
             case "auto":
-                return CallParser(style, frozenset(map(_name, self.tools)), style.new_id)
+                return call_parser(style, {_name(tool): _schema(tool) for tool in self.tools})
+
+
+def call_parser(style: Style, tools: Mapping[str, Mapping[str, Any]]) -> AnswerParser:
+    """Return what reads answers in this style; `tools` are those of the request, with the schemas of their arguments."""
+    match style.notation:
+        case "json":
+            return CallParser(style, tools, style.new_id)
+        case "harmony":
+            return HarmonyParser(style, tools, style.new_id)
+        case "python":
+            return PythonParser(style, tools, style.new_id)
+        case _:
+            return MarkupParser(style, tools, style.new_id)
 
 
 def tool_use(tools: Sequence[Any] | None, tool_choice: Any) -> ToolUse:
@@ -131,6 +147,10 @@ def _mode(tool_choice: Any, names: Sequence[str]) -> tuple[Mode, str | None]:
 
 def _name(tool: Mapping[str, Any]) -> str:
     return tool["function"]["name"]
+
+
+def _schema(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    return tool["function"].get("parameters") or {}
 
 
 def _parameters(tool: Mapping[str, Any], index: int) -> dict[str, Any]:

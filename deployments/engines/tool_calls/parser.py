@@ -1,38 +1,19 @@
-"""Generated text in pieces -> content and CallDeltas in pieces, as OpenAI writes them."""
+"""Generated text in pieces -> content and CallDeltas in pieces: calls whose arguments are JSON."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from deployments.engines.tool_calls.reader import SPACE, Reader, Wait
-from deployments.engines.tool_calls.styles import ARGUMENTS, Style
+from deployments.engines.tool_calls.base import TagParser
+from deployments.engines.tool_calls.pieces import CallDelta, Piece
+from deployments.engines.tool_calls.reader import Wait
+from deployments.engines.tool_calls.styles import ARGUMENTS, CALL_ID, DEEPSEEK_SEPARATOR, FENCE, KIMI_ARGUMENTS, Style
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
+_KIMI_ID = re.compile(r"[^\s<]*")
 _KEYS = ("name", "arguments", "parameters", "type", "id")
 """What a call without a tag may say: any other key shows at once that the answer is some other JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallDelta:
-    """The first of a call has `id` and `name` and no arguments; each that follows, a piece of the arguments."""
-
-    index: int
-    id: str | None = None
-    name: str | None = None
-    arguments: str = ""
-
-    def to_openai(self) -> dict[str, Any]:
-        if self.id is None:
-            return {"index": self.index, "function": {"arguments": self.arguments}}
-        function = {"name": self.name, "arguments": self.arguments}
-        return {"index": self.index, "id": self.id, "type": "function", "function": function}
-
-
-Piece = str | CallDelta
-"""A piece of an answer: content, or something of a call."""
 
 
 @dataclass(slots=True)
@@ -45,76 +26,8 @@ class _Head:
     given: bool = False
 
 
-class CallParser:
-    """Content, and in it calls as one style writes them.
-
-    A recursive descent over text that isn't all there: the steps are one generator, which yields where it needs more.
-    What the reader has read and not forgotten is held: not yet known to be content or part of a call.
-    """
-
-    def __init__(self, style: Style, tools: Collection[str], new_id: Callable[[], str]) -> None:
-        self._style = style
-        self._tools = tools
-        self._new_id = new_id
-        self._opening = _any_of(style.opens)
-        self._half_open = _any_of(sorted({tag[:size] for tag in style.opens for size in range(1, len(tag))}), r"\Z")
-        self._reader = Reader()
-        self._index = -1
-        self._fresh = True  # no content since the last call, or at all
-        self._pieces: list[Piece] = []
-        self._steps = self._answer()
-
-    @property
-    def called(self) -> bool:
-        """Return whether there has been a call."""
-        return self._index >= 0
-
-    def feed(self, text: str) -> list[Piece]:
-        """Take more of the answer; return what is certain by now."""
-        self._reader.text += text
-        return self._advance()
-
-    def end(self) -> list[Piece]:
-        """Return what was held back: nothing more will come."""
-        self._reader.ended = True
-        return self._advance()
-
-    def _advance(self) -> list[Piece]:
-        next(self._steps, None)
-        pieces, self._pieces = self._pieces, []
-        return pieces
-
-    def _answer(self) -> Wait[None]:
-        if self._style.bare:
-            yield from self._reader.skip_space()
-            tag = yield from self._reader.word(self._style.opens)
-            yield from self._calls(tagged=bool(tag) or self._style.trusted)
-        while (yield from self._content()):
-            yield from self._calls(tagged=True)
-
-    def _content(self) -> Wait[bool]:
-        """Give content up to the next tag and read that; False at the end of the answer."""
-        reader = self._reader
-        if self._fresh:
-            yield from reader.skip_space()
-        while True:
-            found = self._opening.search(reader.text, reader.at)
-            if found:
-                if not self._fresh or found.start() > reader.at:
-                    reader.at = found.start()
-                    self._give_content()
-                reader.at += len(found[0])
-                return True
-            # The end of the text may be the beginning of a tag.
-            half = None if reader.ended else self._half_open.search(reader.text, reader.at)
-            rest = half.start() if half else len(reader.text)
-            if rest > reader.at or reader.ended:
-                reader.at = rest
-                if not (self._fresh and self.called and self._is_blank()):
-                    self._give_content()
-            if reader.ended:
-                return False
-            yield
+class CallParser(TagParser):
+    """Calls as JSON: `{"name": …, "arguments": {…}}` between tags, or several in a list. Arguments are given as they come."""
 
     def _calls(self, *, tagged: bool) -> Wait[None]:
         """Read calls, one or several; what turns out to be none is content."""
@@ -134,7 +47,7 @@ class CallParser:
             if listed and (yield from reader.word("]")):
                 reader.forget()
                 break
-            if not (yield from reader.word("," if listed else ";")) and not self._style.named:
+            if not (yield from reader.word("," if listed else ";")) and self._style.head != "mistral":
                 break
             yield from reader.skip_space()
         yield from self._close()
@@ -154,7 +67,7 @@ class CallParser:
         """Read one call; False, with all of it still held, when it is none."""
         reader = self._reader
         if not (yield from reader.word("{")):
-            return self._style.named and (yield from self._named_call(tagged=tagged))
+            return self._style.head is not None and (yield from self._named_call(tagged=tagged))
         head = _Head()
         while True:
             yield from reader.skip_space()
@@ -194,17 +107,59 @@ class CallParser:
         return (yield from reader.value())
 
     def _named_call(self, *, tagged: bool) -> Wait[bool]:
-        """Read `name[ARGS]{…}`; without its tag the text shows `name{…}`."""
+        """Read a call whose name stands before its arguments."""
+        id: str | None = None
+        match self._style.head:
+            case "mistral":
+                name, id = yield from self._mistral_head(tagged=tagged)
+            case "kimi":
+                name, id = yield from self._kimi_head()
+            case _:
+                name = yield from self._deepseek_head()
+        if not name or (yield from self._reader.peek()) != "{":
+            return False
+        yield from self._arguments(name, tagged=tagged, id=id)
+        yield from self._reader.skip_space()
+        if (yield from self._reader.word((FENCE,))):
+            self._reader.forget()
+        return True
+
+    def _mistral_head(self, *, tagged: bool) -> Wait[tuple[str, str | None]]:
+        """Read `name[CALL_ID]id[ARGS]`, the id left out or not; without its tags the text shows `name`."""
         reader = self._reader
         name = yield from (reader.run(_NAME) if tagged else reader.word(self._tools))
-        if not name:
-            return False
+        id = None
+        if name and (yield from reader.word((CALL_ID,))):
+            id = yield from reader.run(_NAME)
         yield from reader.word((ARGUMENTS,))
-        if (yield from reader.peek()) != "{":
-            return False
-        return (yield from self._arguments(name, tagged=tagged))
+        return name, id
 
-    def _arguments(self, name: str, *, tagged: bool) -> Wait[bool]:
+    def _kimi_head(self) -> Wait[tuple[str, str | None]]:
+        """Read `functions.name:0 <|tool_call_argument_begin|>`: that whole is the call's id, which its template takes back."""
+        reader = self._reader
+        id = yield from reader.run(_KIMI_ID)
+        yield from reader.skip_space()
+        if not (yield from reader.word((KIMI_ARGUMENTS,))):
+            return "", None
+        yield from reader.skip_space()
+        name = id.removeprefix("functions.").partition(":")[0]
+        return name, id if ":" in id else None
+
+    def _deepseek_head(self) -> Wait[str]:
+        """Read a name and a separator; older models write `function`, the separator, the name and a fence."""
+        reader = self._reader
+        name = yield from reader.run(_NAME)
+        if not (yield from reader.word((DEEPSEEK_SEPARATOR,))):
+            return ""
+        yield from reader.skip_space()
+        if name == "function" and (yield from reader.peek()) != "{":
+            name = yield from reader.run(_NAME)
+            yield from reader.skip_space()
+            yield from reader.word((f"{FENCE}json", FENCE))
+        yield from reader.skip_space()
+        return name
+
+    def _arguments(self, name: str, *, tagged: bool, id: str | None = None) -> Wait[bool]:
         """Give the arguments as they come; False when they can't be any."""
         reader = self._reader
         if (yield from reader.peek()) != "{":
@@ -214,7 +169,7 @@ class CallParser:
             self._start(name)
             self._give_arguments(whole)
             return True
-        self._start(name)
+        self._start(name, id)
         reader.forget()
         yield from reader.value(self._give_arguments_read)
         self._give_arguments_read()
@@ -237,29 +192,6 @@ class CallParser:
             return None
         return "{}" if raw == "null" else raw
 
-    def _is_blank(self) -> bool:
-        return not self._reader.read.strip(SPACE)
-
-    def _give_content(self) -> None:
-        if self._reader.at:
-            self._fresh = False
-            last = self._pieces.pop() if self._pieces and isinstance(self._pieces[-1], str) else ""
-            self._pieces.append(f"{last}{self._reader.read}")
-            self._reader.forget()
-
-    def _start(self, name: str) -> None:
-        self._fresh = True
-        self._index += 1
-        self._pieces.append(CallDelta(self._index, self._new_id(), name))
-
-    def _give_arguments(self, text: str) -> None:
-        if text:
-            self._pieces.append(CallDelta(self._index, arguments=text))
-
-    def _give_arguments_read(self) -> None:
-        self._give_arguments(self._reader.read)
-        self._reader.forget()
-
 
 class NamedCallParser:
     """The whole answer is the arguments of one call: a grammar has seen to it."""
@@ -267,6 +199,9 @@ class NamedCallParser:
     def __init__(self, name: str, style: Style) -> None:
         self._first = CallDelta(0, style.new_id(), name)
         self.called = False
+
+    def begin(self, prompt: str) -> None:
+        """Take the prompt, which says nothing of the arguments."""
 
     def feed(self, text: str) -> list[Piece]:
         if not text:
@@ -277,24 +212,3 @@ class NamedCallParser:
 
     def end(self) -> list[Piece]:
         return []
-
-
-ToolCallParser = CallParser | NamedCallParser
-
-
-def join_calls(deltas: Iterable[CallDelta]) -> list[dict[str, Any]]:
-    """Return the whole calls, as a message's `tool_calls` has them."""
-    opened: dict[int, CallDelta] = {}
-    arguments: dict[int, list[str]] = {}
-    for delta in deltas:
-        opened.setdefault(delta.index, delta)
-        arguments.setdefault(delta.index, []).append(delta.arguments)
-    return [
-        {"id": delta.id, "type": "function", "function": {"name": delta.name, "arguments": "".join(arguments[index])}}
-        for index, delta in opened.items()
-    ]
-
-
-def _any_of(words: Collection[str], then: str = "") -> re.Pattern[str]:
-    """Return what finds any of these words; nothing, where there are none."""
-    return re.compile(f"(?:{'|'.join(map(re.escape, words))}){then}" if words else r"(?!)")

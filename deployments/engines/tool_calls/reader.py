@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Generator
+from functools import cache
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,6 +18,20 @@ _SPACES = re.compile(r"[ \t\r\n]*")
 _IN_STRING = re.compile(r'[^"\\]*')
 _OUTSIDE = re.compile(r'[^"{}\[\]]*')
 _SCALAR = re.compile(r"[^\s,}\]]*")
+
+
+@cache
+def any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what finds any of these words, the longest first; nothing, where there are none."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) if words else r"(?!)")
+
+
+@cache
+def half_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what finds the beginning of any of these words at the end of a text."""
+    begun = sorted({word[:size] for word in words for size in range(1, len(word))}, key=len, reverse=True)
+    return re.compile(rf"(?:{'|'.join(map(re.escape, begun))})\Z" if begun else r"(?!)")
 
 
 def _nothing() -> None:
@@ -66,6 +81,38 @@ class Reader:
         start = self.at
         yield from self._run(pattern)
         return self.text[start : self.at]
+
+    def find(self, words: tuple[str, ...]) -> Wait[str]:
+        """Read up to where one of these words stands first, and return it; "" at the end of the text, all of it read."""
+        wanted, half = any_of(words), half_of(words)
+        while True:
+            found = wanted.search(self.text, self.at)
+            if found:
+                self.at = found.start()
+                return found[0]
+            begun = None if self.ended else half.search(self.text, self.at)
+            self.at = begun.start() if begun else len(self.text)
+            if self.ended:
+                return ""
+            yield
+
+    def text_before(self, words: tuple[str, ...], give: Callable[[str], None]) -> Wait[str]:
+        """Give the text before one of these words as it comes, without blanks at its end; return the word, or ""."""
+        wanted, half = any_of(words), half_of(words)
+        while True:
+            found = wanted.search(self.text, self.at)
+            begun = None if found or self.ended else half.search(self.text, self.at)
+            rest = found or begun
+            self.at = rest.start() if rest else len(self.text)
+            certain = self.read.rstrip(SPACE)
+            if certain:
+                give(certain)
+            if found or self.ended:
+                self.forget()
+                return found[0] if found else ""
+            # Blanks are held with what may be the word: they may turn out to be the last.
+            self.text, self.at = self.text[len(certain) :], 0
+            yield
 
     def string(self) -> Wait[str | None]:
         """Read a JSON string and return what it says; None, and nothing read, where none begins or it is broken."""
