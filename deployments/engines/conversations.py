@@ -18,6 +18,8 @@ from typing import Any
 from graphs.errors import InvalidInput
 
 NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
+REASONING, THINKING = "reasoning_content", "thinking"
+"""What most templates call what the assistant thought, and what gpt-oss's does."""
 NEXT_TURN = "\nUser:"
 
 
@@ -67,6 +69,8 @@ def conversation(
         )
     trained = "conversational" in task_params(config) and bool(tokenizer.eos_token)
     turns = [_message(message, index) for index, message in enumerate(messages)]
+    if f"message.{THINKING}" in (template_of(tokenizer) or ""):
+        turns = [{**turn, THINKING: turn[REASONING]} if REASONING in turn else turn for turn in turns]
     return Conversation(turns, [dict(tool) for tool in tools], tokenizer, trained)
 
 
@@ -103,6 +107,8 @@ def _message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
     refuse_unreadable(given["content"], f"{field}.content")
     if given["role"] == "user" and not given["content"].strip():
         raise InvalidInput(f"{field}: the user's message is empty; write what the user says", field=f"{field}.content")
+    if REASONING in given:
+        refuse_unreadable(given[REASONING], f"{field}.{REASONING}")
     if "tool_calls" in given:
         given["tool_calls"] = [_call(call) for call in given["tool_calls"]]
     return given

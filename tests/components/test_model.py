@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from deployments.components.model import Model
 from deployments.components.model.answers import make_talk
 from deployments.engines.engine import Ask, Ended, Usage
+from deployments.engines.prompts import prepare
 from graphs.component import Note, Setup, Stream, Whole
 from graphs.errors import InvalidInput, Unavailable
 from tests.engines import tiny
@@ -228,6 +229,32 @@ def saying(engine: Any, text: str) -> list[Ask]:
 
     engine.generate = generate
     return asked
+
+
+async def test_reasoning_comes_beside_the_content_of_a_message_and_a_text_leaves_it_out(make: Any, tmp_path: Path):
+    folder = tiny.fresh("llama-chat", tmp_path)
+    (folder / "chat_template.jinja").write_text(
+        "{{ messages[0].content }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    )
+    component = await make(None, model=str(folder), task="chat-completion")
+    (place,) = component._pool._slots.values()
+    engine = place.loading.result()
+
+    async def generate(ask: Ask) -> AsyncIterator[str | Ended]:
+        await prepare(ask, engine._loaded.tokenizer, engine._loaded.config, "chat-completion", None, 1)
+        for piece in ("Hm", ".\n</thi", "nk>\n\nYe", "s."):
+            yield piece
+        yield Ended("stop", Usage())
+
+    engine.generate = generate
+    message = (await whole(component, messages=HELLO, answer="message")).value
+    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Yes.")
+    deltas, _ = await streamed(component, messages=HELLO, answer="message")
+    assert deltas == [{"reasoning_content": "Hm"}, {"reasoning_content": "."}, {"content": "Ye"}, {"content": "s."}]
+    assert (await whole(component, messages=HELLO)).value == "Yes."
+    assert (await streamed(component, messages=HELLO))[0] == ["Ye", "s."]
+    again = await whole(component, messages=[*HELLO, message, {"role": "user", "content": "So?"}], answer="message")
+    assert again.value["content"] == "Yes."
 
 
 async def test_of_special_tokens_only_tags_of_calls_are_in_an_answer(make: Any):

@@ -1,7 +1,7 @@
 """Calls of tools are read out of generated text, while it is generated."""
 
 import json
-from itertools import count, pairwise
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from deployments.engines.grammar.guides import JUDGE
-from deployments.engines.tool_calls.choice import tool_use
+from deployments.engines.tool_calls.choice import call_parser, tool_use
 from deployments.engines.tool_calls.parser import CallParser
-from deployments.engines.tool_calls.pieces import CallDelta, join_calls
+from deployments.engines.tool_calls.pieces import CallDelta, Thought, join_calls
+from deployments.engines.tool_calls.reading import reading_of
 from deployments.engines.tool_calls.styles import STYLES, style_of
 from graphs.errors import InvalidInput
 
-TOOLS = ("get_weather", "get_time")
+TOOLS = {"get_weather": {"properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}, "get_time": {}}
 
 
 def parser(style="hermes"):
-    numbers = count(1)
-    return CallParser(STYLES[style], TOOLS, lambda: f"call-{next(numbers)}")
+    return call_parser(STYLES[style], TOOLS)
 
 
 def read(reader, pieces):
@@ -135,6 +135,89 @@ ANSWERS = {
         ("", [NOON, ("rm", "{}")]),
     ),
     "Mistral, its tag not shown": ("mistral", ' [{"name": "get_time", "arguments": {}}]', ("", [NOON])),
+    "Mistral, by name, with an id": (
+        "mistral",
+        "[TOOL_CALLS]get_time[CALL_ID]abcdefghi[ARGS]{}[TOOL_CALLS]rm[CALL_ID]ihgfedcba[ARGS]{}",
+        ("", [NOON, ("rm", "{}")]),
+    ),
+    "a tag with nothing behind it": ("hermes", "Let me see.\n<tool_call>\n", ("Let me see.\n", [])),
+    "Qwen, elements": (
+        "qwen3_coder",
+        (
+            "Look:\n<tool_call>\n<function=get_weather>\n<parameter=city>\n007\n</parameter>\n<parameter=days>\n3\n"
+            "</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=get_time>\n</function>\n</tool_call>"
+        ),
+        ("Look:\n", [("get_weather", '{"city": "007", "days": 3}'), NOON]),
+    ),
+    "Qwen, JSON where elements are usual": (
+        "qwen3_coder",
+        '<tool_call>{"name": "get_time", "arguments": {}}</tool_call>',
+        ("", [NOON]),
+    ),
+    "Qwen, talk of elements": ("qwen3_coder", "Write <function=f> here", ("Write <function=f> here", [])),
+    "Qwen, a call cut off, then none": (
+        "qwen3_coder",
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\nSeo",
+        ("<tool_call>\n<function=get_weather>\n<parameter=city>\nSeo", []),
+    ),
+    "Qwen, a broken call before a good one": (
+        "qwen3_coder",
+        "<tool_call><function=get_time></tool_call>, again <tool_call><function=get_time></function></tool_call>",
+        ("<tool_call><function=get_time></tool_call>, again ", [NOON]),
+    ),
+    "GLM": (
+        "glm45",
+        "<tool_call>get_weather\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call><tool_call>get_time</tool_call>",
+        ("", [("get_weather", '{"days": 3}'), NOON]),
+    ),
+    "Kimi": (
+        "kimi_k2",
+        (
+            "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
+            f"{SEOUL[1]}<|tool_call_end|><|tool_call_begin|>functions.get_time:1 <|tool_call_argument_begin|>{{}}"
+            "<|tool_call_end|><|tool_calls_section_end|>"
+        ),
+        ("", [SEOUL, NOON]),
+    ),
+    "DeepSeek": (
+        "deepseek_v3",
+        (
+            "<|tool▁calls▁begin|><|tool▁call▁begin|>function<|tool▁sep|>get_weather\n```json\n" + SEOUL[1] + "\n```"
+            "<|tool▁call▁end|>\n<|tool▁call▁begin|>get_time<|tool▁sep|>{}<|tool▁call▁end|><|tool▁calls▁end|>"
+        ).replace("|", "\uff5c"),
+        ("", [SEOUL, NOON]),
+    ),
+    "DeepSeek, elements": (
+        "deepseek_v32",
+        (
+            'Yes.\n\n<|DSML|function_calls>\n<|DSML|invoke name="get_weather">\n<|DSML|parameter name="city" string="true">3'
+            '</|DSML|parameter>\n<|DSML|parameter name="days" string="false">3</|DSML|parameter>\n</|DSML|invoke>\n'
+            '<|DSML|invoke name="get_time">\n</|DSML|invoke>\n</|DSML|function_calls>'
+        ).replace("|", "\uff5c"),
+        ("Yes.\n\n", [("get_weather", '{"city": "3", "days": 3}'), NOON]),
+    ),
+    "Gemma": (
+        "gemma4",
+        '<|tool_call>call:get_weather{city:<|"|>a}<tool_call|>"<|"|>,days:[1,{b c:null}]}<tool_call|>And?',
+        ("And?", [("get_weather", r'{"city": "a}<tool_call|>\"", "days": [1, {"b c": null}]}')]),
+    ),
+    "Llama 4, as Python": (
+        "llama4_pythonic",
+        "[get_weather(city='a]', days=[1, None]), get_time()]",
+        ("", [("get_weather", '{"city": "a]", "days": [1, null]}'), NOON]),
+    ),
+    "Llama 4, as JSON": ("llama4_pythonic", '{"name": "get_time", "parameters": {}}', ("", [NOON])),
+    "Llama 4, a list of words": ("llama4_pythonic", "[get_weather] is a tool", ("[get_weather] is a tool", [])),
+    "gpt-oss": (
+        "openai",
+        (
+            "<|channel|>commentary<|message|>Let me see.<|end|><|start|>assistant to=functions.get_weather<|channel|>commentary"
+            f" <|constrain|>json<|message|>{SEOUL[1]}<|call|><|start|>assistant<|channel|>commentary to=functions.get_time"
+            "<|message|>{}"
+        ),
+        ("Let me see.", [SEOUL, NOON]),
+    ),
+    "gpt-oss, without channels": ("openai", "Just <|so|>.", ("Just <|so|>.", [])),
     "Mistral, content before": (
         "mistral",
         'Sure.[TOOL_CALLS] [{"name": "get_time", "arguments": {}}]',
@@ -228,7 +311,7 @@ def test_arguments_arrive_as_they_were_generated(values, ascii, size):
 
 
 def test_a_call_is_told_before_its_arguments_are_complete():
-    reader = parser()
+    reader = CallParser(STYLES["hermes"], TOOLS, lambda: "call-1")
     assert reader.feed('<tool_call>{"name": "get_weather", "argu') == []
     assert reader.feed('ments": {"ci') == [CallDelta(0, "call-1", "get_weather"), CallDelta(0, arguments='{"ci')]
     assert reader.feed('ty": "Se') == [CallDelta(0, arguments='ty": "Se')]
@@ -292,12 +375,97 @@ def test_ids_are_unique_and_as_the_models_template_wants_them():
         ),
         ("""{{- '"parameters": ' }}{{- tool.parameters | tojson }}{{- '<|tool_call|>' }}""", "granite"),
         ("""{{- '{"name": "' + call.name + '", ' }}{{- '"parameters": ' }}""", "llama3_json"),
+        ("<tool_call>\n<function=name>\n<parameter=a>", "qwen3_coder"),
+        ("<tool_call>{name}<arg_key>a</arg_key>", "glm45"),
+        ("{{- '<|start|>assistant<|channel|>final<|message|>' }}", "openai"),
+        ("{{- '<|tool_call>call:' }}", "gemma4"),
+        ("{{- '<|tool_calls_section_begin|>' }}", "kimi_k2"),
+        ("{{- '<|open|>tools<|sep|>' }}{{- '<|close|>tools<|sep|>' }}", "kimi_k3"),
+        ("{{- '<\uff5ctool▁calls▁begin\uff5c>' }}", "deepseek_v3"),
+        ("{{- '<\uff5cDSML\uff5cfunction_calls>' }}", "deepseek_v32"),
+        ("<|header_start|>assistant<|header_end|>", "llama4_pythonic"),
         ("{{ tools }}", "json"),
         (None, "json"),
     ],
 )
 def test_the_chat_template_tells_the_style(template, style):
     assert style_of(template) is STYLES[style]
+
+
+def thought(parser, *pieces):
+    """Return the reasoning and the content that are read from an answer in these pieces."""
+    said = [piece for text in pieces for piece in parser.feed(text)] + parser.end()
+    reasoning = "".join(piece.text for piece in said if isinstance(piece, Thought))
+    return reasoning, "".join(piece for piece in said if isinstance(piece, str))
+
+
+def reasoning_parser(template, prompt="<|assistant|>\n"):
+    parser = reading_of(template, {}).parser(tool_use(None, None))
+    if parser is not None:
+        parser.begin(prompt)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "answer", "read"),
+    [
+        ("<think> </think>", "A:", "<think>\nHm.\nSo.\n</think>\n\nYes.", ("Hm.\nSo.", "Yes.")),
+        ("<think> </think>", "A:<think>\n", "Hm.</think>Yes. </think>", ("Hm.", "Yes. </think>")),
+        ("<think> </think>", "A:<think>\n", "<think>Hm.</think>Yes.", ("Hm.", "Yes.")),
+        ("<think> </think>", "A:<think>\n\n</think>\n\n", "Yes.", ("", "Yes.")),
+        ("<think> </think>", "A:", "\n<think>\n\n</think>\n\nYes.", ("", "Yes.")),
+        ("<think> </think>", "A:", "Write <think> first.", ("", "Write <think> first.")),
+        ("<think> </think>", "A:", "<thin ice", ("", "<thin ice")),
+        ("<think> </think>", "A:<think>", "Hm, and the", ("Hm, and the", "")),
+        ("<think> </think>", "A:<think>", "a </thin b </think> c", ("a </thin b", "c")),
+        ("[TOOL_CALLS] [THINK]", "[/INST]", "[THINK]Hm.[/THINK]Yes.", ("Hm.", "Yes.")),
+        ("<|tool_call>", "<|turn>model\n", "<|channel>thought\nHm.\n<channel|>Yes.", ("Hm.", "Yes.")),
+        (
+            "<|channel|>analysis",
+            "<|start|>assistant",
+            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+            ("Hm.", "Yes."),
+        ),
+        (
+            "<|open|> <|close|>",
+            "<|open|>think<|sep|>",
+            "Hm.<|close|>think<|sep|><|open|>response<|sep|>Yes.<|close|>response<|sep|>",
+            ("Hm.", "Yes."),
+        ),
+    ],
+)
+def test_reasoning_is_told_apart_however_the_answer_is_cut(template, prompt, answer, read):
+    assert thought(reasoning_parser(template, prompt), answer) == read
+    assert thought(reasoning_parser(template, prompt), *answer) == read
+    for at in range(len(answer)):
+        assert thought(reasoning_parser(template, prompt), answer[:at], answer[at:]) == read
+
+
+def test_a_model_whose_template_knows_no_reasoning_has_none():
+    assert reasoning_parser("{{ messages }}") is None
+    assert reading_of("<think>", {"reasoning_parser": "none"}).parser(tool_use(None, None)) is None
+
+
+def test_an_answer_that_a_grammar_holds_to_a_schema_has_no_reasoning():
+    reading = reading_of("<think> <tool_call>", {})
+    assert reading.parser(tool_use(None, None), enforced=True) is None
+    assert reading.tags(tool_use([tool()], "required"), enforced=True) == ()
+    demanded = reading.parser(tool_use([tool()], "required"), enforced=True)
+    assert demanded.feed('[{"name": "get_weather", "arguments": {}}]')
+    assert demanded.called
+
+
+def test_the_id_that_a_model_gives_its_call_is_kept():
+    for style, text, id in (
+        ("mistral", "[TOOL_CALLS]get_time[CALL_ID]abcdefghi[ARGS]{}", "abcdefghi"),
+        ("kimi_k2", "<|tool_call_begin|>functions.get_time:3<|tool_call_argument_begin|>{}", "functions.get_time:3"),
+    ):
+        assert parser(style).feed(text)[0].id == id
+
+
+def test_an_unknown_reasoning_parser_is_refused_with_the_nearest():
+    with pytest.raises(InvalidInput, match=r"expected a reasoning_parser, one of qwen3.*'qwen'; did you mean 'qwen3'"):
+        reading_of(None, {"reasoning_parser": "qwen"})
 
 
 def test_an_unknown_style_is_refused_with_the_nearest():

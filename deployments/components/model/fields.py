@@ -18,7 +18,7 @@ Precision = Literal["auto", "float32", "float16", "bfloat16"]
 ROLES = ("system", "user", "assistant", "tool")
 TOLD_OF_ANSWERS = ("usage", "finish_reason", "refusal", "annotations", "parsed")
 """What answers carry, ours and OpenAI's, beside what was said: a model doesn't read it…"""
-EMPTY = ("audio", "function_call")
+EMPTY = ("audio", "function_call", "reasoning_content")
 """…and what it may not hold, but is often there, empty."""
 DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 """What a document may write. GPUs are counted within the replica: its first is cuda:0, whichever the node's is."""
@@ -78,6 +78,7 @@ class Message(BaseModel):
 
     role: Literal["system", "user", "assistant", "tool"]
     content: Any = Field(default=None, description="Text, or a list of parts like {type: text, text: …}.")
+    reasoning_content: str | None = Field(default=None, description="What the assistant thought, as answers have it.")
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None

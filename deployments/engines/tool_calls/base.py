@@ -26,7 +26,8 @@ class StepParser(ABC):
         self._new_id = new_id
         self._reader = Reader()
         self._index = -1
-        self._fresh = True  # no content since the last call, or at all
+        self._fresh = True  # no content since the last call or mark, or at all
+        self._marked = False
         self._pieces: list[Piece] = []
         self._steps = self._answer()
 
@@ -126,6 +127,8 @@ class TagParser(StepParser):
                 reader.at += len(found[0])
                 if found[0] in style.drops:
                     reader.forget()
+                    self._fresh = self._marked = True
+                    yield from reader.skip_space()
                     continue
                 self._tag = found[0]
                 return True
@@ -134,7 +137,7 @@ class TagParser(StepParser):
             rest = half.start() if half else len(reader.text)
             if rest > reader.at or reader.ended:
                 reader.at = rest
-                if not (self._fresh and self.called and self._is_blank()):
+                if not (self._fresh and (self.called or self._marked) and self._is_blank()):
                     self._give_content()
             if reader.ended:
                 return False
