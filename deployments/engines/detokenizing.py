@@ -39,6 +39,11 @@ class Detokenizers:
         self._backend = backend(tokenizer)
         self._bytes = byte_tokens(tokenizer) if "ByteFallback" in decoder_steps(tokenizer) else {}
 
+    @property
+    def special(self) -> tuple[str, ...]:
+        """Return all tokens that are not text of an answer."""
+        return tuple(self._special.values())
+
     def make(self, tags: Collection[str] = ()) -> Detokenizer:
         """Return a detokenizer that shows no special tokens but these."""
         shown = {id for id, name in self._special.items() if name in tags}

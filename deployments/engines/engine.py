@@ -72,12 +72,27 @@ class Pooled:
     usage: Usage
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseTemplate:
+    """What a model ships that says how its answers are read."""
+
+    spec: Mapping[str, Any]
+    """As transformers' `parse_response` takes it."""
+    tags: Sequence[str]
+    """The special tokens that it may look for."""
+
+
 class Engine(ABC):
     """A model, loaded. Many Asks at once; each fails alone."""
 
     @property
     def chat_template(self) -> str | None:
         """What the model's template says, of calls of tools among others."""
+        return None
+
+    @property
+    def response_template(self) -> ResponseTemplate | None:
+        """What the model itself says of how its answers are read."""
         return None
 
     @abstractmethod

@@ -353,3 +353,16 @@ async def test_an_engine_that_is_closed_fails_its_readers_and_takes_no_more():
 async def test_an_engine_that_never_answered_closes():
     async with serving("bart") as engine:
         await engine.healthy()
+
+
+def test_a_response_template_that_comes_with_the_model_is_found_with_its_special_tokens(tmp_path):
+    folder = tiny.fresh("llama-chat", tmp_path)
+    file = folder / "tokenizer_config.json"
+    spec = {"start_anchor": "A:", "fields": {"content": {}}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "response_template": spec}))
+    from deployments.engines.huggingface.engine import HuggingFace
+    from deployments.engines.huggingface.loading import load
+
+    engine = HuggingFace(load(str(folder), "chat-completion"))
+    assert engine.response_template.spec == spec
+    assert "<|im_start|>" in engine.response_template.tags

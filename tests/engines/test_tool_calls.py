@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from deployments.engines.engine import ResponseTemplate
 from deployments.engines.grammar.guides import JUDGE
 from deployments.engines.tool_calls.choice import call_parser, tool_use
 from deployments.engines.tool_calls.parser import CallParser
@@ -625,3 +626,65 @@ def test_wrong_tools_and_choices_are_told_what_to_write(tools, choice, message):
     with pytest.raises(InvalidInput, match=message) as raised:
         tool_use(tools, choice)
     assert raised.value.details["field"].startswith(("tools", "tool_choice"))
+
+
+TEMPLATE = {
+    "start_anchor": "<|im_start|>assistant\n",
+    "defaults": {"role": "assistant"},
+    "fields": {
+        "thinking": {"open": "<think>", "close": "</think>"},
+        "tool_calls": {
+            "open_pattern": r"\s*<tool_call>",
+            "close": "</tool_call>",
+            "repeats": True,
+            "content": "json",
+            "transform": {"type": "function", "function": "{content}"},
+        },
+        "content": {"optional": False},
+    },
+}
+"""A response template as models ship them."""
+
+
+def shipped(prompt, pieces):
+    reading = reading_of("<think> [TOOL_CALLS]", {}, ResponseTemplate(TEMPLATE, ["<tool_call>"]))
+    use = tool_use([tool(**TOOLS["get_weather"])], None)
+    assert reading.tags(use) == ("<tool_call>",)
+    parser = reading.parser(use)
+    parser.begin(prompt)
+    said = [piece for text in pieces for piece in parser.feed(text)] + parser.end()
+    calls = join_calls(piece for piece in said if isinstance(piece, CallDelta))
+    assert parser.called == bool(calls)
+    return (
+        "".join(piece.text for piece in said if isinstance(piece, Thought)),
+        "".join(piece for piece in said if isinstance(piece, str)),
+        [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls],
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "read"),
+    [
+        ("", "<think>\nHm.\n</think>\n\nYes.\n", ("Hm.", "Yes.", [])),
+        (
+            "<think> Hi<|im_start|>assistant\n<think>\n",
+            "Hm.</think>\n<tool_call>\n" + '{"name": "get_weather", "arguments": {"days": "3"}}</tool_call>\nSo?',
+            ("Hm.", "So?", [("get_weather", {"days": 3})]),
+        ),
+        ("", "A <tool_call>{broken</tool_call> B", ("", "A{brokenB", [])),
+        ("", 'A <tool_call>{"name": 3}</tool_call>', ("", 'A{"name": 3}', [])),
+        ("", 'A <tool_call>{"name": "get_', ("", 'A{"name": "get_', [])),
+        ("", "<tool_call>no</tool_call><tool_call>neither</tool_call>", ("", "noneither", [])),
+    ],
+)
+def test_a_response_template_that_a_model_ships_reads_its_answers_however_they_are_cut(prompt, answer, read):
+    assert shipped(prompt, [answer]) == read
+    assert shipped(prompt, answer) == read
+    for at in range(len(answer)):
+        assert shipped(prompt, [answer[:at], answer[at:]]) == read
+
+
+def test_what_a_document_says_counts_before_what_a_model_ships():
+    template = ResponseTemplate(TEMPLATE, ())
+    assert reading_of("", {}, template).template is template
+    assert reading_of("", {"tool_parser": "hermes"}, template).template is None

@@ -76,7 +76,7 @@ async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text
             await JUDGE.compile(schema)
     else:
         await use.judge()
-    reading, enforced = reading_of(engine.chat_template, config.options), schema is not None
+    reading, enforced = reading_of(engine.chat_template, config.options, engine.response_template), schema is not None
     parser = reading.parser(use, enforced=enforced)
     messages = [message.model_dump(exclude_none=True) for message in input.messages]
     tags = reading.tags(use, enforced=enforced)

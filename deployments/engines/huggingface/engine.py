@@ -14,7 +14,7 @@ from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.devices import affordable
-from deployments.engines.engine import Ask, Ended, Engine, Pooled
+from deployments.engines.engine import Ask, Ended, Engine, Pooled, ResponseTemplate
 from deployments.engines.grammar.guides import Grammars
 from deployments.engines.huggingface import embedding
 from deployments.engines.huggingface import torch_failures as failures
@@ -56,6 +56,12 @@ class HuggingFace(Engine):
     @property
     def chat_template(self) -> str | None:
         return template_of(self._loaded.tokenizer)
+
+    @property
+    def response_template(self) -> ResponseTemplate | None:
+        # getattr: transformers sets it where tokenizer_config.json has one; a tokenizer that a model brings may not.
+        spec = getattr(self._loaded.tokenizer, "response_template", None)
+        return None if spec is None else ResponseTemplate(spec, self._detokenizers.special)
 
     async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
         if not self._generates:

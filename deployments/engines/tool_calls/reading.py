@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.engines.engine import ResponseTemplate
 from deployments.engines.tool_calls import reasoning
 from deployments.engines.tool_calls.choice import ToolUse
 from deployments.engines.tool_calls.pieces import AnswerParser
@@ -24,24 +25,38 @@ _OF_STYLES = (
 class Reading:
     style: Style
     thinking: Thinking | None
+    template: ResponseTemplate | None = None
+    """What the model ships for it, which counts where a document doesn't say otherwise."""
 
     def tags(self, use: ToolUse, *, enforced: bool = False) -> tuple[str, ...]:
         """Return what marks calls and reasoning. An answer that a grammar holds to a schema has no marks."""
-        thinking = self.thinking.tags if self.thinking and not enforced else ()
-        return (*use.tags(self.style), *thinking) if not enforced else ()
+        if enforced:
+            return ()
+        if self.template is not None:
+            return tuple(self.template.tags)
+        return (*use.tags(self.style), *(self.thinking.tags if self.thinking else ()))
 
     def parser(self, use: ToolUse, *, enforced: bool = False) -> AnswerParser | None:
         """Return what reads one answer; None when all of it is content."""
         if enforced and use.schema is None:
             return None
+        if self.template is not None and not enforced:
+            # Imported late: vLLM's environment may have another transformers.
+            from deployments.engines.tool_calls.response_template import TemplateParser
+
+            return TemplateParser(self.template.spec, use.tools, self.style.new_id)
         parser = use.parser(self.style)
         return parser if enforced or self.thinking is None else ReasoningParser(self.thinking, parser)
 
 
-def reading_of(chat_template: str | None, options: Mapping[str, Any]) -> Reading:
-    """Return what the chat template teaches, or what a document's options say."""
+def reading_of(
+    chat_template: str | None, options: Mapping[str, Any], template: ResponseTemplate | None = None
+) -> Reading:
+    """Return what a document's options say, else what the model ships, else what its chat template teaches."""
     style = style_of(chat_template, options.get("tool_parser"))
-    return Reading(style, thinking_of(chat_template, style, options.get("reasoning_parser")))
+    thinking = thinking_of(chat_template, style, options.get("reasoning_parser"))
+    said = any(options.get(name) is not None for name in ("tool_parser", "reasoning_parser"))
+    return Reading(style, thinking, None if said else template)
 
 
 def thinking_of(chat_template: str | None, style: Style, chosen: str | None = None) -> Thinking | None:
