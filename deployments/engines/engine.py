@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from deployments.engines.tool_calls.pieces import Piece, ResponseTemplate
+
 T = TypeVar("T")
 R = TypeVar("R")
 Finish = Literal["stop", "length", "tool_calls"]
@@ -39,6 +41,8 @@ class Ask:
     tools: Sequence[Mapping[str, Any]] = ()
     tags: Sequence[str] = ()
     """What marks reasoning and calls of tools in the text: shown also where it is a special token, as no other is."""
+    parse: bool = False
+    """Whether the engine gives reasoning and calls of tools apart, as one that `parses` can."""
     begin: Callable[[str], None] | None = None
     """Told the end of the prompt before the first piece: the chat template may have begun the answer."""
     json_schema: Mapping[str, Any] | None = None
@@ -72,16 +76,6 @@ class Pooled:
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseTemplate:
-    """What a model ships that says how its answers are read."""
-
-    spec: Mapping[str, Any]
-    """As transformers' `parse_response` takes it."""
-    tags: Sequence[str]
-    """The special tokens that it may look for."""
-
-
 class Engine(ABC):
     """A model, loaded. Many Asks at once; each fails alone."""
 
@@ -95,8 +89,13 @@ class Engine(ABC):
         """What the model itself says of how its answers are read."""
         return None
 
+    @property
+    def parses(self) -> bool:
+        """Whether the engine can tell reasoning and calls of tools apart by itself."""
+        return False
+
     @abstractmethod
-    def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
+    def generate(self, ask: Ask) -> AsyncGenerator[Piece | Ended, None]:
         """Yield text as it is generated, never half a character, then Ended. Closing it frees its place within a step."""
 
     @abstractmethod

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from deployments.engines.engine import ResponseTemplate
 from deployments.engines.grammar.guides import JUDGE
 from deployments.engines.tool_calls.choice import call_parser, tool_use
 from deployments.engines.tool_calls.parser import CallParser
-from deployments.engines.tool_calls.pieces import CallDelta, Thought, join_calls
+from deployments.engines.tool_calls.pieces import CallDelta, ResponseTemplate, Thought, join_calls
 from deployments.engines.tool_calls.reading import reading_of
 from deployments.engines.tool_calls.styles import STYLES, style_of
 from graphs.errors import InvalidInput

@@ -78,7 +78,8 @@ class Model(Component[ModelConfig, ModelInput]):
     async def _start(self, name: str) -> Engine:
         """Return the engine of a model, loaded, by the driver that the component names."""
         config = self.config
-        options = {key: value for key, value in config.options.items() if key not in OWN_OPTIONS}
+        own_options = OWN_OPTIONS[config.driver]
+        options = {key: value for key, value in config.options.items() if key not in own_options}
         if config.driver == "vllm":
             from deployments.engines.vllm.engine import VLLM
 

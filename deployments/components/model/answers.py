@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.components.model.checks import AT_ONCE, check_action
+from deployments.components.model.checks import AT_ONCE, OWN_OPTIONS, check_action
 from deployments.components.model.fields import ModelConfig, ModelInput
 from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage, for_each
 from deployments.engines.tool_calls.pieces import AnswerParser, CallDelta, Piece, Thought, join_calls
@@ -76,12 +76,18 @@ async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text
             await JUDGE.compile(schema)
     else:
         await use.judge()
-    reading, enforced = reading_of(engine.chat_template, config.options, engine.response_template), schema is not None
-    parser = reading.parser(use, enforced=enforced)
+    options = {name: config.options.get(name) for name in OWN_OPTIONS[config.driver]}
+    reading, enforced = reading_of(engine.chat_template, options, engine.response_template), schema is not None
+    # An engine's own parsers read what the model is free to write, unless the document names one of ours.
+    parse = engine.parses and not enforced and options["tool_parser"] is None
+    parser = None if parse else reading.parser(use, enforced=enforced)
     messages = [message.model_dump(exclude_none=True) for message in input.messages]
-    tags = reading.tags(use, enforced=enforced)
-    begin = None if parser is None else parser.begin
-    ask = _ask(input, None, messages=messages, tools=use.tools, tags=tags, json_schema=schema, begin=begin)
+    chat = {
+        "tags": () if parse else reading.tags(use, enforced=enforced),
+        "begin": None if parser is None else parser.begin,
+        "parse": parse,
+    }
+    ask = _ask(input, None, messages=messages, tools=use.tools, json_schema=schema, **chat)
     return _Talk(ask, parser, as_message=input.answer == "message")
 
 
@@ -93,27 +99,35 @@ async def _pooled(engine: Engine, input: ModelInput, text: str | list[str]) -> W
 
 async def _stream(engine: Engine, talk: _Talk) -> AsyncGenerator[Chunk]:
     """Yield the answer as it is generated, then a Note of the usage and of how it ended."""
-    if talk.parser is None and not talk.as_message:
+    if talk.parser is None and not talk.ask.parse and not talk.as_message:
         # The usual way, one generator shorter: each token passes here.
         async with aclosing(engine.generate(talk.ask)) as pieces:
             async for piece in pieces:
-                if isinstance(piece, str):
-                    yield piece
-                else:
+                if isinstance(piece, Ended):
                     yield Note(_notes(piece))
                     return
+                yield piece
         raise ComponentFailed(CUT)
     async for piece in _read(engine, talk):
-        if isinstance(piece, Ended):
-            yield Note(_notes(piece))
-        elif isinstance(piece, CallDelta):
+        chunk = _chunk(piece, talk)
+        if chunk is not None:
+            yield chunk
+
+
+def _chunk(piece: Piece | Ended, talk: _Talk) -> Chunk | None:
+    """Return what a reader of the stream gets of a piece: a text tells nothing of the reasoning."""
+    match piece:
+        case Ended():
+            return Note(_notes(piece))
+        case CallDelta():
             delta = {"tool_calls": [piece.to_openai()]}
-            yield delta if talk.as_message else Note(delta)
-        elif isinstance(piece, Thought):
-            if talk.as_message:
-                yield {"reasoning_content": piece.text}
-        elif piece:
-            yield {"content": piece} if talk.as_message else piece
+            return delta if talk.as_message else Note(delta)
+        case Thought(text):
+            return {"reasoning_content": text} if talk.as_message else None
+        case "":
+            return None
+        case _:
+            return {"content": piece} if talk.as_message else piece
 
 
 async def _whole(engine: Engine, talk: _Talk) -> Whole:
@@ -158,16 +172,17 @@ async def _wholes(engine: Engine, ask: Ask, texts: Sequence[str], at_once: int) 
 
 async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[Piece | Ended]:
     """Yield what is generated, with reasoning and calls of tools told apart from content, and at last how it ended."""
-    parser = talk.parser
+    parser, called = talk.parser, False
     async with aclosing(engine.generate(talk.ask)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Ended):
                 for rest in parser.end() if parser else ():
+                    called = called or isinstance(rest, CallDelta)
                     yield rest
-                called = parser is not None and parser.called and piece.finish == "stop"
-                yield replace(piece, finish="tool_calls") if called else piece
+                yield replace(piece, finish="tool_calls") if called and piece.finish == "stop" else piece
                 return
-            for part in (piece,) if parser is None else parser.feed(piece):
+            for part in parser.feed(piece) if parser is not None and isinstance(piece, str) else (piece,):
+                called = called or isinstance(part, CallDelta)
                 yield part
     raise ComponentFailed(CUT)
 

@@ -19,8 +19,11 @@ CHAT_ONLY = ("tools", "tool_choice", "response_format")
 AT_ONCE = ("text-embedding", "text-classification")
 """Tasks whose answer has no parts to stream, and nothing that is generated."""
 GENERATING_ONLY = ("params", "stop")
-OWN_OPTIONS = ("tool_parser", "reasoning_parser")
-"""Options that the component reads itself."""
+OWN_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "huggingface": ("tool_parser", "reasoning_parser"),
+    "vllm": ("tool_parser",),
+}
+"""Options that the component reads itself, by its driver: vLLM has a `reasoning_parser` of its own."""
 COUNTS = ("max_batch_size", "max_cache_tokens", "max_model_len")
 """Options that must be whole numbers above zero."""
 SPLITS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -175,7 +178,8 @@ def _check_chat(action: Mapping[str, Any]) -> Found:
 
 def _check_options(config: Mapping[str, Any]) -> Found:
     options = _mapping(config.get("options"))
-    named = {name: parser for name in OWN_OPTIONS if isinstance(parser := options.get(name), str)}
+    own = OWN_OPTIONS.get(config.get("driver", "huggingface"), ())
+    named = {name: parser for name in own if isinstance(parser := options.get(name), str)}
     if named:
         from deployments.engines.tool_calls.reading import reading_of
 
@@ -184,7 +188,7 @@ def _check_options(config: Mapping[str, Any]) -> Found:
     if options and config.get("driver", "huggingface") == "huggingface":
         from deployments.engines.huggingface import loading
 
-        known = (*OWN_OPTIONS, *loading.OPTIONS, *loading.OF_THE_ENGINE)
+        known = (*own, *loading.OPTIONS, *loading.OF_THE_ENGINE)
         for name, value in options.items():
             shown = str(value).lower() if isinstance(value, bool) else repr(value)
             if name in COUNTS and not (type(value) is int and value > 0) and not Unknown.within(value):

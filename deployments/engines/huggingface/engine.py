@@ -14,7 +14,7 @@ from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.devices import affordable
-from deployments.engines.engine import Ask, Ended, Engine, Pooled, ResponseTemplate
+from deployments.engines.engine import Ask, Ended, Engine, Pooled
 from deployments.engines.grammar.guides import Grammars
 from deployments.engines.huggingface import embedding
 from deployments.engines.huggingface import torch_failures as failures
@@ -24,6 +24,7 @@ from deployments.engines.huggingface.network import network
 from deployments.engines.huggingface.rows import Row, Shaper
 from deployments.engines.huggingface.text_outlet import TextOutlet
 from deployments.engines.settings import Space, ending, settle
+from deployments.engines.tool_calls.pieces import ResponseTemplate
 from graphs.errors import AnabranchError, ComponentFailed
 
 MAX_BATCH_SIZE = 64

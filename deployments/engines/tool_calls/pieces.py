@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +32,16 @@ class CallDelta:
 
 Piece = str | Thought | CallDelta
 """A piece of an answer: content, reasoning, or something of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTemplate:
+    """What a model ships that says how its answers are read."""
+
+    spec: Mapping[str, Any]
+    """As transformers' `parse_response` takes it."""
+    tags: Sequence[str]
+    """The special tokens that it may look for."""
 
 
 class AnswerParser(Protocol):

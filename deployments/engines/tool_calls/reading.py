@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.engines.engine import ResponseTemplate
 from deployments.engines.tool_calls import reasoning
 from deployments.engines.tool_calls.choice import ToolUse
-from deployments.engines.tool_calls.pieces import AnswerParser
+from deployments.engines.tool_calls.pieces import AnswerParser, ResponseTemplate
 from deployments.engines.tool_calls.reasoning import THINK, THINKING, ReasoningParser, Thinking
 from deployments.engines.tool_calls.styles import GEMMA, HARMONY, KIMI_3, MISTRAL, QWEN_XML, Style, style_of
 from graphs.errors import InvalidInput

@@ -17,7 +17,10 @@ from deployments.engines.huggingface.embedding import ranked
 from deployments.engines.prompts import Prompt
 from deployments.engines.settings import Space, settle
 from deployments.engines.tokenizers import special_tokens
+from deployments.engines.tool_calls.pieces import Piece
 from deployments.engines.vllm.library import in_words
+from deployments.engines.vllm.parsing import OPTIONS as PARSERS
+from deployments.engines.vllm.parsing import Parsers, names_of
 from deployments.engines.vllm.starting import POOLING, find, start
 from graphs.errors import ComponentFailed, InvalidInput, Unavailable
 
@@ -28,7 +31,9 @@ LARGEST_SEED = 2**63 - 1
 class VLLM(Engine):
     """A model in vLLM."""
 
-    def __init__(self, name: str, task: str, llm: Any, longest: int | None = None) -> None:
+    def __init__(
+        self, name: str, task: str, llm: Any, longest: int | None = None, parsers: Mapping[str, Any] | None = None
+    ) -> None:
         self._name = name
         self._task = task
         self._llm = llm
@@ -39,20 +44,32 @@ class VLLM(Engine):
         self._own = _generation_config(llm.model_config)
         self._longest = longest
         self._running: set[str] = set()
+        self._parsers = self._find_parsers(parsers or {}) if task == "chat-completion" else None
 
     @classmethod
     async def start(
         cls, name: str, *, task: str, device: str | None = None, precision: str = "auto", options: Mapping[str, Any]
     ) -> VLLM:
         """Return the engine, its weights loaded; refusals are one line that names the model."""
+        parsers = {key: value for key, value in options.items() if key in PARSERS}
+        options = {key: value for key, value in options.items() if key not in PARSERS}
         found = await asyncio.to_thread(find, name, task, device, precision, options)
-        return cls(name, task, await asyncio.to_thread(start, found), found.longest)
+        llm = await asyncio.to_thread(start, found)
+        try:
+            return cls(name, task, llm, found.longest, parsers)
+        except BaseException:
+            await asyncio.to_thread(llm.shutdown)
+            raise
 
     @property
     def chat_template(self) -> str | None:
         return template_of(self._tokenizer)
 
-    async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
+    @property
+    def parses(self) -> bool:
+        return self._parsers is not None
+
+    async def generate(self, ask: Ask) -> AsyncGenerator[Piece | Ended, None]:
         from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
 
         prompt = await prompts.prepare(
@@ -60,21 +77,28 @@ class VLLM(Engine):
         )
         finish: str | None = None
         generated = 0
+        reader = self._parsers.reader(ask.tools) if ask.parse and self._parsers is not None else None
         # vLLM shows all special tokens or none.
-        tagged = not self._special.isdisjoint(ask.tags)
-        hidden = Without(self._special.difference(ask.tags) if tagged else ())
+        tagged = not self._special.isdisjoint(ask.tags) if reader is None else reader.shows_special_tokens
+        hidden = Without(self._special.difference(ask.tags) if tagged and reader is None else ())
         id = uuid4().hex
         self._running.add(id)
         try:
             with in_words(self._name):
-                params = _sampling_params(ask, self._own, prompt, self._context, tagged=tagged)
+                params = _sampling_params(
+                    ask, self._own, prompt, self._context, tagged=tagged, in_pieces=ask.streaming or reader is not None
+                )
                 # Closing it aborts the request.
                 async with aclosing(self._llm.generate(tokens_input(prompt.ids), params, id)) as outputs:
                     async for output in outputs:
                         piece = output.outputs[0]
                         generated += len(piece.token_ids)
                         finish = piece.finish_reason
-                        if text := hidden.feed(piece.text):
+                        if reader is not None:
+                            over = output.finished
+                            for part in reader.feed(piece.text, piece.token_ids, prompt.ids, finished=over):
+                                yield part
+                        elif text := hidden.feed(piece.text):
                             yield text
         finally:
             self._running.discard(id)
@@ -109,6 +133,12 @@ class VLLM(Engine):
         await self._llm.abort(list(self._running))
         await asyncio.to_thread(self._llm.shutdown)
 
+    def _find_parsers(self, asked: Mapping[str, Any]) -> Parsers | None:
+        # getattr: a key of tokenizer_config.json that some models have; transformers keeps it on the tokenizer.
+        ships = getattr(self._tokenizer, "response_template", None) is not None
+        names = names_of(self.chat_template, asked, ships_template=ships)
+        return Parsers.find(self._name, self._tokenizer, self._llm.model_config, names, asked)
+
     def _finish(self, reason: str | None) -> Finish:
         match reason:
             case "stop" | "repetition":
@@ -129,7 +159,7 @@ def _generation_config(config: Any) -> Any:
     return GenerationConfig(**{**own, **config.override_generation_config})
 
 
-def _sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged: bool = False) -> Any:
+def _sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged: bool, in_pieces: bool) -> Any:
     """Return how vLLM should generate; `own` is the model's GenerationConfig, `tagged` shows special tokens."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams  # pyright: ignore[reportMissingImports]
 
@@ -156,6 +186,6 @@ def _sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged
         seed=None if settings.seed is None else settings.seed & LARGEST_SEED,
         stop=list(settings.stops),
         structured_outputs=structure,
-        output_kind=RequestOutputKind.DELTA if ask.streaming else RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         skip_special_tokens=not tagged,
     )
