@@ -13,6 +13,7 @@ import pytest
 
 from deployments.engines.vllm import library
 from deployments.engines.vllm.library import import_vllm
+from deployments.engines.vllm.parsing import Names, names_of
 from deployments.engines.vllm.starting import (
     Start,
     check_device,
@@ -160,3 +161,32 @@ def test_without_vllm_it_says_how_to_install_it(monkeypatch):
         monkeypatch.setenv(name, "1")
     with pytest.raises(Unavailable, match=r"model 'some/model': .* install it: pip install 'anabranch\[vllm\]'"):
         start(asked())
+
+
+@pytest.mark.parametrize(
+    ("template", "names"),
+    [
+        ("<tool_call> <think>", Names("hermes", "qwen3")),
+        ("<tool_call>", Names("hermes", None)),
+        ("<function= <tool_call> <think>", Names("qwen3_coder", "qwen3")),
+        ("<arg_key> <think>", Names("glm45", "glm45")),
+        ("[TOOL_CALLS] [THINK]", Names("mistral", "mistral")),
+        ("[TOOL_CALLS]", Names("mistral", None)),
+        ("<|channel|>", Names("openai", "openai_gptoss")),
+        ("<|tool_call>", Names("gemma4", "gemma4")),
+        ("<\uff5ctool▁calls▁begin\uff5c>function<\uff5ctool▁sep\uff5c> </think>", Names("deepseek_v3", "deepseek_r1")),
+        ("<\uff5ctool▁calls▁begin\uff5c>{{ name }}<\uff5ctool▁sep\uff5c>", Names("deepseek_v31", None)),
+        ("<|tool_calls_section_begin|> <think>", Names("kimi_k2", "kimi_k2")),
+        ("<think>", Names(None, "deepseek_r1")),
+        ("<|header_start|>", Names("llama4_pythonic", None)),
+        (None, Names()),
+    ],
+)
+def test_the_chat_template_tells_which_of_vllms_parsers_read_the_answers(template, names):
+    assert names_of(template, {}) == names
+
+
+def test_a_document_may_name_vllms_parsers_or_none():
+    asked = {"tool_call_parser": "xlam", "reasoning_parser": "none"}
+    assert names_of("<tool_call> <think>", asked, ships_template=True) == Names("xlam", None)
+    assert names_of("<tool_call> <think>", {}, ships_template=True) == Names("hf", "hf")

@@ -136,8 +136,12 @@ class VLLM(Engine):
     def _find_parsers(self, asked: Mapping[str, Any]) -> Parsers | None:
         # getattr: a key of tokenizer_config.json that some models have; transformers keeps it on the tokenizer.
         ships = getattr(self._tokenizer, "response_template", None) is not None
-        names = names_of(self.chat_template, asked, ships_template=ships)
-        return Parsers.find(self._name, self._tokenizer, self._llm.model_config, names, asked)
+        for template in (True, False) if ships else (False,):
+            names = names_of(self.chat_template, asked, ships_template=template)
+            found = Parsers.find(self._name, self._tokenizer, self._llm.model_config, names, asked)
+            if found is not None:
+                return found
+        return None
 
     def _finish(self, reason: str | None) -> Finish:
         match reason:
