@@ -134,6 +134,8 @@ def _whole(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]] | Non
 
 
 def _qwen(text: str, tools: Tools) -> list[Call] | None:
+    if not text.rstrip().endswith("</function>"):
+        return None  # cheaper than looking closer
     functions = _whole(_FUNCTION, text)
     calls: list[Call] = []
     for function in functions or ():

@@ -16,6 +16,7 @@ QUOTE = '<|"|>'
 """Around a text, as Gemma writes it."""
 
 _KEY = re.compile(r"\s*(?:\"([^\"]*)\"|([^:{}\[\],\"]+?))\s*:\s*")
+_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 _SCALAR = re.compile(r"[^,{}\[\]]+")
 
 
@@ -41,6 +42,9 @@ def typed(text: str, schema: Mapping[str, Any]) -> Any:
 
 def pythonic(text: str) -> list[tuple[str, str]] | None:
     """Return the calls of a Python list of calls, each with its arguments as JSON; None when it is something else."""
+    bare = _QUOTED.sub("", text)
+    if bare.count("[") != bare.count("]") or "'" in bare or '"' in bare:
+        return None  # cheaper than parsing: a long list is asked about at each of its brackets
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
