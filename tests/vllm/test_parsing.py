@@ -96,6 +96,14 @@ async def test_an_unknown_parser_is_refused_with_the_nearest():
         found("", reasoning_parser="qwen")
 
 
+async def test_tools_need_no_type_and_those_that_vllm_refuses_are_named():
+    parsers = found("<tool_call> <think>")
+    assert parsers is not None
+    parsers.reader([{"function": RAIN["function"]}])
+    with pytest.raises(InvalidInput, match=r"tools: vLLM refuses them: tools\.0\.function"):
+        parsers.reader([{"function": {"name": "rain", "description": 3}}])
+
+
 async def test_an_engine_reads_its_answers_where_it_is_asked_to():
     engine = await started("llama-chat", "chat-completion", tool_call_parser="hermes")
     try:

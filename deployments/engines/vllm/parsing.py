@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from deployments.engines.tool_calls.pieces import CallDelta, Piece, Thought
 from deployments.engines.tool_calls.reading import Reading, reading_of
 from deployments.engines.tool_calls.styles import DEEPSEEK, DEEPSEEK_SEPARATOR, HARMONY, STYLES
@@ -82,18 +84,19 @@ class Parsers:
 
         Those that a document names must fit. Those that were found by the model's family need not.
         """
-        from vllm.parser.parser_manager import ParserManager  # pyright: ignore[reportMissingImports]
-
-        _check_names(model, asked)
         try:
-            parser = ParserManager.get_parser(
-                tool_parser_name=names.tools,
-                reasoning_parser_name=names.reasoning,
-                enable_auto_tools=True,
-                model_name=model,
-                is_harmony=config.hf_config.model_type == "gpt_oss",
-                tokenizer=tokenizer,
-            )
+            _check_names(asked)
+            parser = _compose(model, tokenizer, config, names)
+            if parser is None:
+                return None
+            found = cls(parser, tokenizer, config)
+            found.reader(())  # what it needs of vLLM is missed now, not at the first answer
+            return found
+        except (ImportError, AttributeError) as error:
+            raise Unavailable(
+                f"model {model!r}: this vLLM differs from the versions that anabranch is made for: {first_line(error)}; "
+                "install one of those that anabranch requires"
+            ) from error
         except (TypeError, ValueError, RuntimeError) as error:
             if any(asked.get(name) for name in OPTIONS):
                 raise InvalidInput(
@@ -105,14 +108,18 @@ class Parsers:
                 "%s: vLLM's parsers don't fit (%s); its answers are read without them", model, first_line(error)
             )
             return None
-        return None if parser is None else cls(parser, tokenizer, config)
 
     def reader(self, tools: Sequence[Mapping[str, Any]]) -> AnswerReader:
         """Return what reads one answer."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest  # pyright: ignore[reportMissingImports]
 
-        of_tools = {"tools": [dict(tool) for tool in tools], "tool_choice": "auto"} if tools else {}
-        request = ChatCompletionRequest(messages=[{"role": "user", "content": "-"}], **of_tools)
+        told = [{"type": "function", **tool} for tool in tools]
+        of_tools = {"tools": told, "tool_choice": "auto"} if told else {}
+        try:
+            request = ChatCompletionRequest(messages=[{"role": "user", "content": "-"}], **of_tools)
+        except ValidationError as refusal:
+            why = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in refusal.errors())
+            raise InvalidInput(f"tools: vLLM refuses them: {why}", field="tools") from None
         parser = self._parser(self._tokenizer, request.tools, model_config=self._config, chat_template_kwargs={})
         return AnswerReader(parser, parser.adjust_request(request))
 
@@ -159,21 +166,28 @@ class AnswerReader:
         return pieces
 
 
-def _check_names(model: str, asked: Mapping[str, Any]) -> None:
+def _compose(model: str, tokenizer: Any, config: Any, names: Names) -> Any | None:
+    from vllm.parser.parser_manager import ParserManager  # pyright: ignore[reportMissingImports]
+
+    return ParserManager.get_parser(
+        tool_parser_name=names.tools,
+        reasoning_parser_name=names.reasoning,
+        enable_auto_tools=True,
+        model_name=model,
+        is_harmony=config.hf_config.model_type == "gpt_oss",
+        tokenizer=tokenizer,
+    )
+
+
+def _check_names(asked: Mapping[str, Any]) -> None:
     """Refuse names of parsers that this vLLM doesn't have."""
     from vllm.reasoning import ReasoningParserManager  # pyright: ignore[reportMissingImports]
     from vllm.tool_parsers import ToolParserManager  # pyright: ignore[reportMissingImports]
 
-    try:
-        known: dict[str, list[str]] = {
-            "tool_call_parser": list(ToolParserManager.list_registered()),
-            "reasoning_parser": list(ReasoningParserManager.list_registered()),
-        }
-    except AttributeError as error:
-        raise Unavailable(
-            f"model {model!r}: this vLLM differs from the versions that anabranch is made for: {error}; install one of "
-            "those that anabranch requires"
-        ) from error
+    known: dict[str, list[str]] = {
+        "tool_call_parser": list(ToolParserManager.list_registered()),
+        "reasoning_parser": list(ReasoningParserManager.list_registered()),
+    }
     for option, names in known.items():
         name = asked.get(option)
         if name and name != NONE and name not in names:
