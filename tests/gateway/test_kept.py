@@ -37,6 +37,7 @@ from graphs.errors import ComponentFailed, Conflict, InvalidInput, NotFound, Too
 from graphs.plan import Options, Store
 from tests.gateway.keeping import by_number, die, end, ended, impatient, numbers, read, reading, said, started, told
 from tests.runs.builders import Components, job, joining, workflow
+from tests.store.postgres import Postgres, binaries
 from tests.transports.served import DEADLINE, Feed, Feeds, answering, one, plan, replicas, soon
 
 
@@ -917,3 +918,27 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("sqlalchemy"
     async with asyncio.timeout(6 * DEADLINE):
         out, err = await process.communicate()
     assert (out.decode().strip(), process.returncode) == ("[]", 0), err.decode()
+
+
+async def test_runs_under_way_and_their_readers_outlive_the_death_of_postgresql() -> None:
+    if (programs := binaries()) is None:
+        pytest.skip("PostgreSQL is not installed")
+    server, feed = Postgres(programs), Feed("a", ends=False)
+    try:
+        async with replicas(feed, server.database()) as (here, there):
+            id = await started(here)
+            async with reading(there, id) as reader:
+                await reader.chunks("a")
+                server.kill()
+                feed.give("b")
+                with pytest.raises(
+                    StoreDown, match=r"the store postgresql://someone@127\.0\.0\.1:\d+/store1 can't be used"
+                ):
+                    await started(here)
+                await asyncio.to_thread(server.start)
+                feed.give("c")
+                feed.end()
+                assert said(await reader.all()) == ["a", "b", "c"]
+            assert said(await read(here, id)) == ["a", "b", "c"]
+    finally:
+        server.remove()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -54,6 +56,18 @@ class Postgres:
     def stop(self) -> None:
         """Stop it, its connections included."""
         self._do("pg_ctl", "-w", "-m", "fast", "stop")
+
+    def kill(self) -> None:
+        """Kill all its processes where they stand."""
+        lock = self._folder / "data" / "postmaster.pid"
+        server = int(lock.read_text().splitlines()[0])
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        for process in (server, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        # The next start would ask whether the process in its locks is alive, and one that nobody has reaped yet is.
+        for each in (lock, *self._folder.glob(".s.PGSQL.*.lock")):
+            each.unlink()
 
     def remove(self) -> None:
         """Stop it and delete its files."""
