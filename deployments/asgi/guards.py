@@ -18,6 +18,8 @@ SMALLEST = 1024
 """Bytes below which the gain of compression isn't worth the work."""
 LARGE = 64 * 1024
 """Bytes from which on a thread compresses: streams run on the event loop."""
+HEAD = "anabranch.head"
+"""The key in the scope of a request that was a HEAD: a stream that may go on for long needn't be made for it."""
 STREAMED = ("text/event-stream", "application/octet-stream")
 """The types of streams, whose pieces go past the layers of the application."""
 
@@ -58,7 +60,7 @@ class AnswerHead:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", HEAD: True}
         await self._app(scope, receive, send)
 
 

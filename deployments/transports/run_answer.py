@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.client import Client, Cut
 from deployments.asgi.errors import RUN_ID, error_json, error_response
+from deployments.asgi.guards import HEAD
 from deployments.asgi.json_values import json_bytes
 from deployments.gateway.entries import ENDS, Entry
 from deployments.gateway.running import Following, Running
@@ -141,8 +142,16 @@ class LogAnswer(Response):
         self._how = how
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if HEAD in scope:
+            await self.running.aclose()
+            await Response(headers=self._named, media_type="text/event-stream")(scope, receive, send)
+            return
         self._client = Client(scope, receive, send)
         await self._client.attend(self._write(), self._how.heartbeat_every)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return {RUN_ID: self.running.run.id}
 
     async def _write(self) -> None:
         run_id = self.running.run.id
@@ -153,7 +162,7 @@ class LogAnswer(Response):
                 async for entry in self._paced(entries):
                     await self._write_entry(entry)
             if not self._client.started:
-                await self._client.answer(Response(status_code=204, headers={RUN_ID: run_id}))
+                await self._client.answer(Response(status_code=204, headers=self._named))
             else:
                 await self._client.end()
         except AnabranchError as error:

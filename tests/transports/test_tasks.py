@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from aiohttp import ClientSession
 
 from deployments.gateway.gateway import Gateway
 from deployments.gateway.kept import AHEAD
@@ -284,6 +285,17 @@ async def test_a_stream_is_resumed_by_header_or_by_query_and_the_header_wins(tmp
             both = await served.ask("GET", f"{path}?last_event_id=4", b"", "Last-Event-ID: 5", at=at)
             assert text(both.events) == "c"
             assert text((await served.ask("GET", path, b"", "Last-Event-ID:", at=at)).events) == "abc"
+
+
+async def test_a_head_request_is_answered_at_once_though_the_run_goes_on(tmp_path: Path) -> None:
+    async with two(Feed("a", ends=False), tmp_path, one(TEXT)) as served:
+        id = await served.start()
+        async with asyncio.timeout(DEADLINE), ClientSession() as session:
+            for kind in ("stream", "events"):
+                async with session.head(f"{served.addresses[0]}/tasks/{id}/{kind}") as response:
+                    assert (response.status, response.headers["x-run-id"]) == (200, id)
+                    assert response.headers["content-type"].startswith("text/event-stream")
+        await served.gateways[0].kept.cancel(id)
 
 
 async def test_a_reader_that_saw_the_end_gets_204_and_one_beyond_it_the_end_alone(tmp_path: Path) -> None:
