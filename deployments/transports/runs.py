@@ -87,11 +87,12 @@ def decode(body: bytes, key: str | None = None, record: bool = False) -> Asked:
         raise BadRequest(f"expected Idempotency-Key to have 1 to {LONGEST_KEY} characters, got {len(key)}")
     asked = request.resumable or not request.wait_for_completion or request.session_id is not None or key is not None
     if not (asked or record):
-        if request.on_disconnect is not None:
-            raise InvalidInput(
-                "on_disconnect is for runs that are kept; write resumable: true or wait_for_completion: false beside it",
-                field="on_disconnect",
-            )
+        for field, given in (("on_disconnect", request.on_disconnect is not None), ("job_chunks", request.job_chunks)):
+            if given:
+                raise InvalidInput(
+                    f"{field} is for runs that are kept; write resumable: true or wait_for_completion: false beside it",
+                    field=field,
+                )
         return Asked(request, None)
     digest = "" if key is None else hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
     return Asked(request, Keep(_on_disconnect(request, key), key, digest, request.job_chunks, asked))

@@ -95,6 +95,11 @@ def test_many_brackets_side_by_side_are_no_depth() -> None:
             "on_disconnect is for runs that are kept; write resumable: true or wait_for_completion: false beside it",
         ),
         (
+            b'{"job_chunks": true}',
+            "job_chunks",
+            "job_chunks is for runs that are kept; write resumable: true or wait_for_completion: false beside it",
+        ),
+        (
             b'{"resumable": true, "on_disconnect": "stop"}',
             "on_disconnect",
             'on_disconnect: expected cancel, continue or {"detach": "60s"}, got \'stop\'',
