@@ -45,6 +45,15 @@ def special_tokens(tokenizer: Any) -> dict[int, str]:
     return {id: str(added[id]) if id in added else str(tokenizer.convert_ids_to_tokens(id)) for id in ids}
 
 
+def shipped_template(tokenizer: Any) -> Any | None:
+    """Return the response template that came with the model, which says how its answers are read; None without one."""
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return None  # vLLM's own tokenizer of Mistral's format
+    return _part(tokenizer, "response_template", "transformers")
+
+
 def decoder_steps(tokenizer: Any) -> set[str]:
     """Return the kinds of steps that turn tokens into text, by the names of the tokenizers library."""
     inner = backend(tokenizer)

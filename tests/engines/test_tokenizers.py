@@ -9,7 +9,7 @@ import pytest
 
 from deployments.engines import tokenizers
 from deployments.engines.detokenizing import Detokenizers
-from deployments.engines.tokenizers import added_tokens, backend, decoder_steps, special_tokens
+from deployments.engines.tokenizers import added_tokens, backend, decoder_steps, shipped_template, special_tokens
 from graphs.errors import Unavailable
 from tests.engines.asking import loaded
 
@@ -68,3 +68,16 @@ def test_a_part_that_is_not_found_is_named_with_the_version(inner: Any, said: st
         monkeypatch.setattr(PreTrainedTokenizerFast, "backend_tokenizer", inner)
     with pytest.raises(Unavailable, match=said):
         Detokenizers(tokenizer)
+
+
+def test_a_tokenizer_that_lacks_the_key_of_response_templates_is_named(monkeypatch: pytest.MonkeyPatch):
+    tokenizer = tokenizer_of("gpt2")
+    assert shipped_template(tokenizer) is None
+    monkeypatch.setattr(tokenizers, "installed_version", lambda _: "9.9")
+    monkeypatch.delattr(tokenizer, "response_template")
+    with pytest.raises(Unavailable, match=r"transformers 9\.9 differs from the versions .* has no 'response_template'"):
+        shipped_template(tokenizer)
+
+
+def test_a_tokenizer_that_is_not_transformers_ships_no_response_template():
+    assert shipped_template(SimpleNamespace()) is None

@@ -24,6 +24,7 @@ from deployments.engines.huggingface.network import network
 from deployments.engines.huggingface.rows import Row, Shaper
 from deployments.engines.huggingface.text_outlet import TextOutlet
 from deployments.engines.settings import Space, ending, settle
+from deployments.engines.tokenizers import shipped_template
 from deployments.engines.tool_calls.pieces import ResponseTemplate
 from graphs.errors import AnabranchError, ComponentFailed
 
@@ -60,8 +61,7 @@ class HuggingFace(Engine):
 
     @property
     def response_template(self) -> ResponseTemplate | None:
-        # getattr: transformers sets it where tokenizer_config.json has one; a tokenizer that a model brings may not.
-        spec = getattr(self._loaded.tokenizer, "response_template", None)
+        spec = shipped_template(self._loaded.tokenizer)
         return None if spec is None else ResponseTemplate(spec, self._detokenizers.special)
 
     async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:

@@ -16,7 +16,7 @@ from deployments.engines.grammar.guides import KEYWORD, require_keyword
 from deployments.engines.huggingface.embedding import ranked
 from deployments.engines.prompts import Prompt
 from deployments.engines.settings import Space, settle
-from deployments.engines.tokenizers import special_tokens
+from deployments.engines.tokenizers import shipped_template, special_tokens
 from deployments.engines.tool_calls.pieces import Piece
 from deployments.engines.vllm.library import in_words
 from deployments.engines.vllm.parsing import OPTIONS as PARSERS
@@ -134,8 +134,7 @@ class VLLM(Engine):
         await asyncio.to_thread(self._llm.shutdown)
 
     def _find_parsers(self, asked: Mapping[str, Any]) -> Parsers | None:
-        # getattr: a key of tokenizer_config.json that some models have; transformers keeps it on the tokenizer.
-        ships = getattr(self._tokenizer, "response_template", None) is not None
+        ships = shipped_template(self._tokenizer) is not None
         for template in (True, False) if ships else (False,):
             names = names_of(self.chat_template, asked, ships_template=template)
             found = Parsers.find(self._name, self._tokenizer, self._llm.model_config, names, asked)
