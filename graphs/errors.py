@@ -139,6 +139,12 @@ class Overloaded(Unavailable):
     type = "overloaded"
 
 
+class RunLost(Unavailable):
+    """The server that ran a kept run ended before the run did."""
+
+    type = "lost"
+
+
 class TimedOut(AnabranchError):
     type = "timed_out"
     status = 504

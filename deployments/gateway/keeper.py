@@ -11,18 +11,12 @@ from contextlib import aclosing
 from deployments.gateway.entries import ENDS
 from deployments.gateway.log import OwnLog
 from deployments.runs.events import Delta, Event, JobDone, Run, RunCancelled, RunFailed
-from graphs.errors import AnabranchError, Unavailable
+from graphs.errors import AnabranchError, RunLost
 
 logger = logging.getLogger("anabranch.runs")
 
 OnDisconnect = str | float
 """What happens when the last reader has left: `cancel`, `continue`, or the seconds after which the run is cancelled."""
-
-
-class Lost(Unavailable):
-    """A run ended because the server that ran it did."""
-
-    type = "lost"
 
 
 def policy_text(policy: OnDisconnect) -> str:
@@ -136,7 +130,7 @@ class Keeper:
         if not task.cancelled() and (fault := task.exception()) is not None:
             logger.error("run %s: internal error", self.run.id, exc_info=fault)
         if not self.log.ended:
-            self.log.say(self._end or RunFailed(Lost("the server stopped while it ran")))
+            self.log.say(self._end or RunFailed(RunLost("the server stopped while it ran")))
         if self._leaving is not None:
             self._leaving.cancel()
         self._done(self)

@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from deployments.gateway.entries import ENDS, Accepted, Entry, unpack
-from deployments.gateway.keeper import Keeper, Lost, OnDisconnect, policy_text
+from deployments.gateway.keeper import Keeper, OnDisconnect, policy_text
 from deployments.gateway.log import OwnLog, RunLog
 from deployments.gateway.replicas import WRITE_EVERY, Replicas
 from deployments.gateway.tails import Tails
 from deployments.runs.events import Event, JobEnded, JobEvent, JobRetried, Observer, Run, RunCancelled, RunFailed
 from deployments.store.rows import NewRun, RunRow, StoreDown
-from graphs.errors import AnabranchError, Conflict, InvalidInput, NotFound, Unavailable
+from graphs.errors import AnabranchError, Conflict, InvalidInput, NotFound, RunLost, Unavailable
 from graphs.plan import Store as StorePlan
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Kept:
         self._closed = True
         running = [keeper for keeper in self._own.values() if not keeper.log.ended]
         for keeper in running:
-            keeper.stop(RunFailed(Lost("the server stopped while it ran")))
+            keeper.stop(RunFailed(RunLost("the server stopped while it ran")))
         for keeper in running:
             await keeper.ended()
         for each in (self._tails, self._replicas):
@@ -350,7 +350,7 @@ class Kept:
             own.log.lose()
             if own.log.ended:
                 del self._own[id]  # what it ended with is not what the others say
-            own.stop(RunFailed(Lost("the replica that ran it did not answer the others for too long")))
+            own.stop(RunFailed(RunLost("the replica that ran it did not answer the others for too long")))
 
     def _telling(self, log: OwnLog) -> Callable[[JobEvent], None]:
         def tell(event: JobEvent) -> None:
@@ -380,7 +380,7 @@ class Kept:
 def _end_alone(after: int, *ends: Entry) -> Iterator[Entry]:
     """Yield the end for a reader that is at it, or beyond it, without having seen it."""
     for end in ends:
-        lost = isinstance(end.event, RunFailed) and end.event.error.type == Lost.type
+        lost = isinstance(end.event, RunFailed) and isinstance(end.event.error, RunLost)
         if after < AHEAD and (after > end.first or lost):
             yield Entry(AHEAD, end.at, end.event)
 

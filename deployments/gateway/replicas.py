@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from deployments.gateway.entries import last_segment
-from deployments.gateway.keeper import Lost
 from deployments.store.rows import StoreDown
+from graphs.errors import RunLost
 from graphs.plan import Store as StorePlan
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Replicas:
         for owner, (beat, since) in self._seen.items():
             if now - since < self._patience:
                 continue
-            error = Lost("the replica that ran it died")
+            error = RunLost("the replica that ran it died")
             ended = await self._store.bury(owner, beat, *last_segment(error, self._now()))
             if ended:
                 logger.warning("the replica %s died; its runs have failed: %s", owner, ", ".join(ended))

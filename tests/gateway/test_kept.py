@@ -208,14 +208,14 @@ async def test_a_replica_that_was_taken_for_dead_ends_its_runs_as_lost_everywher
 async def bury(here: Gateway, there: Gateway) -> None:
     """Have one replica bury another that is alive."""
     from deployments.gateway.entries import last_segment
-    from deployments.gateway.keeper import Lost
+    from graphs.errors import RunLost
 
     owner = here.kept._store.owner  # type: ignore[union-attr]
     store: Any = there.kept._store
     ended: list[str] = []
     while not ended:
         beat = (await store.beats())[owner]
-        ended = await store.bury(owner, beat, *last_segment(Lost("the replica that ran it died"), 1.0))
+        ended = await store.bury(owner, beat, *last_segment(RunLost("the replica that ran it died"), 1.0))
 
 
 async def test_a_run_that_had_ended_unwritten_when_its_replica_was_buried_is_what_the_others_say(file: Path) -> None:
