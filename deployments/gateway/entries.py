@@ -102,11 +102,6 @@ def unpack(first: int, kind: int, body: bytes) -> Iterator[Entry]:
         ) from error
 
 
-def first_segment(accepted: Accepted, at: float) -> tuple[int, bytes]:
-    """Return the kind and the body of the segment that a log begins with."""
-    return pack([Entry(0, at, accepted)])
-
-
 def last_segment(error: AnabranchError, at: float) -> tuple[int, bytes]:
     """Return the kind and the body of a segment that ends a log, whatever its number."""
     return pack([Entry(0, at, RunFailed(error))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import NamedTuple
@@ -74,7 +75,10 @@ class RunAnswer(Response):
                 encoder = self._encoder
                 if encoder is None:
                     encoder = self._encoder = sse.encoder(kind, event)
-                if encoder is not None and (body := self._encoded(encoder, event)):
+                    if encoder is None:
+                        continue
+                body = self._with_numbers(encoder, event) if self._numbered else encoder.encode(event)
+                if body:
                     if not self._client.started:
                         await self._start(encoder)
                     await self._client.write(body)
@@ -83,8 +87,8 @@ class RunAnswer(Response):
             if isinstance(event, Finished):
                 await self._finish(event)
 
-    def _encoded(self, encoder: sse.Encoder, delta: Delta) -> bytes:
-        if not self._numbered or (number := self._running.number) is None or isinstance(encoder, sse.RawBytes):
+    def _with_numbers(self, encoder: sse.Encoder, delta: Delta) -> bytes:
+        if (number := self._running.number) is None or isinstance(encoder, sse.RawBytes):
             return encoder.encode(delta)
         return sse.numbered(encoder, delta, number)
 
@@ -131,7 +135,7 @@ class How(NamedTuple):
     real_pace: bool = False
 
 
-class LogAnswer(Response):
+class LogAnswer(Response, ABC):
     """What a kept run says after a number, as server-sent events with their numbers; 204 if it has said all before."""
 
     def __init__(self, running: Following, after: int, how: How) -> None:
@@ -191,9 +195,9 @@ class LogAnswer(Response):
         headers = [*sse.HEADERS, (RUN_ID.lower().encode(), self.running.run.id.encode())]
         await self._client.start(200, headers, heartbeat=sse.HEARTBEAT, compressed=self._how.compression)
 
+    @abstractmethod
     def encode(self, entry: Entry) -> bytes:
         """Return the events of an entry; nothing for one that isn't asked for."""
-        raise NotImplementedError
 
 
 class OutputOfLog(LogAnswer):

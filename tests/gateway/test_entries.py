@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.gateway.entries import Accepted, Entry, LogEvent, first_segment, last_segment, pack, unpack
+from deployments.gateway.entries import Accepted, Entry, LogEvent, last_segment, pack, unpack
 from deployments.runs.events import (
     Delta,
     Finished,
@@ -105,7 +105,7 @@ def test_chunks_take_a_number_each_and_every_other_event_takes_one() -> None:
 
 
 def test_the_first_and_the_last_segment_of_a_log_are_read_like_all_others() -> None:
-    assert list(unpack(0, *first_segment(Accepted("w", 1), 2.0))) == [Entry(0, 2.0, Accepted("w", 1))]
+    assert list(unpack(0, *pack([Entry(0, 2.0, Accepted("w", 1))]))) == [Entry(0, 2.0, Accepted("w", 1))]
     (end,) = unpack(91, *last_segment(ComponentFailed("gone"), 3.0))
     assert (end.first, end.at) == (91, 3.0)
     assert isinstance(end.event, RunFailed)
