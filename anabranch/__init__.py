@@ -34,6 +34,7 @@ from graphs.errors import (
     NotFound,
     Overloaded,
     RateLimited,
+    RunLost,
     TimedOut,
     TooLarge,
     Unauthorized,
@@ -45,6 +46,6 @@ from graphs.errors import (
 __all__ = [
     "ActionInput", "AnabranchError", "BadRequest", "BindingFailed", "Cancelled", "Chunk", "Component", "ComponentConfig",
     "ComponentFailed", "Conflict", "Forbidden", "InvalidInput", "Later", "LocalFolder", "NoResult", "NotFound", "Note",
-    "Overloaded", "RateLimited", "Setup", "Stream", "Streamable", "TimedOut", "TooLarge", "Traced", "Truth", "Unauthorized",
+    "Overloaded", "RateLimited", "RunLost", "Setup", "Stream", "Streamable", "TimedOut", "TooLarge", "Traced", "Truth", "Unauthorized",
     "Unavailable", "Unknown", "UnsupportedMediaType", "UpstreamFailed", "Value", "Waiting", "Whole",
 ]  # fmt: skip
