@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -18,8 +18,8 @@ from graphs.language import truth
 from graphs.stream import Chunk, Note, Stream, Value
 
 __all__ = [
-    "ANSWER", "ActionInput", "Chunk", "Component", "ComponentConfig", "Later", "LocalFolder", "Note", "Registry", "Setup",
-    "Stream", "Streamable", "TakesStream", "Traced", "Truth", "Unknown", "Value", "Waiting", "Waits", "Whole",
+    "ANSWER", "ActionInput", "Chunk", "Component", "ComponentConfig", "Later", "LocalFolder", "Note", "Offer", "Registry", "Setup",
+    "Stream", "Streamable", "TakesStream", "Traced", "Truth", "Unknown", "Use", "Value", "Waiting", "Waits", "Whole",
     "marked_fields", "truth", "upper_case",
 ]  # fmt: skip
 
@@ -100,6 +100,23 @@ class Setup:
     it: hide the secrets first and cut after, or a part of one is left."""
 
 
+Use = Literal["chat", "completion", "embedding", "count"]
+"""What clients of the vendors' APIs ask of a model: to answer a conversation, to continue a text, for the vectors of texts, or
+how many tokens a conversation has."""
+
+
+class Offer(NamedTuple):
+    """A use that a component is good for as a model of the vendors' APIs, called by the fields of the request as they are."""
+
+    use: Use
+    model: str
+    """What a request may name, beside the component's id: the model's name on the hub."""
+    asked: Mapping[str, Any]
+    """Fields of the Input as bindings that read the request; where they give null, those of the action count."""
+    replaced: frozenset[str] = frozenset()
+    """Fields of the action that don't count here, whatever the request says."""
+
+
 C = TypeVar("C", bound=ComponentConfig)
 I = TypeVar("I", bound=ActionInput)  # noqa: E741  (C and I, as in the contract: Config and Input)
 
@@ -138,6 +155,15 @@ class Component(ABC, Generic[C, I]):
     def check_placement(cls, config: Mapping[str, Any], resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield (field, message) where a Config can't be met by the `resources` that each replica asks for."""
         del config, resources
+        yield from ()
+
+    @classmethod
+    def offers(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[Offer]:
+        """Yield what a component is good for as a model; the first offer of a use is what its own id stands for.
+
+        `action` is its default one, as written; a value that is still a binding is an `Unknown`.
+        """
+        del config, action
         yield from ()
 
     @classmethod

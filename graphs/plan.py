@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from graphs.component import Use
 from graphs.language import parse, print_template, references
 from graphs.language.nodes import MappingTemplate, Reference, Template
 from graphs.stream import Value
@@ -24,6 +25,25 @@ class Plan:
     default_workflow: str | None
     secrets: frozenset[str] = frozenset()
     """Resolved environment values that must never be shown."""
+    models: Mapping[str, Model] = field(default_factory=dict[str, "Model"])
+    """What requests to the vendors' APIs may name as their model. Aliases come last."""
+    doors: Mapping[str, WorkflowPlan] = field(default_factory=dict[str, "WorkflowPlan"])
+    """Workflows that call one component as a model. No document can write their ids, and no list shows them."""
+
+    def workflow(self, id: str) -> WorkflowPlan | None:
+        """Return the workflow of this id, one of `doors` too."""
+        return self.workflows.get(id) or self.doors.get(id)
+
+
+class Model(NamedTuple):
+    """What answers where a request to the vendors' APIs names a model: a workflow, or a component by itself."""
+
+    id: str
+    """That of the workflow or the component."""
+    uses: Mapping[Use, str]
+    """The id of the workflow that runs for each use that it is good for."""
+    is_component: bool
+    """Whether a component gets the request as it is; a workflow reads of it what its document says."""
 
 
 class Webui(NamedTuple):
@@ -45,6 +65,8 @@ class Controller:
     webui: Webui | None
     options: Options
     store: Store
+    primary: str | None = None
+    """Which of several streams side by side is the answer at the vendors' APIs; without it the first."""
 
 
 SQLITE = "sqlite:///"

@@ -66,7 +66,7 @@ def seed(language: str, name: str) -> str:
 
 
 def answers_in_chunks(component: ComponentPlan) -> bool:
-    [action] = component.actions.values()
+    action = next(iter(component.actions.values()))
     given = action.input.value if isinstance(action.input, Constant) else dict(action.input.items)  # type: ignore[union-attr]
     flag = given.get("streaming")
     decided_by_input = isinstance(flag, Binding)

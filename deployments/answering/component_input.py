@@ -14,7 +14,7 @@ from deployments.streams.inside_values import MAY_HOLD, joined
 from graphs.component import ActionInput, TakesStream, Traced, Waiting, Waits, marked_fields
 from graphs.errors import InvalidInput
 from graphs.language import Scope, kind_of, references, render
-from graphs.language.nodes import Binding, Constant, MappingTemplate, Reference, Template, Text
+from graphs.language.nodes import Binding, Constant, MappingTemplate, Overlaid, Reference, Template, Text
 from graphs.plan import ActionPlan
 from graphs.stream import Stream, Value
 from graphs.suggest import closest
@@ -145,13 +145,16 @@ def _said(
 
 def _source(template: Template, loc: tuple[int | str, ...]) -> tuple[str | int, ...]:
     """Return the path in the client's input that a field is read from, if its template is a plain `${input.…}`."""
-    if not isinstance(template, MappingTemplate) or not loc:
-        return ()
-    item = dict(template.items).get(str(loc[0]))
-    if not isinstance(item, Binding) or not isinstance(item.expr, Reference):
-        return ()
-    reference = item.expr
-    return (*reference.path, *loc[1:]) if reference.name == "input" and reference.path else ()
+    match template:
+        case Binding(expr=Reference(name="input", path=(_, *_) as path)):
+            return (*path, *loc)
+        case MappingTemplate(items=items) if loc:
+            item = dict(items).get(str(loc[0]))
+            return () if item is None else _source(item, loc[1:])
+        case Overlaid(below=below, above=above):
+            return _source(above, loc) or _source(below, loc)
+        case _:
+            return ()
 
 
 def _hint(source: tuple[str | int, ...], sent: Value) -> str:

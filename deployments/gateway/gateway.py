@@ -80,7 +80,7 @@ class Gateway:
     async def follow(self, id: str, after: int = -1, priming: int = 0) -> Following:
         """Return a reader of a kept run, of what follows a number, led by so many entries before it."""
         info = await self.kept.find(id)
-        return Following(self.kept, info, self.plan.workflows.get(info.workflow), after, priming)
+        return Following(self.kept, info, self.plan.workflow(info.workflow), after, priming)
 
     async def ended(self) -> None:
         """Wait until no kept run is under way here: such runs have no request that could be waited for."""

@@ -83,10 +83,11 @@ class _Flow:
         *,
         nested: bool = False,
     ) -> None:
-        if run.workflow not in plan.workflows:
+        workflow = plan.workflow(run.workflow)
+        if workflow is None:
             raise NotFound(f"unknown workflow '{run.workflow}'")
         self._plan, self._nested = plan, nested
-        self._workflow = plan.workflows[run.workflow]
+        self._workflow = workflow
         self._site = Site(run, invoke, self._nest, self._spawn, clock, chance, limits, observer)
         self._kept = AsyncExitStack()
         self._queue = EventQueue()

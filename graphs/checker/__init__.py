@@ -18,6 +18,7 @@ from graphs.checker.components import (
     report_bindings,
     report_shared,
 )
+from graphs.checker.doors import aliases, doors
 from graphs.checker.drafts import Surroundings, node_at, node_text
 from graphs.checker.environment import Environment, Lookup, report_missing, resolve
 from graphs.checker.layout import Layout, WorkflowLayout
@@ -30,9 +31,9 @@ from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, wa
 from graphs.checker.workflows import CheckedWorkflow, check_workflow, report_recursion, report_unknown_workflows
 from graphs.component import Registry
 from graphs.document import job_types
-from graphs.plan import Controller, Plan, Webui
+from graphs.plan import Controller, Model, Plan, Webui
 from graphs.source import DocumentError, Entry, MappingNode, Mistakes, Node, Source, parse
-from graphs.validation import validate
+from graphs.validation import to_data, validate
 
 INGRESS = "Ingress"
 """The name of the deployment that answers HTTP; no component may take it."""
@@ -111,14 +112,26 @@ class _Checker:
         controller = self._controller(components)
         if self.mistakes:
             return None
+        offered = doors(components, list(workflows), written=bool(self.document.workflows))
+        models = {**offered.models, **self._aliases(offered.models)}
+        if self.mistakes:
+            return None
         self._warn(components, workflows)
         return Plan(
             controller=controller,
-            components={id: each.plan for id, each in components.items()},
+            components=offered.components,
             workflows={id: each.runnable(workflows) for id, each in workflows.items()},
             default_workflow=default_workflow,
             secrets=secrets | secrets_of_store(controller.store),
+            models=models,
+            doors=offered.workflows,
         )
+
+    def _aliases(self, models: Mapping[str, Model]) -> dict[str, Model]:
+        node = self.document.controller
+        written = node.given("models") if node else None
+        given = to_data(written) if written is not None else {}
+        return aliases(given, written, models, self.mistakes)
 
     def _warn(self, components: Mapping[str, CheckedComponent], workflows: Mapping[str, CheckedWorkflow]) -> None:
         """Warn of what could only follow from a mistake as long as there is one."""
@@ -231,6 +244,7 @@ class _Checker:
             webui=Webui(webui.driver, webui.host, webui.port) if webui else None,
             options=replace(options(valid, environment), closing_time=closing_time),
             store=store(valid.store or document.Store(), node, self.folder, self.mistakes),
+            primary=valid.doors.primary,
         )
 
 

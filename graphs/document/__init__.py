@@ -103,6 +103,14 @@ class Webui(SpecModel):
     port: Port | None = None
 
 
+class Doors(SpecModel):
+    """How the vendors' APIs (OpenAI's, Anthropic's) answer for workflows."""
+
+    primary: str | None = Field(
+        default=None, description="which of several streams side by side is the answer; else the first"
+    )
+
+
 INGRESS_LIMIT = 4096
 
 
@@ -129,6 +137,10 @@ class Controller(Deployment):
     store: Annotated[Store | None, BeforeValidator(by_its_url, json_schema_input_type=str | Store | None)] = Field(
         default=None, description="where runs are kept that outlive their request"
     )
+    models: dict[str, str] = Field(
+        default={}, description="other names of workflows and models at the vendors' APIs: `gpt-4o: chat`"
+    )
+    doors: Doors = Field(default_factory=Doors)
     max_concurrent_count: Annotated[Positive | None, AfterValidator(_or_the_default)] = Field(
         default=INGRESS_LIMIT, description="ongoing requests per replica, streams too"
     )

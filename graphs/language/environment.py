@@ -58,6 +58,8 @@ class _Resolution:
                 return nodes.MappingTemplate(tuple((key, self.template(item)) for key, item in items))
             case nodes.ListTemplate(items=items):
                 return nodes.ListTemplate(tuple(self.template(item) for item in items))
+            case nodes.Overlaid():
+                raise AssertionError("it is made of what has been resolved")
             case _:
                 assert_never(template)
 

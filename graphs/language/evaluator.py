@@ -81,8 +81,19 @@ def _compile(template: nodes.Template, flow: bool) -> Evaluate:
         case nodes.ListTemplate(items=items):
             members = [_compile(item, flow) for item in items]
             return lambda scope: [member(scope) for member in members]
+        case nodes.Overlaid(below=below, above=above):
+            return _laid_over(_compile(below, flow), _compile(above, flow))
         case _:
             assert_never(template)
+
+
+def _laid_over(below: Evaluate, above: Evaluate) -> Evaluate:
+    def overlaid(scope: Scope) -> Value:
+        under = below(scope)
+        over = {key: value for key, value in above(scope).items() if value is not None}
+        return {**under, **over} if isinstance(under, Mapping) else over
+
+    return overlaid
 
 
 # --- bindings --------------------------------------------------------------------------------------------------------

@@ -79,7 +79,16 @@ class ListTemplate(Compilable):
     kind: Literal["list"] = "list"
 
 
-Template = Constant | Binding | Text | MappingTemplate | ListTemplate
+@dataclass(frozen=True, slots=True)
+class Overlaid(Compilable):
+    """A mapping laid over another: its values that aren't null replace those below. No document can write it."""
+
+    below: Template
+    above: MappingTemplate
+    kind: Literal["overlaid"] = "overlaid"
+
+
+Template = Constant | Binding | Text | MappingTemplate | ListTemplate | Overlaid
 
 
 @dataclass(frozen=True, slots=True)

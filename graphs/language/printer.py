@@ -33,6 +33,8 @@ def print_template(template: nodes.Template) -> str:
             return "{" + ", ".join(f"{key}: {print_template(item)}" for key, item in items) + "}"
         case nodes.ListTemplate(items=items):
             return "[" + ", ".join(print_template(item) for item in items) + "]"
+        case nodes.Overlaid(below=below, above=above):
+            return f"{print_template(below)} <- {print_template(above)}"
         case _:
             assert_never(template)
 

@@ -23,6 +23,9 @@ def bindings(template: nodes.Template) -> Iterator[nodes.Binding]:
         case nodes.ListTemplate(items=items):
             for item in items:
                 yield from bindings(item)
+        case nodes.Overlaid(below=below, above=above):
+            yield from bindings(below)
+            yield from bindings(above)
         case _:
             assert_never(template)
 
@@ -59,6 +62,8 @@ def text_names(template: nodes.Template) -> frozenset[str]:
             return frozenset[str]().union(*(text_names(item) for _, item in items))
         case nodes.ListTemplate(items=items):
             return frozenset[str]().union(*(text_names(item) for item in items))
+        case nodes.Overlaid(below=below, above=above):
+            return text_names(below) | text_names(above)
         case _:
             return frozenset()
     chunks = [each.expr for each in read if isinstance(each.expr, nodes.Reference) and each.expr.chunked]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.components.model.checks import OWN_OPTIONS, check_component, check_placement, find_model
 from deployments.components.model.fields import ModelConfig, ModelInput
-from graphs.component import Chunk, Component
+from deployments.components.model.offers import offers
+from graphs.component import Chunk, Component, Offer
 from graphs.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Model(Component[ModelConfig, ModelInput]):
     @classmethod
     def check_placement(cls, config: Mapping[str, Any], resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from check_placement(config, resources)
+
+    @classmethod
+    def offers(cls, config: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[Offer]:
+        yield from offers(config, action)
 
     @classmethod
     def spreads(cls, config: Mapping[str, Any]) -> bool:
