@@ -13,12 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
-from deployments.asgi.json_values import finite, json_bytes, shortened
+from deployments.asgi.json_values import finite, shortened
 from graphs.errors import AnabranchError, InvalidInput
 from graphs.suggest import closest
 
 RUN_ID = "X-Run-Id"
+DIALECT = "anabranch.errors"
+"""The key in the scope of what writes errors as the API that is called does: an error, and the run's id, to an answer."""
 
 
 class Problem(BaseModel):
@@ -52,11 +55,22 @@ def error_json(error: AnabranchError, run_id: str | None = None) -> bytes:
 
 def error_response(error: AnabranchError, run_id: str | None = None) -> Response:
     """Return the HTTP answer of the error."""
-    headers = {} if run_id is None else {RUN_ID: run_id}
+    headers = ({} if run_id is None else {RUN_ID: run_id}) | retry_after(error)
+    return Response(error_json(error, run_id), error.status, headers, "application/json")
+
+
+def answer_of(scope: Scope, error: AnabranchError, run_id: str | None = None) -> Response:
+    """Return the HTTP answer of the error, as the API that the request calls writes errors."""
+    dialect = scope.get(DIALECT)
+    return error_response(error, run_id) if dialect is None else dialect(error, run_id)
+
+
+def retry_after(error: AnabranchError) -> dict[str, str]:
+    """Return the header that says when to try again, if the error knows."""
     seconds = error.details.get("retry_after")
     if isinstance(seconds, int | float) and math.isfinite(seconds):
-        headers["Retry-After"] = str(max(0, math.ceil(seconds)))
-    return Response(error_json(error, run_id), error.status, headers, "application/json")
+        return {"Retry-After": str(max(0, math.ceil(seconds)))}
+    return {}
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -80,21 +94,24 @@ async def answer_http(request: Request, error: Exception) -> Response:
         path = shortened(request.url.path)
         near = closest(path.removeprefix("/api"), request.app.openapi()["paths"])
         message = f"there is nothing at {path}; " + (f"did you mean {near}?" if near else "see /docs for what there is")
-    body = json_bytes({"error": {"type": _type_of(status), "message": message}})
-    return Response(body, status, headers, "application/json")
+    known = AnabranchError(message)
+    known.type, known.status = _type_of(status), status
+    answer = answer_of(request.scope, known)
+    answer.headers.update(headers)
+    return answer
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AnabranchError)
-    return error_response(error)
+    return answer_of(request.scope, error)
 
 
-async def _answer_invalid(_: Request, error: Exception) -> Response:
+async def _answer_invalid(request: Request, error: Exception) -> Response:
     """Answer what a route's own parameters refused."""
     assert isinstance(error, RequestValidationError)
     found = [(".".join(str(part) for part in each["loc"][1:]), each["msg"]) for each in error.errors()]
     message = "; ".join(f"{field}: {wrong}" for field, wrong in found)
-    return error_response(InvalidInput(message, field=found[0][0] if found else ""))
+    return answer_of(request.scope, InvalidInput(message, field=found[0][0] if found else ""))
 
 
 def _type_of(status: int) -> str:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.asgi.client import accepts_gzip
-from deployments.asgi.errors import error_response
+from deployments.asgi.errors import answer_of
 from deployments.asgi.headers import header
 from deployments.asgi.json_values import shortened
 from graphs.errors import AnabranchError, BadRequest, TooLarge, UnsupportedMediaType
@@ -49,7 +49,8 @@ class CatchFaults:
                 raise
             # The outermost layer of a request: the client gets every error as JSON.
             logger.exception("%s %s: internal error", scope["method"], scope["path"])
-            await error_response(AnabranchError("internal error; see the server's log"))(scope, receive, send)
+            fault = AnabranchError("internal error; see the server's log")
+            await answer_of(scope, fault)(scope, receive, send)
 
 
 class AnswerHead:
@@ -125,7 +126,7 @@ class CheckBody:
         if refusal is None:
             await self._app(scope, self._counted(receive), send)
         else:
-            await error_response(refusal)(scope, receive, send)
+            await answer_of(scope, refusal)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> AnabranchError | None:
         coding = (header(scope, b"content-encoding") or "").strip().lower()

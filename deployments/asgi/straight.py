@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.asgi.errors import answer_http, error_response
+from deployments.asgi.errors import answer_http, answer_of
 from graphs.errors import AnabranchError
 
 
@@ -63,7 +63,7 @@ def _answering(endpoint: Any) -> ASGIApp:
         try:
             response = await endpoint(request)
         except AnabranchError as error:
-            response = error_response(error)
+            response = answer_of(scope, error)
         except HTTPException as error:
             response = await answer_http(request, error)
         await response(scope, receive, send)

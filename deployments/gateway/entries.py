@@ -32,6 +32,8 @@ class Accepted:
     workflow: str
     input: Value
     session_id: str | None = None
+    request: Value = None
+    """What the transport that started it keeps with it."""
 
 
 End = Finished | RunFailed | RunCancelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ from deployments.gateway.running import Following, Running
 from deployments.runs import runner
 from deployments.runs.events import Event, Observer, Run
 from deployments.runs.site import Invoke
+from deployments.store.rows import StoreDown
 from deployments.telemetry.redaction import Redactor
 from graphs.context import RunContext
 from graphs.errors import BadRequest, NotFound
@@ -23,6 +25,8 @@ Ready = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Asks every component, by its id, whether it can be called: None if so, else its state."""
 
 LONGEST_SHOWN = 80
+
+logger = logging.getLogger("anabranch.runs")
 
 
 async def _always() -> dict[str, str | None]:
@@ -64,18 +68,27 @@ class Gateway:
 
         `input` is what the workflow's bindings read.
         """
-        workflow = self.workflow(workflow_id)
-        run = _new_run(workflow, input, session_id)
-        return Running(run, workflow, self._events(run))
+        return self._start(self.workflow(workflow_id), input, session_id)
 
     async def keep(self, workflow_id: str | None, input: Value, session_id: str | None, keep: Keep) -> Following:
         """Begin a run that is kept, and return a reader of it; of the one that the idempotency key stands for, if there is one.
 
         Raise Overloaded when no more runs may wait, and StoreDown when it can't be kept.
         """
-        workflow = self.workflow(workflow_id)
-        self._admission.check()
-        return await self.follow(await self.kept.start(_new_run(workflow, input, session_id), keep))
+        return await self._keep(self.workflow(workflow_id), input, session_id, keep)
+
+    async def begin(
+        self, workflow: WorkflowPlan, input: Value, session_id: str | None = None, keep: Keep | None = None
+    ) -> Running:
+        """Begin a run, kept if `keep` says how. One that is kept only because all are goes on without, while the store is down."""
+        if keep is not None:
+            try:
+                return await self._keep(workflow, input, session_id, keep)
+            except StoreDown as down:
+                if keep.asked:
+                    raise
+                logger.warning("a run can't be kept: %s", down)
+        return self._start(workflow, input, session_id)
 
     async def follow(self, id: str, after: int = -1, priming: int = 0) -> Following:
         """Return a reader of a kept run, of what follows a number, led by so many entries before it."""
@@ -89,6 +102,14 @@ class Gateway:
     async def aclose(self) -> None:
         """End the kept runs that are still under way, and close the store."""
         await self.kept.aclose()
+
+    def _start(self, workflow: WorkflowPlan, input: Value, session_id: str | None) -> Running:
+        run = _new_run(workflow, input, session_id)
+        return Running(run, workflow, self._events(run))
+
+    async def _keep(self, workflow: WorkflowPlan, input: Value, session_id: str | None, keep: Keep) -> Following:
+        self._admission.check()
+        return await self.follow(await self.kept.start(_new_run(workflow, input, session_id), keep))
 
     def _events(self, run: Run, observer: Observer | None = None) -> AsyncGenerator[Event, None]:
         redact = self.redactor.error

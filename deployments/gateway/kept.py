@@ -19,6 +19,7 @@ from deployments.runs.events import Event, JobEnded, JobEvent, JobRetried, Obser
 from deployments.store.rows import NewRun, RunRow, StoreDown
 from graphs.errors import AnabranchError, Conflict, InvalidInput, NotFound, RunLost, Unavailable
 from graphs.plan import Store as StorePlan
+from graphs.stream import Value
 
 if TYPE_CHECKING:
     from deployments.store.store import Store
@@ -56,6 +57,8 @@ class Keep:
     """Whether the chunks of every job are kept too."""
     asked: bool = True
     """Whether the client asks for it; False: all runs are kept."""
+    request: Value = None
+    """What a transport wants to find again with the run."""
 
 
 class RunInfo(NamedTuple):
@@ -108,7 +111,7 @@ class Kept:
             caller=None,
             created_at=run.started_at,
             policy=policy_text(keep.on_disconnect),
-            segment=log.accept(Accepted(run.workflow, run.input, context.session_id)),
+            segment=log.accept(Accepted(run.workflow, run.input, context.session_id, keep.request)),
             key=keep.key,
             digest=keep.digest,
         )

@@ -16,11 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi.client import STRAIGHT
 from deployments.asgi.cors import Cors
-from deployments.asgi.errors import install_handlers
+from deployments.asgi.errors import DIALECT, install_handlers
 from deployments.asgi.guards import AnswerHead, CatchFaults, CheckBody, Compression
 from deployments.asgi.straight import straight_routes
 from deployments.gateway.gateway import Gateway
 from deployments.transports import routers
+from deployments.transports.openai.errors import openai_error
+
+DIALECTS = tuple((f"{root}{path}", dialect) for path, dialect in (("/v1/", openai_error),) for root in ("", "/api"))
+"""How errors are written, by the beginning of a path; the first that fits counts."""
 
 _DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
 
@@ -40,8 +44,13 @@ class Api(FastAPI):
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         scope[STRAIGHT] = send
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if "path" in scope else ""
+        for prefix, dialect in DIALECTS:
+            if path.startswith(prefix):
+                scope[DIALECT] = dialect
+                break
         if scope["type"] == "http" and scope["method"] == "POST":
-            straight = self.straight.get(scope["path"].removeprefix(scope.get("root_path", "")))
+            straight = self.straight.get(path)
             if straight is not None:
                 scope["app"] = self
                 await straight(scope, receive, send)

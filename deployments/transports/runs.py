@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Request
@@ -17,7 +16,6 @@ from deployments.asgi.straight import StraightRoute
 from deployments.gateway.gateway import Gateway, Running
 from deployments.gateway.keeper import OnDisconnect
 from deployments.gateway.kept import Keep
-from deployments.store.rows import StoreDown
 from deployments.transports.run_answer import HEARTBEAT_EVERY, RunAnswer
 from deployments.transports.task_json import Task, task
 from graphs.errors import BadRequest, InvalidInput
@@ -27,8 +25,6 @@ from graphs.units import seconds
 DETACHED_FOR = 60.0
 """Seconds without a reader after which a resumable run is cancelled, unless it says otherwise."""
 LONGEST_KEY = 255
-
-logger = logging.getLogger("anabranch.runs")
 
 
 def _policy(value: Any) -> Any:
@@ -162,7 +158,8 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
 
     async def start_run(request: Request) -> Response:
         asked, keep = decode(await request.body(), request.headers.get("idempotency-key"), record)
-        running = await _begun(gateway, asked, keep)
+        workflow = gateway.workflow(asked.workflow_id)
+        running = await gateway.begin(workflow, asked.input, asked.session_id, keep)
         if not asked.wait_for_completion:
             return await _accepted(gateway, running, request.url.path)
         numbered = asked.resumable
@@ -180,18 +177,6 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
         route_class_override=StraightRoute,
     )
     return router
-
-
-async def _begun(gateway: Gateway, asked: RunRequest, keep: Keep | None) -> Running:
-    """Begin the run. One that is kept only because all are goes on without, while the store is down."""
-    if keep is not None:
-        try:
-            return await gateway.keep(asked.workflow_id, asked.input, asked.session_id, keep)
-        except StoreDown as down:
-            if keep.asked:
-                raise
-            logger.warning("a run can't be kept: %s", down)
-    return gateway.start(asked.workflow_id, asked.input, asked.session_id)
 
 
 async def _accepted(gateway: Gateway, running: Running, path: str) -> Response:

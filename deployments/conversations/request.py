@@ -1,0 +1,137 @@
+"""What a request to a vendor's API asks, as one typed Conversation; and the input of the run that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from graphs.component import Use
+from graphs.errors import InvalidInput
+from graphs.stream import Value
+
+Message = Mapping[str, Any]
+"""A turn as OpenAI's chat completions write it: role, content, tool_calls, tool_call_id, reasoning_content."""
+
+QUESTION = ("prompt", "text", "message", "question", "query")
+"""What workflows call the text of the last user message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to generate; what is None is as the document or the model says."""
+
+    max_tokens: int | None = None
+    min_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Value]:
+        """Return what is said, by the names that workflows and components read."""
+        said: dict[str, Value] = {name: getattr(self, name) for name in self.__slots__}
+        said["stop"] = list(self.stop) or None
+        return {name: value for name, value in said.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A request, whichever vendor's words it came in."""
+
+    use: Use
+    model: str | None
+    stream: bool = False
+    messages: Sequence[Message] = ()
+    prompt: str | None = None
+    """A text to continue, in place of messages."""
+    texts: str | Sequence[str] | None = None
+    """What to embed."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: Any = None
+    """As OpenAI's chat completions write both."""
+    parallel_tool_calls: bool = True
+    """False: the answer calls one tool at most."""
+    response_format: Mapping[str, Any] | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    logprobs: int | None = None
+    """How many likely tokens to tell beside each that was drawn; None tells nothing."""
+    fields: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    """What else the request says, by its own names, for workflows to read."""
+    extra: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    """The `input` of its metadata or of its own: goes into a workflow's input as it is, and wins."""
+
+    def for_component(self) -> dict[str, Value]:
+        """Return the input of the run that calls a component as a model."""
+        said = {**self._said(), "prompt": self._question(), "input": self.texts, "stream": self.stream}
+        if self.sampling.temperature is not None:
+            # The document's own `do_sample` would win over what the request asks for.
+            said["do_sample"] = self.sampling.temperature > 0
+        return {name: value for name, value in said.items() if value is not None}
+
+    def for_workflow(self) -> dict[str, Value]:
+        """Return the input of a workflow: the fields of the request, and the last user message under the names that workflows
+        know a question by."""
+        question = self._question() if self.texts is None else self.texts
+        asked = dict.fromkeys(QUESTION, question) if question is not None else {}
+        texts = {} if self.texts is None else {"input": self.texts}
+        return {
+            **self.fields,
+            **self._said(),
+            **asked,
+            **texts,
+            "model": self.model,
+            "stream": self.stream,
+            **self.extra,
+        }
+
+    def _said(self) -> dict[str, Value]:
+        said: dict[str, Value] = {
+            "messages": [dict(message) for message in self.messages] or None,
+            "tools": [dict(tool) for tool in self.tools] or None,
+            "tool_choice": self.tool_choice,
+            "response_format": self.response_format,
+            "chat_template_kwargs": self.chat_template_kwargs,
+            "logprobs": self.logprobs,
+            **self.sampling.fields(),
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _question(self) -> str | None:
+        return last_question(self.messages) if self.prompt is None else self.prompt
+
+
+def last_question(messages: Sequence[Message]) -> str | None:
+    """Return the text of the last user message; None where no user has said anything."""
+    said = (message.get("content") for message in reversed(messages) if message.get("role") == "user")
+    content = next(said, None)
+    return None if content is None else text_of(content)
+
+
+def text_of(content: Any) -> str:
+    """Return the text in a message's content, its parts of text joined."""
+    if not isinstance(content, list):
+        return str(content)
+    parts = (part if isinstance(part, str) else _text_of_part(part) for part in cast("list[Any]", content))
+    return "\n".join(part for part in parts if part)
+
+
+def _text_of_part(part: Any) -> str:
+    return part["text"] if isinstance(part, Mapping) and isinstance(part.get("text"), str) else ""
+
+
+def check_turns(messages: Sequence[Message], name: str = "messages") -> None:
+    """Refuse a tool's result without the call that it answers. `name` is what the request calls its turns."""
+    called: set[str] = set()
+    for index, message in enumerate(messages):
+        for call in message.get("tool_calls") or ():
+            called.add(str(call.get("id")))
+        if message.get("role") == "tool" and (id := message.get("tool_call_id")) not in called:
+            raise InvalidInput(
+                f"{name}[{index}]: there is no call '{id}' before this result of a tool; send the assistant's message with that "
+                "call in its tool_calls first",
+                field=f"{name}[{index}].tool_call_id",
+            )

@@ -1,0 +1,39 @@
+"""Our errors -> OpenAI's: `{"error": {"message", "type", "param", "code"}}`, and the status that its SDKs expect."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import Response
+
+from deployments.asgi.errors import RUN_ID, retry_after
+from deployments.asgi.json_values import json_bytes
+from graphs.errors import AnabranchError, Cancelled, Conflict
+
+OF_CLIENT = "invalid_request_error"
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def openai_error(error: AnabranchError, run_id: str | None = None) -> Response:
+    """Return the HTTP answer of an error."""
+    headers = ({} if run_id is None else {RUN_ID: run_id}) | retry_after(error)
+    return Response(json_bytes(error_body(error, run_id)), _status(error), headers, "application/json")
+
+
+def error_body(error: AnabranchError, run_id: str | None = None) -> dict[str, Any]:
+    """Return the error as OpenAI's SDKs read it."""
+    status = _status(error)
+    kind = TYPES.get(status) or (OF_CLIENT if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error")
+    field = error.details.get("field")
+    code = error.details.get("code")
+    if code is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        code = error.type
+    said = {"message": error.message, "type": kind, "param": field if isinstance(field, str) else None, "code": code}
+    return {"error": said if run_id is None else {**said, "run_id": run_id}}
+
+
+def _status(error: AnabranchError) -> int:
+    if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return HTTPStatus.BAD_REQUEST.value
+    return Conflict.status if isinstance(error, Cancelled) else error.status
