@@ -6,6 +6,8 @@ Two plain templates, for models that come without one:
   turns one after another, each followed by the end token;
 - for any other (gpt2): the system's words, then `User: …` and `Assistant: …` on lines of their own. The answer ends where
   the model would write the next `User:` itself.
+
+An encoder-decoder without a template (T5) reads what the user says last, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from graphs.errors import InvalidInput
@@ -32,6 +35,8 @@ class Conversation:
     tokenizer: Any
     trained: bool
     """Whether a model without a template was trained on conversations."""
+    kwargs: Mapping[str, Any]
+    """What the template is told beside."""
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -48,7 +53,7 @@ class Conversation:
         system = [message for message in self.messages[:start] if message["role"] == "system"]
         messages = [*system, *self.messages[start:]]
         if self.tokenizer.chat_template:
-            rendered = _templated(messages, self.tools, self.tokenizer)
+            rendered = self._templated(messages)
         elif self.trained:
             rendered = "".join(f"{message['content']}{self.tokenizer.eos_token}" for message in messages)
         else:
@@ -56,9 +61,26 @@ class Conversation:
         refuse_unreadable(rendered, "messages")
         return rendered
 
+    def _templated(self, messages: list[dict[str, Any]]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, tools=self.tools or None, tokenize=False, add_generation_prompt=True, **self.kwargs
+            )
+        except (TemplateError, TypeError, ValueError) as refusal:
+            words = " ".join(str(refusal).split()) or type(refusal).__name__
+            raise InvalidInput(
+                f"the model's chat template refuses the messages: {words}", field="messages"
+            ) from refusal
+
 
 def conversation(
-    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], tokenizer: Any, config: Any
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    tokenizer: Any,
+    config: Any,
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
 ) -> Conversation:
     """Return the conversation; refuse messages that can't be read, and tools that the template has no place for."""
     if tools and "tools" not in (template_of(tokenizer) or ""):
@@ -71,7 +93,19 @@ def conversation(
     turns = [_message(message, index) for index, message in enumerate(messages)]
     if f"message.{THINKING}" in (template_of(tokenizer) or ""):
         turns = [{**turn, THINKING: turn[REASONING]} if REASONING in turn else turn for turn in turns]
-    return Conversation(turns, [dict(tool) for tool in tools], tokenizer, trained)
+    return Conversation(turns, [dict(tool) for tool in tools], tokenizer, trained, kwargs)
+
+
+def last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the user says last: all that a model reads which knows no conversations."""
+    said = next((message["content"] for message in reversed(messages) if message["role"] == "user"), None)
+    if said is None:
+        raise InvalidInput(
+            "this model reads what the user says last, and the user says nothing; add a message "
+            "{role: user, content: …}",
+            field="messages",
+        )
+    return said
 
 
 def task_params(config: Any) -> Mapping[str, Any]:
@@ -155,16 +189,6 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         return dict(call)
     return {**call, "function": {**function, "arguments": arguments}}
-
-
-def _templated(messages: list[dict[str, Any]], tools: list[dict[str, Any]], tokenizer: Any) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        return tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=False, add_generation_prompt=True)
-    except (TemplateError, TypeError, ValueError) as refusal:
-        words = " ".join(str(refusal).split()) or type(refusal).__name__
-        raise InvalidInput(f"the model's chat template refuses the messages: {words}", field="messages") from refusal
 
 
 def _named(messages: list[dict[str, Any]]) -> str:

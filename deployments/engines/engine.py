@@ -39,6 +39,8 @@ class Ask:
     text: str | None = None
     messages: Sequence[Mapping[str, Any]] = ()
     tools: Sequence[Mapping[str, Any]] = ()
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the chat template is told beside the messages and the tools."""
     tags: Sequence[str] = ()
     """What marks reasoning and calls of tools in the text: shown also where it is a special token, as no other is."""
     parse: bool = False
@@ -97,6 +99,10 @@ class Engine(ABC):
     @abstractmethod
     def generate(self, ask: Ask) -> AsyncGenerator[Piece | Ended, None]:
         """Yield text as it is generated, never half a character, then Ended. Closing it frees its place within a step."""
+
+    @abstractmethod
+    async def count(self, ask: Ask) -> int:
+        """Return how many tokens the prompt has. It may have more than the model can read."""
 
     @abstractmethod
     async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from deployments.engines.conversations import Conversation, conversation, refuse_unreadable, task_params
+from deployments.engines.conversations import (
+    Conversation,
+    conversation,
+    last_of_user,
+    refuse_unreadable,
+    task_params,
+    template_of,
+)
 from deployments.engines.engine import Ask
 from graphs.errors import InvalidInput
 
@@ -32,6 +40,8 @@ SANE = 10_000_000
 """Tokenizers without a limit state 1e30."""
 UNSTATED = 8192
 """The context of a model that has no end and states none: attention over a text of any length could take any memory."""
+TOO_LONG = "context_length_exceeded"
+"""What programs call the error of a prompt that doesn't fit, as OpenAI does."""
 ANSWER = 256
 """Tokens kept free for the answer when a text is cut and nothing says how long the answer may be."""
 LONG = 20_000
@@ -41,6 +51,9 @@ WIDE = 8
 MARGIN = 16
 """Tokens at a cut edge that may differ from those of the whole text."""
 
+CONTINUED = ("text-generation", "chat-completion")
+"""Tasks for which a text is what a decoder continues."""
+
 Side = Literal["start", "end"]
 
 
@@ -49,6 +62,15 @@ class Prompt:
     ids: list[int]
     stop: tuple[str, ...] = ()
     """Where the answer ends, beside what was asked: a plain conversation has no end token."""
+
+
+async def count(
+    ask: Ask, tokenizer: Any, config: Any, task: str, context: int | None, max_output_length: int | None = None
+) -> int:
+    """Return how many tokens `prepare` gives. A prompt that isn't to be cut may have any number of them."""
+    if ask.max_input_length is None:
+        context, max_output_length = sys.maxsize, None
+    return len((await prepare(ask, tokenizer, config, task, context, max_output_length)).ids)
 
 
 async def prepare(
@@ -68,7 +90,9 @@ def encode(
     room = _room(config, context, max_output_length, ask.max_input_length)
     if ask.text is not None:
         return Prompt(_text(ask.text, tokenizer, config, task, room))
-    talk = conversation(ask.messages, ask.tools, tokenizer, config)
+    talk = conversation(ask.messages, ask.tools, tokenizer, config, ask.chat_template_kwargs)
+    if config.is_encoder_decoder and not template_of(tokenizer):
+        return Prompt(_text(last_of_user(talk.messages), tokenizer, config, task, room, "message"))
     text = talk.text()
     if ask.begin is not None:
         ask.begin(text)
@@ -160,8 +184,8 @@ class _Room:
             write = f"write `max_input_length: {self.context - self.answer}`"
         else:
             said = f"{has}, and the model's context is {limit}"
-        field = "messages" if what == "conversation" else "text"
-        raise InvalidInput(f"{said}; shorten it, or {write} to have it cut", field=field)
+        field = "text" if what == "text" else "messages"
+        raise InvalidInput(f"{said}; shorten it, or {write} to have it cut", field=field, code=TOO_LONG)
 
 
 def _room(config: Any, context: int | None, max_output_length: int | None, max_input_length: int | None) -> _Room:
@@ -181,7 +205,8 @@ def _room(config: Any, context: int | None, max_output_length: int | None, max_i
     return _Room(context, stated, answer, max_output_length, cut)
 
 
-def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room) -> list[int]:
+def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room, what: str = "text") -> list[int]:
+    """Return the tokens of a text; `what` is it called where it doesn't fit."""
     refuse_unreadable(text, "text")
     if not text.strip():
         raise InvalidInput("the text is empty; send what the model should read", field="text")
@@ -189,9 +214,9 @@ def _text(text: str, tokenizer: Any, config: Any, task: str, room: _Room) -> lis
     if prefix and not text.startswith(prefix):
         text = prefix + text
     # A text to continue keeps its end; a text to translate, summarize or classify keeps its beginning.
-    keep: Side = "end" if task == "text-generation" and not config.is_encoder_decoder else "start"
+    keep: Side = "end" if task in CONTINUED and not config.is_encoder_decoder else "start"
     reading = _Reading.of(tokenizer, text, room.most, keep, special=True)
-    return reading.all if room.has_place(reading, "text") else reading.cut(room.most, keep)
+    return reading.all if room.has_place(reading, what) else reading.cut(room.most, keep)
 
 
 def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:
@@ -208,6 +233,7 @@ def _shortened(talk: Conversation, tokenizer: Any, most: int) -> list[int]:
             f"the last message and the system's have at least {reading(starts[-1]).length} tokens together, and "
             f"max_input_length allows {most}; shorten them, or raise max_input_length",
             field="messages",
+            code=TOO_LONG,
         )
     return reading(starts[first]).all
 

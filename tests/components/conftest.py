@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from deployments.components.http_client import HttpClient, HttpClientInput
+from deployments.components.model import Model
 from graphs.component import Setup
+from tests.engines import tiny
 from tests.fakes.calls import Ask, Client
 from tests.fakes.certificates import Certificates, certificates
 from tests.fakes.http_server import Upstream
@@ -52,6 +54,21 @@ async def ask(client: Client) -> Ask:
         return component.run(HttpClientInput.model_validate(action))
 
     return call
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Any]:
+    """`await make("gpt2", task=…)`: a component set up over a tiny model, closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def made(kind: str | None = "gpt2", **config: Any) -> Model:
+            written = {"task": "text-generation", **({"model": str(tiny.model(kind))} if kind else {}), **config}
+            component = Model(Model.Config.model_validate(written), Setup(id="writer"))
+            stack.push_async_callback(component.close)
+            await component.setup()
+            return component
+
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ from deployments.components.model import Model
 from deployments.components.model.answers import make_talk
 from deployments.engines.engine import Ask, Ended, Usage
 from deployments.engines.prompts import prepare
-from graphs.component import Note, Setup, Stream, Whole
+from graphs.component import Note, Stream
 from graphs.errors import InvalidInput, Unavailable
+from tests.components.model_calls import GREEDY, HELLO, call, streamed, whole
 from tests.engines import tiny
 from tests.fakes.calls import everything, failure
 
-GREEDY = {"max_output_length": 12, "do_sample": False}
-HELLO = [{"role": "user", "content": "Hello"}]
 RAIN = {
     "type": "function",
     "function": {
@@ -31,36 +30,6 @@ RAIN = {
         "parameters": {"type": "object", "properties": {"city": {"enum": ["Seoul"]}}, "required": ["city"]},
     },
 }
-
-
-@pytest.fixture
-async def make() -> AsyncIterator[Any]:
-    """`await make("gpt2", task=…)`: a component set up over a tiny model, closed after the test."""
-    async with AsyncExitStack() as stack:
-
-        async def made(kind: str | None = "gpt2", **config: Any) -> Model:
-            written = {"task": "text-generation", **({"model": str(tiny.model(kind))} if kind else {}), **config}
-            component = Model(Model.Config.model_validate(written), Setup(id="writer"))
-            stack.push_async_callback(component.close)
-            await component.setup()
-            return component
-
-        yield made
-
-
-def call(component: Model, **action: Any) -> Any:
-    return component.run(Model.Input.model_validate({"params": GREEDY, **action}))
-
-
-async def whole(component: Model, **action: Any) -> Whole:
-    (answer,) = await everything(call(component, **action))
-    assert isinstance(answer, Whole)
-    return answer
-
-
-async def streamed(component: Model, **action: Any) -> tuple[list[Any], list[Note]]:
-    chunks = await everything(call(component, streaming=True, **action))
-    return [c for c in chunks if not isinstance(c, Note)], [c for c in chunks if isinstance(c, Note)]
 
 
 def usage(prompt: int, completion: int) -> dict[str, int]:

@@ -174,3 +174,15 @@ async def test_a_model_that_samples_by_its_own_configuration_does_so(engine):
 
 async def test_an_engine_that_runs_is_healthy(engine):
     await engine.healthy()
+
+
+async def test_counted_are_the_tokens_of_the_prompt_however_many(engine):
+    _, ended = await answer(engine, ask(max_output_length=1))
+    assert await engine.count(ask()) == ended.usage.prompt_tokens
+    assert await engine.count(Ask(text="river " * 5000)) > 5000
+
+
+async def test_a_prompt_that_does_not_fit_is_known_by_its_code(engine):
+    with pytest.raises(InvalidInput) as refusal:
+        await text(engine, Ask(text="river " * 5000))
+    assert refusal.value.details["code"] == "context_length_exceeded"

@@ -81,6 +81,15 @@ async def test_an_answer_is_told_apart_by_the_parsers_of_its_family(template, pr
     assert read(parsers, answer, prompt, size) == ("Hm.", "Look.", [("rain", '{"city": "Seoul"}')])
 
 
+async def test_a_parser_knows_what_the_template_was_told():
+    parsers = found("<tool_call> <think>")
+    assert parsers is not None
+    ids, prompt = (THINKS(each, add_special_tokens=False)["input_ids"] for each in ("Look.", "<|im_start|>assistant\n"))
+    thinks, answers = ({"enable_thinking": each} for each in (True, False))
+    assert parsers.reader([], thinks).feed("Look.", ids, prompt, finished=False) == [Thought("Look.")]
+    assert parsers.reader([], answers).feed("Look.", ids, prompt, finished=False) == ["Look."]
+
+
 async def test_a_parser_that_does_not_fit_is_refused_where_it_was_named_and_left_out_where_it_was_found():
     plain = tokenizer()
     assert found('"parameters": {}', plain) is None

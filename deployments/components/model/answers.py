@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.components.model.checks import AT_ONCE, OWN_OPTIONS, check_action
+from deployments.components.model.checks import AT_ONCE, OWN_OPTIONS, check_action, task_of_call
 from deployments.components.model.fields import ModelConfig, ModelInput
 from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage, for_each
 from deployments.engines.tool_calls.pieces import AnswerParser, CallDelta, Piece, Thought, join_calls
@@ -40,13 +40,16 @@ def refuse_misfits(task: str, input: ModelInput, text: Any) -> None:
     """Refuse fields that don't fit together; the checker could not know as long as they were bindings."""
     action = {name: getattr(input, name) for name in input.model_fields_set}
     action |= {"text": text, "params": input.params.model_dump()}
+    task = task_of_call(task, text=text is not None, messages=input.messages is not None)
     for field, message in check_action(task, action):
         raise InvalidInput(message, field=field)
 
 
 async def answer(engine: Engine, config: ModelConfig, input: ModelInput, text: Any) -> AsyncGenerator[Chunk]:
     """Yield the answer; `text` is the Input's, joined."""
-    if config.task in AT_ONCE:
+    if input.answer == "count":
+        yield await _counted(engine, input, text)
+    elif config.task in AT_ONCE:
         yield await _pooled(engine, input, text)
     elif isinstance(text, list):
         yield await _wholes(engine, _ask(input, None), text, input.batch_size)
@@ -81,14 +84,25 @@ async def make_talk(engine: Engine, config: ModelConfig, input: ModelInput, text
     # An engine's own parsers read what the model is free to write, unless the document names one of ours.
     parse = engine.parses and not enforced and options["tool_parser"] is None
     parser = None if parse else reading.parser(use, enforced=enforced)
-    messages = [message.model_dump(exclude_none=True) for message in input.messages]
     chat = {
+        **_conversation(input, use.tools),
         "tags": () if parse else reading.tags(use, enforced=enforced),
         "begin": None if parser is None else parser.begin,
         "parse": parse,
     }
-    ask = _ask(input, None, messages=messages, tools=use.tools, json_schema=schema, **chat)
+    ask = _ask(input, None, json_schema=schema, **chat)
     return _Talk(ask, parser, as_message=input.answer == "message")
+
+
+async def _counted(engine: Engine, input: ModelInput, text: str | list[str] | None) -> Whole:
+    """Return the number of tokens of the prompt; of all prompts, where there are several texts."""
+    if input.messages is None:
+        asks = [_ask(input, each) for each in (text if isinstance(text, list) else [text])]
+    else:
+        from deployments.engines.tool_calls.choice import tool_use
+
+        asks = [_ask(input, None, **_conversation(input, tool_use(input.tools, input.tool_choice).tools))]
+    return Whole({"input_tokens": sum([await engine.count(ask) for ask in asks])})
 
 
 async def _pooled(engine: Engine, input: ModelInput, text: str | list[str]) -> Whole:
@@ -185,6 +199,12 @@ async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[Piece | Ended]:
                 called = called or isinstance(part, CallDelta)
                 yield part
     raise ComponentFailed(CUT)
+
+
+def _conversation(input: ModelInput, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the chat template reads, as an Ask has it."""
+    messages = [message.model_dump(exclude_none=True) for message in input.messages or ()]
+    return {"messages": messages, "tools": tools, "chat_template_kwargs": input.chat_template_kwargs or {}}
 
 
 def _ask(input: ModelInput, text: str | None, **chat: Any) -> Ask:

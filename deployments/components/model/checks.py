@@ -15,7 +15,8 @@ from graphs.suggest import closest
 Found = Iterator[tuple[str, str]]
 """The field, and the message about it."""
 
-CHAT_ONLY = ("tools", "tool_choice", "response_format")
+CHAT, RAW = "chat-completion", "text-generation"
+CHAT_ONLY = ("tools", "tool_choice", "response_format", "chat_template_kwargs")
 AT_ONCE = ("text-embedding", "text-classification")
 """Tasks whose answer has no parts to stream, and nothing that is generated."""
 GENERATING_ONLY = ("params", "stop")
@@ -44,9 +45,20 @@ def check_component(config: Mapping[str, Any], action: Mapping[str, Any]) -> Fou
 def check_action(task: str, action: Mapping[str, Any]) -> Found:
     """Check the fields of one call against each other: as written, or, once the bindings are known, as they are."""
     yield from _check_task(task, action)
+    yield from _check_answer(task, action)
     yield from _check_streaming(task, action)
     yield from _check_lengths(_mapping(action.get("params")))
     yield from _check_chat(action)
+
+
+def task_of_call(task: str, *, text: bool, messages: bool) -> str:
+    """Return the task of one call, by what it has: every model that generates answers conversations and continues texts.
+
+    Documents say which a component is for. Programs that name it as a model may ask either.
+    """
+    if task in AT_ONCE or text == messages:
+        return task
+    return CHAT if messages else RAW if task == CHAT else task
 
 
 def check_placement(config: Mapping[str, Any], resources: Mapping[str, Any]) -> Found:
@@ -114,7 +126,7 @@ def _check_driver(config: Mapping[str, Any], action: Mapping[str, Any]) -> Found
 
 
 def _check_task(task: str, action: Mapping[str, Any]) -> Found:
-    wanted, other = ("messages", "text") if task == "chat-completion" else ("text", "messages")
+    wanted, other = ("messages", "text") if task == CHAT else ("text", "messages")
     example = "- {role: user, content: …}" if wanted == "messages" else "${input.text as text}"
     if action.get(wanted) is None:
         yield other, f"the task {task} needs '{wanted}'; write `{wanted}: {example}`"
@@ -128,9 +140,16 @@ def _check_task(task: str, action: Mapping[str, Any]) -> Found:
         for name in CHAT_ONLY:
             if action.get(name) is not None:
                 yield name, f"'{name}' is for the task chat-completion; leave it out, or change the task"
-        if action.get("answer") == "message":
-            why = f"the task {task} answers in text"
-            yield "answer", f"{why}; leave 'answer' out, or change the task to chat-completion"
+
+
+def _check_answer(task: str, action: Mapping[str, Any]) -> Found:
+    answer = action.get("answer")
+    if answer == "message" and task != CHAT:
+        why = f"the task {task} answers in text"
+        yield "answer", f"{why}; leave 'answer' out, or change the task to chat-completion"
+    if answer == "count" and task in AT_ONCE:
+        why = f"the task {task} has no prompt to count, and its usage says how many tokens it read"
+        yield "answer", f"{why}; leave 'answer' out"
 
 
 def _check_streaming(task: str, action: Mapping[str, Any]) -> Found:
@@ -139,6 +158,8 @@ def _check_streaming(task: str, action: Mapping[str, Any]) -> Found:
         return
     if task in AT_ONCE:
         yield "streaming", f"the task {task} answers all at once and can't stream; leave 'streaming' out"
+    elif action.get("answer") == "count":
+        yield "streaming", "a number of tokens comes at once and can't stream; leave 'streaming' out"
     if _above_one(action.get("batch_size")):
         yield "batch_size", "a stream carries one answer, so batch_size must be 1; write `batch_size: 1`"
     if _above_one(_mapping(action.get("params")).get("num_beams")):

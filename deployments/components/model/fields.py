@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from graphs.component import ActionInput, ComponentConfig, LocalFolder, Streamable, Truth, Unknown
 
@@ -15,7 +15,14 @@ Task = Literal[
 Driver = Literal["huggingface", "vllm"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
-ROLES = ("system", "user", "assistant", "tool")
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+ROLES: tuple[Role, ...] = get_args(Role)
+TEMPLATES_OWN = frozenset({
+    "messages", "conversation", "tools", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize",
+    "sanitize_control_tokens", "padding", "truncation", "max_length", "return_tensors", "return_dict",
+    "return_assistant_tokens_mask", "tokenizer_kwargs",
+})  # fmt: skip
+"""What an engine says to `apply_chat_template` itself, or leaves as it is."""
 TOLD_OF_ANSWERS = ("usage", "finish_reason", "refusal", "annotations", "parsed")
 """What answers carry, ours and OpenAI's, beside what was said: a model doesn't read it…"""
 EMPTY = ("audio", "function_call", "reasoning_content")
@@ -65,6 +72,17 @@ def _as_said(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None or key not in EMPTY}
 
 
+def _template_kwargs(value: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(TEMPLATES_OWN & value.keys()):
+        raise ValueError(f"'{taken[0]}' can't be said to a chat template here; leave it out")
+    return value
+
+
+def _as_templates_say(role: Role) -> Role:
+    """Return what chat templates call a role: OpenAI's newer name for the system is known to few of them."""
+    return "system" if role == "developer" else role
+
+
 def _device(value: Any) -> Any:
     if isinstance(value, str) and not DEVICE.fullmatch(value):
         raise ValueError(f"expected cpu, cuda, cuda:1… or mps, got {value!r}; leave it out to take what a replica has")
@@ -76,7 +94,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Annotated[Role, AfterValidator(_as_templates_say)]
     content: Any = Field(default=None, description="Text, or a list of parts like {type: text, text: …}.")
     reasoning_content: str | None = Field(default=None, description="What the assistant thought, as answers have it.")
     name: str | None = None
@@ -153,7 +171,11 @@ class ModelInput(ActionInput):
     tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the model may call.")
     tool_choice: Any = Field(default=None, description="none, auto, required, or {function: {name: …}}.")
     response_format: dict[str, Any] | None = Field(default=None, description="{type: json_schema, json_schema: …}.")
-    answer: Literal["text", "message"] = Field(
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_template_kwargs)] | None = Field(
+        default=None, description="Told to the model's chat template: {enable_thinking: false}."
+    )
+    answer: Literal["text", "message", "count"] = Field(
         default="text",
-        description="`message` gives chunks and answers as OpenAI's messages, calls of tools among them.",
+        description="`message` gives chunks and answers as OpenAI's messages, calls of tools among them; `count` the number "
+        "of the prompt's tokens alone, {input_tokens: …}.",
     )

@@ -76,6 +76,10 @@ class HuggingFace(Engine):
         finally:
             self._batcher.cancel(row)
 
+    async def count(self, ask: Ask) -> int:
+        loaded, output = self._loaded, ask.sampling.max_output_length
+        return await prompts.count(ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, output)
+
     async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
         pool = embedding.embed if self._loaded.kind == "embedding" else embedding.classify
         return await pool(self._loaded, texts, batch_size, max_input_length, self._call)

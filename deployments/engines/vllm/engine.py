@@ -77,7 +77,9 @@ class VLLM(Engine):
         )
         finish: str | None = None
         generated = 0
-        reader = self._parsers.reader(ask.tools) if ask.parse and self._parsers is not None else None
+        reader = None
+        if ask.parse and self._parsers is not None:
+            reader = self._parsers.reader(ask.tools, ask.chat_template_kwargs)
         # vLLM shows all special tokens or none.
         tagged = not self._special.isdisjoint(ask.tags) if reader is None else reader.shows_special_tokens
         hidden = Without(self._special.difference(ask.tags) if tagged and reader is None else ())
@@ -105,6 +107,10 @@ class VLLM(Engine):
         if rest := hidden.end():
             yield rest
         yield Ended(self._finish(finish), Usage(len(prompt.ids), generated))
+
+    async def count(self, ask: Ask) -> int:
+        output = ask.sampling.max_output_length
+        return await prompts.count(ask, self._tokenizer, self._config, self._task, self._context, output)
 
     async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
         from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]

@@ -109,8 +109,10 @@ class Parsers:
             )
             return None
 
-    def reader(self, tools: Sequence[Mapping[str, Any]]) -> AnswerReader:
-        """Return what reads one answer."""
+    def reader(
+        self, tools: Sequence[Mapping[str, Any]], chat_template_kwargs: Mapping[str, Any] | None = None
+    ) -> AnswerReader:
+        """Return what reads one answer. Some parsers ask what the chat template was told: whether to think, say."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest  # pyright: ignore[reportMissingImports]
 
         told = [{"type": "function", **tool} for tool in tools]
@@ -120,7 +122,8 @@ class Parsers:
         except ValidationError as refusal:
             why = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in refusal.errors())
             raise InvalidInput(f"tools: vLLM refuses them: {why}", field="tools") from None
-        parser = self._parser(self._tokenizer, request.tools, model_config=self._config, chat_template_kwargs={})
+        said = dict(chat_template_kwargs or {})
+        parser = self._parser(self._tokenizer, request.tools, model_config=self._config, chat_template_kwargs=said)
         return AnswerReader(parser, parser.adjust_request(request))
 
 
