@@ -27,6 +27,9 @@ class Reading:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._calls: set[int] = set()
         """The indexes of calls that have begun."""
+        self._finish: str | None = None
+        self._usage: Mapping[str, Any] | None = None
+        """How the answer ended and what it cost, where its own chunks say so; a component's notes come first."""
 
     def read(self, delta: Delta) -> Sequence[Piece]:
         """Return the pieces in chunks of the result."""
@@ -35,7 +38,8 @@ class Reading:
         chunks = delta.chunks
         if _ONLY_TEXT.issuperset(map(type, chunks)):
             return chunks if all(chunks) else [chunk for chunk in chunks if chunk]
-        return [piece for chunk in chunks for piece in self._of(chunk)]
+        # The last delta of OpenAI's streams is empty: it is no data of a workflow's own.
+        return [piece for chunk in chunks if chunk != {} for piece in self._of(chunk)]
 
     def end(self, finished: Finished) -> list[Piece]:
         """Return the last pieces: those of a result that didn't stream, and how the answer ended."""
@@ -46,7 +50,7 @@ class Reading:
             if isinstance(output, Mapping) and self._primary in output:
                 output = output[self._primary]
             pieces += self._of(output)
-        pieces.append(Ended(self._finish(finished.notes, finished), _usage(finished)))
+        pieces.append(Ended(self._finish_of(finished.notes), _noted(finished.notes) or self._usage))
         return pieces
 
     def _is_answer(self, name: str) -> bool:
@@ -66,12 +70,15 @@ class Reading:
                     yield text
             case Note():
                 yield from self._of_note(chunk)
-            case {"choices": [{"delta": Mapping() as said}, *_]} | {"choices": [{"message": Mapping() as said}, *_]}:
+            case {"choices": [{"delta": Mapping() as said} | {"message": Mapping() as said} as choice, *_]}:
                 yield from self._of_message(said)
+                self._hear(cast("Mapping[str, Any]", choice))
+                self._hear(cast("Mapping[str, Any]", chunk))
             case {"choices": []}:
-                pass
+                self._hear(cast("Mapping[str, Any]", chunk))
             case Mapping() if not SAID.isdisjoint(chunk) or set(chunk) == {"role"}:
                 yield from self._of_message(cast("Mapping[str, Any]", chunk))
+                self._hear(cast("Mapping[str, Any]", chunk))
             case _:
                 yield json_text(chunk)
 
@@ -107,15 +114,15 @@ class Reading:
                 piece = piece if piece.id else replace(piece, id=f"call_{self._run.removeprefix('run_')}_{index}")
             yield piece
 
-    def _finish(self, notes: Iterable[Note], finished: Finished) -> str:
+    def _hear(self, said: Mapping[str, Any]) -> None:
+        if isinstance(finish := said.get("finish_reason"), str):
+            self._finish = finish
+        if isinstance(usage := said.get("usage"), Mapping):
+            self._usage = usage
+
+    def _finish_of(self, notes: Iterable[Note]) -> str:
         said = [note.data["finish_reason"] for note in notes if isinstance(note.data.get("finish_reason"), str)]
-        if not said and isinstance(finished.output, Mapping):
-            match finished.output:
-                case {"finish_reason": str(reason)} | {"choices": [{"finish_reason": str(reason)}, *_]}:
-                    said = [reason]
-                case _:
-                    pass
-        finish = said[-1] if said else "stop"
+        finish = said[-1] if said else self._finish or "stop"
         return "tool_calls" if self._calls and finish == "stop" else finish
 
 
@@ -137,18 +144,12 @@ def _call_piece(index: int, call: Mapping[str, Any]) -> CallPiece:
     return CallPiece(index, call.get("id") or None, function.get("name") or None, text, more)
 
 
-def _usage(finished: Finished) -> Mapping[str, Any] | None:
-    """Return what the components noted, summed."""
-    noted = [note.data["usage"] for note in finished.notes if isinstance(note.data.get("usage"), Mapping)]
-    if not noted and isinstance(finished.output, Mapping):
-        match finished.output:
-            case {"usage": Mapping() as said, "choices": _} | {"usage": Mapping() as said, "role": "assistant"}:
-                noted = [said]
-            case _:
-                pass
+def _noted(notes: Iterable[Note]) -> Mapping[str, Any] | None:
+    """Return what the components noted of the cost, summed."""
     total: dict[str, Any] = {}
-    for usage in noted:
-        total = _summed(total, cast("Mapping[str, Any]", usage))
+    for note in notes:
+        if isinstance(usage := note.data.get("usage"), Mapping):
+            total = _summed(total, cast("Mapping[str, Any]", usage))
     return total or None
 
 
