@@ -26,7 +26,10 @@ CHAT: Mapping[str, Any] = {
     "tools": "${input.tools}",
     "tool_choice": "${input.tool_choice}",
     "response_format": "${input.response_format}",
+    "chat_template_kwargs": "${input.chat_template_kwargs}",
 }
+COUNTED = ("messages", "tools", "tool_choice", "chat_template_kwargs")
+"""What of it says how many tokens the prompt has."""
 READ = frozenset({"text", "messages", "answer", "streaming", "batch_size"})
 """Fields of an action that are the request's alone."""
 
@@ -51,7 +54,7 @@ def _uses(task: str, *, streams: bool) -> Iterator[tuple[Use, Mapping[str, Any]]
     elif task in GENERATING:
         yield "chat", {**CHAT, **GENERATION, **streamed, "answer": "message"}
         yield "completion", {"text": "${input.prompt}", **GENERATION, **streamed}
-        yield "count", {"messages": "${input.messages}", "tools": "${input.tools}", "answer": "count"}
+        yield "count", {**{name: CHAT[name] for name in COUNTED}, "answer": "count"}
     else:  # translation and summarization read a text, and know of no conversation
         yield "chat", {"text": "${input.prompt}", **GENERATION, **streamed}
         yield "completion", {"text": "${input.prompt}", **GENERATION, **streamed}
