@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from deployments.conversations.parameters import check_for_component
 from deployments.conversations.request import Conversation
 from graphs.component import Use
 from graphs.errors import InvalidInput, NotFound
@@ -44,6 +45,8 @@ def asked(plan: Plan, conversation: Conversation) -> Asked:
         if conversation.extra:
             message = f"input: '{name}' is a model, and reads no input of a workflow; leave it out, or name a workflow"
             raise InvalidInput(message, field="input")
+        if conversation.body is not None:
+            check_for_component(conversation.body, conversation.fields)
         return Asked(name, model, workflow, conversation.for_component())
     input = conversation.for_workflow()
     _check_required(workflow, input)

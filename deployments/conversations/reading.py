@@ -149,16 +149,17 @@ def _noted(notes: Iterable[Note]) -> Mapping[str, Any] | None:
     total: dict[str, Any] = {}
     for note in notes:
         if isinstance(usage := note.data.get("usage"), Mapping):
-            total = _summed(total, cast("Mapping[str, Any]", usage))
+            total = summed_usage(total, cast("Mapping[str, Any]", usage))
     return total or None
 
 
-def _summed(total: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def summed_usage(total: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both together: numbers added, at any depth."""
     summed = dict(total)
     for name, value in more.items():
         before = summed.get(name)
         if isinstance(value, Mapping):
-            summed[name] = _summed(before if isinstance(before, Mapping) else {}, cast("Mapping[str, Any]", value))
+            summed[name] = summed_usage(before if isinstance(before, Mapping) else {}, cast("Mapping[str, Any]", value))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             summed[name] = value + before if isinstance(before, int | float) else value
         elif before is None:

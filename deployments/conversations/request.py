@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from deployments.conversations.parameters import Body
 from graphs.component import Use
 from graphs.errors import InvalidInput
 from graphs.stream import Value
@@ -57,19 +58,27 @@ class Conversation:
     response_format: Mapping[str, Any] | None = None
     sampling: Sampling = field(default_factory=Sampling)
     chat_template_kwargs: Mapping[str, Any] | None = None
+    reasoning_effort: str | None = None
+    """As OpenAI says it; a model's chat template is told, unless `chat_template_kwargs` say it."""
     logprobs: int | None = None
     """How many likely tokens to tell beside each that was drawn; None tells nothing."""
     fields: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What else the request says, by its own names, for workflows to read."""
+    """The request by its own names, for workflows to read."""
+    body: type[Body] | None = None
+    """Declares which of `fields` a model component can be asked."""
     extra: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """The `input` of its metadata or of its own: goes into a workflow's input as it is, and wins."""
 
     def for_component(self) -> dict[str, Value]:
         """Return the input of the run that calls a component as a model."""
         said = {**self._said(), "prompt": self._question(), "input": self.texts, "stream": self.stream}
+        said["chat_template_kwargs"] = self._told_to_template()
         if self.sampling.temperature is not None:
             # The document's own `do_sample` would win over what the request asks for.
             said["do_sample"] = self.sampling.temperature > 0
+        if self.sampling.top_p == 0:
+            # No token is likely enough but the likeliest: models take only what is above 0.
+            said |= {"do_sample": False, "top_p": None}
         return {name: value for name, value in said.items() if value is not None}
 
     def for_workflow(self) -> dict[str, Value]:
@@ -88,6 +97,12 @@ class Conversation:
             **self.extra,
         }
 
+    def _told_to_template(self) -> dict[str, Value] | None:
+        """Return what a model's chat template is told. Templates pass over what they don't know: each reads its own of these."""
+        effort = {} if self.reasoning_effort is None else {"reasoning_effort": self.reasoning_effort}
+        thinking = {"enable_thinking": False} if self.reasoning_effort == "none" else {}
+        return {**effort, **thinking, **(self.chat_template_kwargs or {})} or None
+
     def _said(self) -> dict[str, Value]:
         said: dict[str, Value] = {
             "messages": [dict(message) for message in self.messages] or None,
@@ -95,6 +110,7 @@ class Conversation:
             "tool_choice": self.tool_choice,
             "response_format": self.response_format,
             "chat_template_kwargs": self.chat_template_kwargs,
+            "reasoning_effort": self.reasoning_effort,
             "logprobs": self.logprobs,
             **self.sampling.fields(),
         }

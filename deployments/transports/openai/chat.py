@@ -3,56 +3,79 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from deployments.asgi.json_values import json_bytes, json_text, parse_object, utf8
+from deployments.asgi.json_values import json_text, parse_object, utf8
 from deployments.asgi.straight import StraightRoute
-from deployments.conversations.models import asked
+from deployments.conversations.parameters import decoded
 from deployments.conversations.pieces import Answer, CallPiece, Ended, LogProbs, Piece, Refusal, Thought
-from deployments.conversations.request import Conversation, Sampling
+from deployments.conversations.request import Conversation
 from deployments.gateway.gateway import Gateway
-from deployments.transports.begun import begun
-from deployments.transports.openai.errors import error_body
-from deployments.transports.piece_answer import Encoder, PieceAnswer
+from deployments.transports.begun import begun_all
+from deployments.transports.openai import descriptions
+from deployments.transports.openai.errors import DONE, error_event
+from deployments.transports.openai.parameters import ChatBody
+from deployments.transports.openai.requests import Wanted, choices, for_workflows, sampling
+from deployments.transports.openai.usage import summed
+from deployments.transports.piece_answer import Choice, Encoder, PieceAnswer
 from graphs.errors import AnabranchError
 from graphs.stream import Value
 
-DONE = b"data: [DONE]\n\n"
 
-
-def decode(body: bytes) -> Conversation:
+def decode(said: Mapping[str, Any]) -> Wanted:
     """Return what a request asks for."""
-    fields = parse_object(body)
-    return Conversation(
+    body = decoded(ChatBody, said)
+    fields, extra = for_workflows(said)
+    limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    conversation = Conversation(
         use="chat",
-        model=fields.get("model"),
-        stream=bool(fields.get("stream")),
-        messages=fields.get("messages") or [],
-        tools=fields.get("tools") or [],
-        sampling=Sampling(max_tokens=fields.get("max_tokens"), temperature=fields.get("temperature")),
+        model=body.model,
+        stream=bool(body.stream),
+        messages=body.messages,
+        tools=body.tools or (),
+        tool_choice=body.tool_choice,
+        parallel_tool_calls=body.parallel_tool_calls is not False,
+        response_format=body.response_format,
+        sampling=sampling(body, limit),
+        chat_template_kwargs=body.chat_template_kwargs,
+        reasoning_effort=body.reasoning_effort,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         fields=fields,
+        extra=extra,
+        body=ChatBody,
     )
+    return Wanted(
+        conversations=choices(conversation, body.n),
+        stream=conversation.stream,
+        include_usage=bool(body.stream_options and body.stream_options.include_usage),
+        store=bool(body.store),
+    )
+
+
+def encoder(model: str, begun: Sequence[Choice], wanted: Wanted) -> ChatEncoder:
+    """Return what writes the answer; `model` is as the request names it."""
+    logprobs = wanted.conversations[0].logprobs is not None
+    return ChatEncoder(begun[0].running.run.id, model, len(begun), with_usage=wanted.include_usage, logprobs=logprobs)
 
 
 class ChatEncoder(Encoder):
     """Chunks, or one chat completion."""
 
-    def __init__(self, id: str, model: str, choices: int, *, with_usage: bool) -> None:
-        self._head = {"id": id, "created": int(time.time()), "model": model}
-        self._with_usage = with_usage
+    def __init__(self, run: str, model: str, choices: int, *, with_usage: bool = False, logprobs: bool = False) -> None:
+        """`run` is the id of the first choice's run."""
+        self._run, self._model, self._created = run, model, int(time.time())
+        self._with_usage, self._logprobs = with_usage, logprobs
         self._answers = [Answer() for _ in range(choices)]
         self._started = [False] * choices
         # Constant in every chunk that holds nothing but text, which nearly all do.
-        said = json_text(
-            {"id": id, "object": "chat.completion.chunk", "created": self._head["created"], "model": model}
-        )
+        head = json_text(self._head("chat.completion.chunk"))[:-1]
         self._before = [
-            f'data: {said[:-1]}, "choices": [{{"index": {index}, "delta": {{"content": ' for index in range(choices)
+            f'data: {head}, "choices": [{{"index": {index}, "delta": {{"content": ' for index in range(choices)
         ]
         usage = ', "usage": null' if with_usage else ""
         self._after = f'}}, "logprobs": null, "finish_reason": null}}]{usage}}}\n\n'
@@ -63,13 +86,16 @@ class ChatEncoder(Encoder):
         if not self._started[choice]:
             self._started[choice] = True
             events.append(self._chunk(choice, {"role": "assistant", "content": ""}))
-        events += [
-            f"{before}{encode_basestring(piece)}{after}" if type(piece) is str else self._other(choice, piece)
-            for piece in pieces
-        ]
+        if self._logprobs:
+            events += [self._event_of(choice, piece) for piece in pieces]
+        else:
+            events += [
+                f"{before}{encode_basestring(piece)}{after}" if type(piece) is str else self._event_of(choice, piece)
+                for piece in pieces
+            ]
         return utf8("".join(events))
 
-    def _other(self, choice: int, piece: Piece) -> str:
+    def _event_of(self, choice: int, piece: Piece) -> str:
         match piece:
             case str():
                 return self._chunk(choice, {"content": piece})
@@ -79,35 +105,51 @@ class ChatEncoder(Encoder):
                 return self._chunk(choice, {"refusal": text})
             case CallPiece():
                 return self._chunk(choice, {"tool_calls": [_call_delta(piece)]})
-            case LogProbs(tokens):
-                return self._chunk(choice, {}, logprobs={"content": tokens, "refusal": None})
+            case LogProbs():
+                self._answers[choice].add([piece])  # told with the text that follows
+                return ""
             case Ended():
                 self._answers[choice].ended = piece
-                return self._chunk(choice, {}, finish=piece.finish)
+                return self._chunk(choice, {}, piece.finish)
 
-    def _chunk(self, choice: int, delta: Value, finish: str | None = None, logprobs: Value = None) -> str:
+    def _chunk(self, choice: int, delta: Value, finish: str | None = None) -> str:
+        answer = self._answers[choice]
+        logprobs = self._logprobs_of(answer)
+        answer.logprobs = []
         said = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self._event({"choices": [said], **({"usage": None} if self._with_usage else {})})
 
     def _event(self, said: dict[str, Value]) -> str:
-        return f"data: {json_text({**self._head, 'object': 'chat.completion.chunk', **said})}\n\n"
+        return f"data: {json_text({**self._head('chat.completion.chunk'), **said})}\n\n"
+
+    def _head(self, kind: str) -> dict[str, Value]:
+        id = f"chatcmpl-{self._run.removeprefix('run_')}"
+        return {"id": id, "object": kind, "created": self._created, "model": self._model}
 
     def end(self) -> bytes:
-        usage = _usage(self._answers) if self._with_usage else None
+        usage = summed(self._answers) if self._with_usage else None
         last = "" if usage is None else self._event({"choices": [], "usage": usage})
         return utf8(last) + DONE
 
     def error(self, error: AnabranchError) -> bytes:
-        return b"data: %b\n\n" % json_bytes(error_body(error))
+        return error_event(error, self._run)
 
     def add(self, choice: int, pieces: Sequence[Piece]) -> None:
         self._answers[choice].add(pieces)
 
     def whole(self) -> Value:
-        usage = _usage(self._answers)
-        choices = [_choice(index, answer) for index, answer in enumerate(self._answers)]
-        said = {**self._head, "object": "chat.completion", "choices": choices}
+        usage = summed(self._answers)
+        choices = [self._choice(index, answer) for index, answer in enumerate(self._answers)]
+        said = {**self._head("chat.completion"), "choices": choices}
         return said if usage is None else {**said, "usage": usage}
+
+    def _choice(self, index: int, answer: Answer) -> dict[str, Value]:
+        finish = answer.ended.finish if answer.ended else "stop"
+        said = {"index": index, "message": _message(answer), "logprobs": self._logprobs_of(answer)}
+        return {**said, "finish_reason": finish}
+
+    def _logprobs_of(self, answer: Answer) -> Value:
+        return {"content": answer.logprobs, "refusal": None} if self._logprobs and answer.logprobs else None
 
 
 def _call_delta(piece: CallPiece) -> dict[str, Value]:
@@ -118,7 +160,7 @@ def _call_delta(piece: CallPiece) -> dict[str, Value]:
     return {"index": piece.index, "id": piece.id, "type": "function", "function": named, **piece.more}
 
 
-def _choice(index: int, answer: Answer) -> dict[str, Value]:
+def _message(answer: Answer) -> dict[str, Value]:
     calls = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **call.more}
         for _, call in sorted(answer.calls.items())
@@ -129,14 +171,7 @@ def _choice(index: int, answer: Answer) -> dict[str, Value]:
         message["reasoning_content"] = answer.reasoning
     if calls:
         message["tool_calls"] = calls
-    logprobs = {"content": answer.logprobs, "refusal": None} if answer.logprobs else None
-    finish = answer.ended.finish if answer.ended else "stop"
-    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
-
-
-def _usage(answers: Sequence[Answer]) -> dict[str, Any] | None:
-    noted = [answer.ended.usage for answer in answers if answer.ended and answer.ended.usage]
-    return dict(noted[0]) if noted else None
+    return message
 
 
 def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
@@ -144,18 +179,17 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     router = APIRouter()
 
     async def complete(request: Request) -> Response:
-        conversation = decode(await request.body())
-        run = asked(gateway.plan, conversation)
-        choice = await begun(gateway, run, conversation)
-        id = f"chatcmpl-{choice.running.run.id.removeprefix('run_')}"
-        encoder = ChatEncoder(id, run.name, 1, with_usage=False)
+        wanted = decode(parse_object(await request.body()))
+        run, begun = await begun_all(gateway, wanted.conversations, wanted.keep)
         compression = gateway.plan.controller.compression
+        writer = encoder(run.name, begun, wanted)
         return PieceAnswer(
-            [choice], encoder, stream=conversation.stream, compression=compression, heartbeat_every=heartbeat_every
+            begun, writer, stream=wanted.stream, compression=compression, heartbeat_every=heartbeat_every
         )
 
     router.add_api_route(
         "/chat/completions", complete, methods=["POST"], summary="Answer a conversation", response_class=Response,
-        route_class_override=StraightRoute,
+        responses=descriptions.answers(descriptions.CHAT, descriptions.CHAT_CHUNK),
+        openapi_extra=descriptions.body(ChatBody), route_class_override=StraightRoute,
     )  # fmt: skip
     return router

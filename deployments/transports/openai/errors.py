@@ -11,6 +11,8 @@ from deployments.asgi.errors import RUN_ID, retry_after
 from deployments.asgi.json_values import json_bytes
 from graphs.errors import AnabranchError, Cancelled, Conflict
 
+DONE = b"data: [DONE]\n\n"
+"""The end of a stream that succeeded."""
 OF_CLIENT = "invalid_request_error"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -19,6 +21,11 @@ def openai_error(error: AnabranchError, run_id: str | None = None) -> Response:
     """Return the HTTP answer of an error."""
     headers = ({} if run_id is None else {RUN_ID: run_id}) | retry_after(error)
     return Response(json_bytes(error_body(error, run_id)), _status(error), headers, "application/json")
+
+
+def error_event(error: AnabranchError, run_id: str) -> bytes:
+    """Return the last event of a stream that failed: OpenAI's SDKs raise it."""
+    return b"data: %b\n\n" % json_bytes(error_body(error, run_id))
 
 
 def error_body(error: AnabranchError, run_id: str | None = None) -> dict[str, Any]:

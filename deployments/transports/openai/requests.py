@@ -1,0 +1,88 @@
+"""A body of chat completions or completions -> a Conversation for each choice, and how the answer is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deployments.conversations.request import Conversation, Sampling
+from deployments.gateway.kept import Keep
+from deployments.transports.openai.parameters import Generation
+from graphs.errors import InvalidInput
+from graphs.stream import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a request asks for."""
+
+    conversations: Sequence[Conversation]
+    """One a choice."""
+    stream: bool
+    include_usage: bool = False
+    """Whether a stream's last chunk has the usage of all choices."""
+    store: bool = False
+    echo: bool = False
+    """Whether each choice begins with its prompt."""
+
+    @property
+    def keep(self) -> Keep | None:
+        """Return how the runs are kept, where the request asks for it."""
+        return Keep() if self.store else None
+
+
+def sampling(body: Generation, max_tokens: int | None) -> Sampling:
+    """Return how to generate."""
+    stop = body.stop if isinstance(body.stop, list) else [body.stop]
+    return Sampling(
+        max_tokens=max_tokens,
+        min_tokens=body.min_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=None if body.top_k is None else max(0, body.top_k),
+        repetition_penalty=body.repetition_penalty,
+        seed=body.seed,
+        stop=tuple(each for each in stop if each),
+    )
+
+
+def choices(conversation: Conversation, n: int | None) -> list[Conversation]:
+    """Return a conversation for each of n choices: with a seed, each has one of its own."""
+    seed = conversation.sampling.seed
+    if seed is None:
+        return [conversation] * (n or 1)
+    seeds = ((seed + index + 2**63) % 2**64 - 2**63 for index in range(n or 1))
+    return [replace(conversation, sampling=replace(conversation.sampling, seed=each)) for each in seeds]
+
+
+def for_workflows(said: Mapping[str, Any], *, own: str | None = "input") -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return the fields of a request as workflows read them, and what wins over them: its `input` and that of its metadata.
+
+    `n` is left out: each choice is a run of its own. `own` names the field whose content is meant for a workflow alone.
+    """
+    fields = {name: value for name, value in said.items() if name not in ("n", own)}
+    metadata = said.get("metadata")
+    inside = metadata.get("input") if isinstance(metadata, Mapping) else None
+    extra = _input(inside, "metadata.input")
+    if own is not None:
+        extra |= _input(said.get(own), own)
+    return fields, extra
+
+
+def _input(said: Any, place: str) -> dict[str, Value]:
+    """Return fields of a workflow's input: an object, or one as JSON text, for OpenAI's own metadata hold text alone."""
+    if said is None:
+        return {}
+    value = said
+    if isinstance(said, str):
+        try:
+            value = json.loads(said)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict):
+        raise InvalidInput(
+            f'{place}: expected an object of fields for the workflow; write {{"topic": "rivers"}}', field=place
+        )
+    return value
