@@ -1,4 +1,4 @@
-"""Read a Response as its format and headers say: batches of chunks, one Whole, or the Failure of an error status.
+"""Read a Response as its format and headers say: batches of chunks and a Note, one Whole, or the Failure of an error status.
 
 A stream of JSON that ends without the end mark of its protocol was cut.
 """
@@ -6,7 +6,7 @@ A stream of JSON that ends without the end mark of its protocol was cut.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import aiohttp
 
-from deployments.upstream.decoding import AnswerFormat, Body, JsonDocument, comes_whole, decoder, is_json
+from deployments.upstream.answer_notes import EVENTS, AnswerNotes, is_openai, notes_of
+from deployments.upstream.decoding import AnswerFormat, Body, Decoder, JsonDocument, comes_whole, decoder, is_json
 from deployments.upstream.http1 import Response
 from deployments.upstream.upstream_errors import (
-    OPENAI_OBJECTS,
     CallFailed,
     Failure,
     StreamFailed,
@@ -27,7 +27,7 @@ from deployments.upstream.upstream_errors import (
 )
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
-from graphs.stream import Batch, Chunk, Value
+from graphs.stream import Batch, Note, Value
 
 RETRIED = frozenset({408, 429})
 """Error statuses worth another try, beside every 5xx."""
@@ -35,20 +35,28 @@ MAX_ERROR_BODY = 64 * 1024
 """How much of an error's body is read and passed on, in bytes."""
 LINGER = 0.05
 """How long the end of the body is awaited after `[DONE]`, in seconds, so that its connection can be used again."""
+_MARKS = ("message_start", "message_stop")
+"""Anthropic's events at both ends of a message…"""
+_OFTEN = "content_block_delta"
+"""…and what most of those between are."""
 
-_OF_A_CHOICE = frozenset({"delta", "text", "finish_reason"})
 
-
-async def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Batch]:
-    """Yield an answer: chunks as they come, or one Whole."""
+def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Batch]:
+    """Yield an answer: chunks as they come, then what they said of their tokens and their end; or one Whole."""
     if response.status in (204, 205) or response.method == "HEAD":
-        yield [Whole(None)]
-        return
+        return _one(None)
     kind, charset = response.content_type()
     if comes_whole(format.stream_format, kind):
-        yield [Whole(await whole(response))]
-        return
-    chosen = decoder(format, kind, charset)
+        return _one(response)
+    return _streamed(response, format, decoder(format, kind, charset))
+
+
+async def _one(response: Response | None) -> AsyncGenerator[Batch]:
+    value = None if response is None else await whole(response)
+    yield [Whole(value, notes_of(value))]
+
+
+async def _streamed(response: Response, format: AnswerFormat, chosen: Decoder) -> AsyncGenerator[Batch]:
     end = EndMark(demanded=format.complete is True)
     try:
         while packet := await response.read():
@@ -56,6 +64,8 @@ async def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Ba
                 end.watch(batch)
                 yield batch
             if chosen.done:
+                if notes := end.notes.notes:
+                    yield [Note(notes)]
                 await _linger(response)
                 return
         if batch := chosen.end():
@@ -69,6 +79,8 @@ async def batches(response: Response, format: AnswerFormat) -> AsyncGenerator[Ba
     mistake = None if isinstance(chosen, JsonDocument) or format.complete is False else end.mistake()
     if mistake and not chosen.done:
         raise CallFailed(Failure(UpstreamFailed(mistake), transient=True))
+    if notes := notes_of(batch[0]) if isinstance(chosen, JsonDocument) and batch else end.notes.notes:
+        yield [Note(notes)]
 
 
 async def whole(response: Response) -> Value:
@@ -141,6 +153,7 @@ class EndMark:
     """Watches the chunks of a JSON stream for its end mark. `demanded`: one must come even if the stream's protocol is unknown here."""
 
     def __init__(self, demanded: bool = False) -> None:
+        self.notes = AnswerNotes()
         self._demanded = demanded
         self._chunks = 0
         self._openai = False
@@ -159,15 +172,22 @@ class EndMark:
             if chunk.__class__ is not dict:
                 continue
             choices = chunk.get("choices")
-            if choices.__class__ is list and (self._openai or _is_openai(chunk, choices)):
+            if choices.__class__ is list and (self._openai or is_openai(chunk, choices)):
                 self._openai = True
                 for choice in choices:
                     if choice.__class__ is dict:
                         index = choice.get("index", 0)
                         seen = self._finished if choice.get("finish_reason") else self._begun
                         seen.add(index if index.__class__ is int else 0)
-            elif chunk.get("type") in ("message_start", "message_stop"):
-                self._anthropic = chunk["type"]
+                if self._finished or not choices:
+                    self.notes.take_completion(chunk)
+            elif (kind := chunk.get("type")) != _OFTEN and kind in EVENTS:
+                self._event(chunk)
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        if event["type"] in _MARKS:
+            self._anthropic = event["type"]
+        self.notes.take_event(event)
 
     def mistake(self) -> str | None:
         """Return what is wrong with the end of the stream; None if nothing is."""
@@ -184,10 +204,3 @@ class EndMark:
         if self._anthropic is not None:
             return "no message_stop" if self._anthropic == "message_start" else None
         return "no [DONE]" if self._demanded else None
-
-
-def _is_openai(chunk: Chunk, choices: list[Any]) -> bool:
-    """Return whether a chunk with `choices` is one of OpenAI's: other data may have a field of that name."""
-    if str(chunk.get("object", "")).startswith(OPENAI_OBJECTS):
-        return True
-    return any(isinstance(choice, dict) and _OF_A_CHOICE & cast("dict[str, Any]", choice).keys() for choice in choices)

@@ -12,7 +12,7 @@ from deployments.components.http_client import HttpClientInput
 from deployments.upstream import reading
 from graphs.component import Whole
 from graphs.errors import InvalidInput, UpstreamFailed
-from tests.fakes.calls import Ask, Client, everything, failure, one
+from tests.fakes.calls import Ask, Client, everything, failure, one, said
 from tests.fakes.http_server import Answer, Hang, Reset, Upstream, Wait, events, openai_events
 from tests.fakes.http_server.answers import SSE, json_answer
 
@@ -37,14 +37,14 @@ async def test_plain_text_comes_whole(ask: Ask):
 
 
 async def test_an_openai_stream_comes_chunk_by_chunk_until_done(ask: Ask):
-    chunks = await everything(ask(**CHAT))
+    chunks = await said(ask(**CHAT))
     assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks] == [
         "", "Once", " upon", " a", " time", None,
     ]  # fmt: skip
 
 
 async def test_an_anthropic_stream_comes_event_by_event(ask: Ask):
-    chunks = await everything(ask(path="/v1/messages", body={"stream": True}, stream_format="json"))
+    chunks = await said(ask(path="/v1/messages", body={"stream": True}, stream_format="json"))
     words = [chunk["delta"]["text"] for chunk in chunks if chunk["type"] == "content_block_delta"]
     assert "".join(words) == "Once upon a time"
 
@@ -55,7 +55,7 @@ async def test_ndjson_comes_line_by_line(ask: Ask):
 
 
 async def test_an_ordinary_answer_where_a_stream_was_asked_for_is_one_chunk(ask: Ask):
-    chunks = await everything(ask(path="/v1/chat/completions", body={}, stream_format="json"))
+    chunks = await said(ask(path="/v1/chat/completions", body={}, stream_format="json"))
     assert [chunk["choices"][0]["message"]["content"] for chunk in chunks] == ["Once upon a time"]
 
 
@@ -93,7 +93,7 @@ async def test_the_first_chunk_comes_before_the_second_is_sent(ask: Ask, upstrea
 
 async def test_done_ends_a_stream_whose_upstream_stays_open(ask: Ask, upstream: Upstream):
     upstream.queue("/open", Answer([*openai_events(["a"]), Hang()], SSE))
-    assert len(await everything(ask(path="/open", stream_format="json"))) == 3
+    assert len(await said(ask(path="/open", stream_format="json"))) == 3
 
 
 async def test_a_compressed_answer_is_unpacked(ask: Ask, upstream: Upstream):

@@ -75,6 +75,40 @@ async def test_a_binding_that_the_answer_cannot_give_names_itself(upstream: Upst
         await output(document, upstream)
 
 
+STREAMING = """
+    component:
+      type: http-client
+      base_url: UPSTREAM
+      path: PATH
+      body: {stream: true}
+      stream_format: json
+      output: OUTPUT
+    workflow:
+      jobs:
+        - component: component
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "told"),
+    [
+        (
+            "/v1/chat/completions?usage=1",
+            "${response[].choices[0].delta.content}",
+            {"usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}, "finish_reason": "stop"},
+        ),
+        ("/v1/messages", "${response[].delta.text}", {"finish_reason": "stop"}),
+    ],
+)
+async def test_the_text_of_a_stream_is_as_without_the_note_that_follows_it(
+    upstream: Upstream, path: str, text: str, told: dict[str, Any]
+):
+    async with serving(plan(STREAMING.replace("PATH", path).replace("OUTPUT", text), upstream)) as served:
+        answer = await served.run({})
+    assert answer.chunks == ["Once", " upon", " a", " time"]
+    assert (answer.output, answer.notes) == ("Once upon a time", [told])
+
+
 GIVEN = """
     component:
       type: http-client

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.components.http_client import HttpClient, HttpClientInput
+from graphs.component import Note
 from graphs.errors import AnabranchError
 
 Ask = Callable[..., AsyncIterator[Any]]
@@ -16,6 +17,11 @@ Client = Callable[..., Awaitable[HttpClient]]
 
 async def everything(chunks: AsyncIterator[Any]) -> list[Any]:
     return [chunk async for chunk in chunks]
+
+
+async def said(chunks: AsyncIterator[Any]) -> list[Any]:
+    """Return everything but the notes."""
+    return [chunk async for chunk in chunks if not isinstance(chunk, Note)]
 
 
 async def one(component: HttpClient, **action: Any) -> list[Any]:

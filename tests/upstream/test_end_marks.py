@@ -9,7 +9,7 @@ import pytest
 from deployments.components.http_client import HttpClient, HttpClientInput
 from graphs.component import Whole
 from graphs.errors import AnabranchError, UpstreamFailed
-from tests.fakes.calls import Ask, Client, everything, failure, one
+from tests.fakes.calls import Ask, Client, everything, failure, one, said
 from tests.fakes.http_server import Answer, Upstream, anthropic_events, events, json_lines, openai_events
 from tests.fakes.http_server.answers import NDJSON, SSE, chat_chunk, dumps, json_answer
 
@@ -42,7 +42,7 @@ async def whole(ask: Ask, upstream: Upstream, steps: list[bytes], kind: str = SS
     """Stream these steps; return how many chunks came."""
     path = f"/stream/{len(upstream.calls)}"
     upstream.queue(path, Answer(steps, kind))
-    return len(await everything(ask(path=path, **{"stream_format": "json", **action})))
+    return len(await said(ask(path=path, **{"stream_format": "json", **action})))
 
 
 @pytest.mark.parametrize("came", [1, 2, 3])

@@ -24,7 +24,7 @@ from deployments.upstream.request import build_request
 from deployments.upstream.upstreams import Target
 from graphs.component import Whole
 from graphs.errors import UpstreamFailed
-from tests.fakes.calls import Ask, Client, everything, failure, one
+from tests.fakes.calls import Ask, Client, everything, failure, one, said
 from tests.fakes.http_server import Answer, HalfClose, Hang, Raw, Reset, Step, Upstream, Wait, events, json_lines
 from tests.fakes.http_server.answers import NDJSON, SSE, json_answer
 from tests.fakes.http_server.demand import WORDS
@@ -43,7 +43,7 @@ SSE_ONLY = pytest.mark.parametrize("path", [path for path in STREAMS if path != 
 
 async def text(ask: Ask, path: str, **asked: Any) -> str:
     """Stream a path with these demands, and return the text in its chunks."""
-    chunks = await everything(ask(path=path, params=asked, body={"stream": True}, stream_format="json"))
+    chunks = await said(ask(path=path, params=asked, body={"stream": True}, stream_format="json"))
     return "".join(STREAMS[path](chunk) or "" for chunk in chunks)
 
 
@@ -98,9 +98,7 @@ async def test_empty_and_null_deltas_are_chunks_that_say_nothing(ask: Ask):
 
 async def test_tool_calls_and_usage_come_as_they_are(ask: Ask):
     params = {"tools": 1, "usage": 1}
-    chunks = await everything(
-        ask(path="/v1/chat/completions", params=params, body={"stream": True}, stream_format="json")
-    )
+    chunks = await said(ask(path="/v1/chat/completions", params=params, body={"stream": True}, stream_format="json"))
     calls = [call for chunk in chunks for choice in chunk["choices"] for call in choice["delta"].get("tool_calls", [])]
     assert "".join(call["function"].get("arguments", "") for call in calls) == '{"q": "안녕"}'
     assert chunks[-1]["usage"]["total_tokens"] == 7
