@@ -50,6 +50,8 @@ class Ended:
     """As OpenAI says it: stop, length, tool_calls, content_filter."""
     usage: Mapping[str, Any] | None = None
     """By OpenAI's names, all components summed; None where none of them noted any."""
+    stop_sequence: str | None = None
+    """The text of the request's `stop` before which the answer ended, where a component noted it."""
 
 
 Piece = str | Thought | CallPiece | Refusal | LogProbs | Ended

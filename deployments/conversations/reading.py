@@ -50,7 +50,8 @@ class Reading:
             if isinstance(output, Mapping) and self._primary in output:
                 output = output[self._primary]
             pieces += self._of(output)
-        pieces.append(Ended(self._finish_of(finished.notes), _noted(finished.notes) or self._usage))
+        notes = finished.notes
+        pieces.append(Ended(self._finish_of(notes), _noted(notes) or self._usage, _stop_sequence(notes)))
         return pieces
 
     def _is_answer(self, name: str) -> bool:
@@ -142,6 +143,11 @@ def _call_piece(index: int, call: Mapping[str, Any]) -> CallPiece:
     more = {key: value for key, value in call.items() if key not in ("index", "id", "type", "function")}
     text = arguments if isinstance(arguments, str) else "" if arguments is None else json_text(arguments)
     return CallPiece(index, call.get("id") or None, function.get("name") or None, text, more)
+
+
+def _stop_sequence(notes: Iterable[Note]) -> str | None:
+    said = [note.data["stop_sequence"] for note in notes if isinstance(note.data.get("stop_sequence"), str)]
+    return said[-1] if said else None
 
 
 def _noted(notes: Iterable[Note]) -> Mapping[str, Any] | None:

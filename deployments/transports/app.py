@@ -18,13 +18,24 @@ from deployments.asgi.client import STRAIGHT
 from deployments.asgi.cors import Cors
 from deployments.asgi.errors import DIALECT, install_handlers
 from deployments.asgi.guards import AnswerHead, CatchFaults, CheckBody, Compression
+from deployments.asgi.headers import header
 from deployments.asgi.straight import straight_routes
 from deployments.gateway.gateway import Gateway
 from deployments.transports import routers
+from deployments.transports.anthropic.errors import anthropic_error
+from deployments.transports.anthropic.models import VERSION
 from deployments.transports.openai.errors import openai_error
 
-DIALECTS = tuple((f"{root}{path}", dialect) for path, dialect in (("/v1/", openai_error),) for root in ("", "/api"))
-"""How errors are written, by the beginning of a path; the first that fits counts."""
+DIALECTS = tuple(
+    (f"{root}{path}", marked, dialect)
+    for path, marked, dialect in (
+        ("/v1/messages", None, anthropic_error),
+        ("/v1/", VERSION, anthropic_error),
+        ("/v1/", None, openai_error),
+    )
+    for root in ("", "/api")
+)
+"""How errors are written, by the beginning of a path, and a header where one tells; the first that fits counts."""
 
 _DESCRIPTION = "Runs the workflows of a document. Every path is served under `/api` as well."
 
@@ -45,8 +56,8 @@ class Api(FastAPI):
         """Answer a request."""
         scope[STRAIGHT] = send
         path = scope["path"].removeprefix(scope.get("root_path", "")) if "path" in scope else ""
-        for prefix, dialect in DIALECTS:
-            if path.startswith(prefix):
+        for prefix, marked, dialect in DIALECTS:
+            if path.startswith(prefix) and (marked is None or header(scope, marked) is not None):
                 scope[DIALECT] = dialect
                 break
         if scope["type"] == "http" and scope["method"] == "POST":

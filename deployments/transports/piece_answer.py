@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -25,6 +25,11 @@ from graphs.stream import Value
 
 class Encoder(ABC):
     """Writes the pieces of one or more answers, the choices, in a vendor's words; for a whole answer it only folds them."""
+
+    heartbeat: ClassVar[bytes] = sse.HEARTBEAT
+    """What a stream says in silence."""
+    run_headers: ClassVar[tuple[str, ...]] = (RUN_ID,)
+    """The headers that have the id of the run, of the first where there are several."""
 
     @abstractmethod
     def encode(self, choice: int, pieces: Sequence[Piece]) -> bytes:
@@ -77,6 +82,10 @@ class PieceAnswer(Response):
     def _run_id(self) -> str:
         return self._choices[0].running.run.id
 
+    @property
+    def _named(self) -> dict[str, str]:
+        return dict.fromkeys(self._encoder.run_headers, self._run_id)
+
     async def _write(self) -> None:
         try:
             if len(self._choices) == 1:
@@ -125,8 +134,9 @@ class PieceAnswer(Response):
 
     async def _send(self, body: bytes) -> None:
         if not self._client.started:
-            headers = [*sse.HEADERS, (RUN_ID.lower().encode(), self._run_id.encode())]
-            await self._client.start(200, headers, heartbeat=sse.HEARTBEAT, compressed=self._compression)
+            named = [(name.lower().encode(), id.encode()) for name, id in self._named.items()]
+            headers = [*sse.HEADERS, *named]
+            await self._client.start(200, headers, heartbeat=self._encoder.heartbeat, compressed=self._compression)
         if body:
             await self._client.write(body)
 
@@ -134,9 +144,8 @@ class PieceAnswer(Response):
         if self._stream:
             await self._client.end(self._encoder.end())
             return
-        headers = {RUN_ID: self._run_id}
         body = json_bytes(self._encoder.whole())
-        await self._client.answer(Response(body, headers=headers, media_type="application/json"))
+        await self._client.answer(Response(body, headers=self._named, media_type="application/json"))
 
     async def _write_failure(self, error: AnabranchError) -> None:
         """Write the error: as the answer, or as the last event of an answer that has begun."""
