@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.asgi.errors import RUN_ID, error_response
+from deployments.asgi.errors import RUN_ID, error_response, refuse
 from deployments.asgi.headers import header
 from deployments.asgi.json_values import shortened
 from graphs.errors import Forbidden
@@ -43,10 +43,7 @@ class Cors:
             return
         marks = self._marks(origin)
         if origin is not None and (answer := _instead(scope, origin, marks)) is not None:
-            if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-                await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
-            else:
-                await answer(scope, receive, send)
+            await refuse(answer, scope, receive, send)
             return
 
         async def send_marked(message: Message) -> None:

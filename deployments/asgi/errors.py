@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.json_values import finite, shortened
 from graphs.errors import AnabranchError, InvalidInput
@@ -63,6 +63,14 @@ def answer_of(scope: Scope, error: AnabranchError, run_id: str | None = None) ->
     """Return the HTTP answer of the error, as the API that the request calls writes errors."""
     dialect = scope.get(DIALECT)
     return error_response(error, run_id) if dialect is None else dialect(error, run_id)
+
+
+async def refuse(refusal: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an answer in place of what was asked for; to a WebSocket, 403 where the server can't send it more."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+    else:
+        await refusal(scope, receive, send)
 
 
 def retry_after(error: AnabranchError) -> dict[str, str]:

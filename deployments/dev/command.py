@@ -39,6 +39,8 @@ PATIENCE = 30
 """Seconds that requests under way have after the first signal."""
 LAST_WORDS = 1.0
 """Seconds in which what is being loaded may end: a thread in which a model loads can't be stopped."""
+LOOKS = 0.1
+"""Seconds between two looks whether the user wants to stop at once."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 130
 """The exit status of a command that was stopped before it served."""
@@ -88,6 +90,7 @@ class Dev:
             listener, url = self._listener
             _begin_to_listen(listener)
             self._server = Server(self._front, lambda: self._say_ready(url))
+            self._take_frames()
             await self._server.serve([listener])
         except asyncio.CancelledError:
             report.tell("Stopped.")
@@ -123,6 +126,10 @@ class Dev:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         return listener, url(host, listener.getsockname()[1])
+
+    def _take_frames(self) -> None:
+        if self._server is not None and self._front.graph is not None:
+            self._server.take_frames(self._front.graph.plan.controller.max_request_size)
 
     def _say_ready(self, url: str) -> None:
         assert self._front.graph is not None, "it is served"
@@ -160,6 +167,7 @@ class Dev:
             logger.exception("the documents could not be loaded")
             report.tell_what_is_served(serving=old is not None)
         else:
+            self._take_frames()
             if old is not None:
                 report.tell_changed(old.plan, plan, changes, old.app.under_way, began)
             self._settle(None)
@@ -203,15 +211,32 @@ class Server(uvicorn.Server):
     def __init__(self, app: Front, started: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
-                app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=PATIENCE, ws="none"
+                app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=PATIENCE,
+                ws="websockets-sansio",
             )
-        )
-        self._say_started = started
+        )  # fmt: skip
+        self._front, self._say_started = app, started
+
+    def take_frames(self, largest: int) -> None:
+        """Take frames on new WebSockets of more than `largest` bytes, so that these can be told; twice that closes them."""
+        self.config.ws_max_size = 2 * largest
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
         self._say_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and let requests under way end: those of WebSockets too, which uvicorn would close at once."""
+        for server in self.servers:
+            server.close()
+        closing = asyncio.create_task(self._front.close_sockets())
+        began = time.monotonic()
+        while not closing.done() and not self.force_exit and time.monotonic() - began < PATIENCE:
+            await asyncio.wait([closing], timeout=LOOKS)
+        closing.cancel()
+        self.config.timeout_graceful_shutdown = max(1, PATIENCE - int(time.monotonic() - began))
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

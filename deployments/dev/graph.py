@@ -31,7 +31,8 @@ class Graph:
         self.plan = plan
         self.components = dict(components)
         self.gateway = Gateway(plan, LocalInvoke(self.components), self._ready)
-        self.app = Draining(build_app(self.gateway))
+        app = build_app(self.gateway)
+        self.app = app.entrance = Draining(app.entrance)
 
     async def _ready(self) -> dict[str, str | None]:
         return {id: each.trouble for id, each in self.components.items()}
@@ -102,6 +103,10 @@ class Front:
     def under_way(self) -> int:
         """Requests that are being answered."""
         return sum(graph.app.under_way for graph in self._graphs)
+
+    async def close_sockets(self) -> None:
+        """Have every WebSocket end its requests and close; wait until all have."""
+        await asyncio.gather(*(graph.app.close_sockets() for graph in self._graphs))
 
     async def aclose(self) -> None:
         """Close all components."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from deployments.gateway.gateway import Gateway
-from deployments.transports.openai import chat
+from deployments.transports.openai import chat, sockets
 from deployments.transports.run_answer import HEARTBEAT_EVERY
 
 
 def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
     """Return the routes of OpenAI's API."""
     router = APIRouter(prefix="/v1", tags=["openai"])
-    for door in (chat,):
+    for door in (chat, sockets):
         router.include_router(door.routes(gateway, heartbeat_every))
     return router
