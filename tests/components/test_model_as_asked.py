@@ -34,6 +34,12 @@ async def test_a_model_for_conversations_continues_a_text_as_it_is(make: Any):
     assert (await whole(component, text=RENDERED)).value == (await whole(component, messages=HELLO)).value
 
 
+async def test_what_a_document_says_of_its_conversations_does_not_concern_a_text_that_is_continued(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    said = {"tools": [TOOL], "response_format": {"type": "text"}, "chat_template_kwargs": {"enable_thinking": False}}
+    assert await whole(component, text="A river", **said) == await whole(component, text="A river")
+
+
 async def test_of_a_text_that_a_model_for_conversations_continues_the_end_is_kept(make: Any):
     component = await make("llama-chat", task="chat-completion")
     raw = await make("llama-chat")

@@ -24,6 +24,9 @@ class Named(Engine):
     async def generate(self, ask: Ask) -> Any:
         yield self.name
 
+    async def count(self, ask: Ask) -> int:
+        raise NotImplementedError
+
     async def pool(self, texts: Any, batch_size: int, max_input_length: int | None) -> Pooled:
         raise NotImplementedError
 

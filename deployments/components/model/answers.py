@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.components.model.checks import AT_ONCE, OWN_OPTIONS, check_action, task_of_call
+from deployments.components.model.checks import AT_ONCE, CHAT, CHAT_ONLY, OWN_OPTIONS, check_action, task_of_call
 from deployments.components.model.fields import ModelConfig, ModelInput
 from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage, for_each
 from deployments.engines.tool_calls.pieces import AnswerParser, CallDelta, Piece, Thought, join_calls
@@ -40,8 +40,11 @@ def refuse_misfits(task: str, input: ModelInput, text: Any) -> None:
     """Refuse fields that don't fit together; the checker could not know as long as they were bindings."""
     action = {name: getattr(input, name) for name in input.model_fields_set}
     action |= {"text": text, "params": input.params.model_dump()}
-    task = task_of_call(task, text=text is not None, messages=input.messages is not None)
-    for field, message in check_action(task, action):
+    called = task_of_call(task, text=text is not None, messages=input.messages is not None)
+    if task == CHAT != called:
+        # The document said these of its conversations; a text that is continued as it is has none.
+        action = {name: value for name, value in action.items() if name not in CHAT_ONLY}
+    for field, message in check_action(called, action):
         raise InvalidInput(message, field=field)
 
 
