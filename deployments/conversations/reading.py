@@ -51,7 +51,7 @@ class Reading:
                 output = output[self._primary]
             pieces += self._of(output)
         notes = finished.notes
-        pieces.append(Ended(self._finish_of(notes), _noted(notes) or self._usage, _stop_sequence(notes)))
+        pieces.append(Ended(self._finish_of(notes), noted_usage(notes) or self._usage, _stop_sequence(notes)))
         return pieces
 
     def _is_answer(self, name: str) -> bool:
@@ -150,7 +150,7 @@ def _stop_sequence(notes: Iterable[Note]) -> str | None:
     return said[-1] if said else None
 
 
-def _noted(notes: Iterable[Note]) -> Mapping[str, Any] | None:
+def noted_usage(notes: Iterable[Note]) -> Mapping[str, Any] | None:
     """Return what the components noted of the cost, summed."""
     total: dict[str, Any] = {}
     for note in notes:

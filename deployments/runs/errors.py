@@ -18,6 +18,8 @@ def located(error: AnabranchError, workflow: str, job: Job | None = None) -> Ana
     """Return the error led by workflow, job and component; one that names this workflow already stays as it is."""
     if error.details.get("workflow") == workflow:
         return error
+    if ":" in workflow:
+        return _of_model(error, job)
     where, details = f"workflow '{workflow}'", {"workflow": workflow}
     if job is not None:
         where, details = f"{where}, job '{job.id}'", {**details, "job": job.id}
@@ -27,6 +29,19 @@ def located(error: AnabranchError, workflow: str, job: Job | None = None) -> Ana
         if not error.message.startswith(component):  # a component's own failures say so themselves
             where = f"{where}, {component}"
     return error.at(where, **details)
+
+
+def _of_model(error: AnabranchError, job: Job | None) -> AnabranchError:
+    """Return the error of a component that is called as a model: no document has the workflow around it."""
+    component = job.call.component if isinstance(job, CallJob) else None
+    if component is None or "component" in error.details:
+        return error
+    named = error.message.startswith(f"component '{component}'")
+    return (
+        error.saying(error.message, {**error.details, "component": component})
+        if named
+        else error.at(f"component '{component}'", component=component)
+    )
 
 
 def unfit(template: Template, key: str, message: str) -> InvalidInput:

@@ -92,10 +92,9 @@ class PieceAnswer(Response):
                 await self._read(0, self._choices[0])
             else:
                 await self._read_all()
+            await self._finish()
         except AnabranchError as error:
             await self._write_failure(error)
-        else:
-            await self._finish()
 
     async def _read_all(self) -> None:
         """Read all choices side by side; the first failure ends the others, and is the answer's."""

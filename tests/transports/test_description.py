@@ -79,12 +79,14 @@ async def test_the_description_is_openapi() -> None:
 async def test_every_error_is_described_in_the_one_shape_there_is() -> None:
     document = await described()
     assert "ValidationError" not in json.dumps(document)
-    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    ours = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     del document["paths"]["/ready"]["get"]["responses"]["503"]  # no error, but an answer: what isn't ready
-    for operation in operations(document):
-        errors = {status: answer for status, answer in operation["responses"].items() if not status.startswith("2")}
-        assert {"500", "default"} <= set(errors)
-        assert all(answer["content"] == shape for answer in errors.values())
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            errors = {status: answer for status, answer in operation["responses"].items() if not status.startswith("2")}
+            assert {"500", "default"} <= set(errors)
+            (shape,) = {json.dumps(answer["content"]) for answer in errors.values()}
+            assert (json.loads(shape) == ours) is not path.startswith("/v1/")  # which has the vendors' own shapes
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from deployments.gateway.gateway import Gateway
-from deployments.transports.openai import chat, sockets
+from deployments.transports.openai import chat, completions, embeddings, models, sockets
 from deployments.transports.run_answer import HEARTBEAT_EVERY
 
 
 def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
     """Return the routes of OpenAI's API."""
     router = APIRouter(prefix="/v1", tags=["openai"])
-    for door in (chat, sockets):
-        router.include_router(door.routes(gateway, heartbeat_every))
+    router.include_router(models.routes(gateway))
+    router.include_router(chat.routes(gateway, heartbeat_every))
+    router.include_router(completions.routes(gateway, heartbeat_every))
+    router.include_router(embeddings.routes(gateway))
+    router.include_router(sockets.routes(gateway, heartbeat_every))
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from deployments.asgi.errors import RUN_ID
@@ -71,29 +72,50 @@ _ERRORS = {
     404: "there is no such model: `code` is `model_not_found`",
     413: "the body is too large",
     415: "the body is compressed",
-    "default": "any other error",
 }
+_ANY: dict[int | str, str] = {500: "an internal error; see the server's log", "default": "any other error"}
 
 
 def body(model: type[Body]) -> dict[str, Any]:
     """Return the description of a route's body."""
-    return {"requestBody": {"required": True, "content": _json(model.model_json_schema())}}
+    return {"requestBody": {"required": True, "content": _json(_inlined(model.model_json_schema()))}}
 
 
-def answers(whole: Schema, chunk: Schema | None = None) -> dict[int | str, dict[str, Any]]:
+def _inlined(schema: Schema) -> Schema:
+    """Return the schema with what it refers to in its place: within a page of OpenAPI its own `$defs` would be lost."""
+    known = {f"#/$defs/{name}": each for name, each in schema.pop("$defs", {}).items()}
+
+    def inlined(value: Any) -> Any:
+        match value:
+            case {"$ref": str(name), **beside}:
+                return {**inlined(known[name]), **beside}
+            case dict():
+                return {key: inlined(item) for key, item in value.items()}
+            case list():
+                return [inlined(item) for item in value]
+            case _:
+                return value
+
+    return inlined(schema)
+
+
+def answers(
+    whole: Schema, chunk: Schema | None = None, *, errors: Container[int] = _ERRORS
+) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of a route's answers; `chunk` is one event of its stream."""
-    errors = {status: {"description": said, "content": _json(ERROR)} for status, said in _ERRORS.items()}
+    told = {**{status: said for status, said in _ERRORS.items() if status in errors}, **_ANY}
+    wrong = {status: {"description": said, "content": _json(ERROR)} for status, said in told.items()}
     if chunk is None:
-        return {200: {"description": "the answer", "content": _json(whole)}, **errors}
+        return {200: {"description": "the answer", "content": _json(whole)}, **wrong}
     events = _object("data", data={"type": "string", "contentMediaType": "application/json", "contentSchema": chunk})
-    stream = {"text/event-stream": {"schema": TEXT, "itemSchema": events, "example": "data: {…}\n\ndata: [DONE]\n\n"}}
+    stream = {"text/event-stream": {"schema": TEXT, "x-itemSchema": events, "example": "data: {…}\n\ndata: [DONE]\n\n"}}
     run = {RUN_ID: {"description": "the id of the (first) run", "schema": TEXT}}
     good = {
         "description": "the answer, or with `stream` its chunks",
         "headers": run,
         "content": {**_json(whole), **stream},
     }
-    return {200: good, **errors}
+    return {200: good, **wrong}
 
 
 def _json(schema: Schema) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +15,9 @@ from graphs.errors import AnabranchError, Cancelled, Conflict
 DONE = b"data: [DONE]\n\n"
 """The end of a stream that succeeded."""
 OF_CLIENT = "invalid_request_error"
+NAMES = {"params.max_output_length": "max_tokens", "params.min_output_length": "min_tokens", "text": "prompt"}
+"""What OpenAI calls fields of our model components."""
+INDEX = re.compile(r"\.(\d+)(?=\.|$)")
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -32,12 +36,20 @@ def error_body(error: AnabranchError, run_id: str | None = None) -> dict[str, An
     """Return the error as OpenAI's SDKs read it."""
     status = _status(error)
     kind = TYPES.get(status) or (OF_CLIENT if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error")
-    field = error.details.get("field")
     code = error.details.get("code")
     if code is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         code = error.type
-    said = {"message": error.message, "type": kind, "param": field if isinstance(field, str) else None, "code": code}
+    said = {"message": error.message, "type": kind, "param": _param(error), "code": code}
     return {"error": said if run_id is None else {**said, "run_id": run_id}}
+
+
+def _param(error: AnabranchError) -> str | None:
+    """Return the field that is wrong as OpenAI names it: `messages[1].content`."""
+    field = error.details.get("field")
+    if not isinstance(field, str):
+        return None
+    # A workflow's fields are its own; those of a component that is called as a model are made of the request's.
+    return field if "workflow" in error.details else INDEX.sub(r"[\1]", NAMES.get(field, field))
 
 
 def _status(error: AnabranchError) -> int:

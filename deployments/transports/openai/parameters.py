@@ -35,7 +35,7 @@ def _no_empty_texts(value: Any) -> Any:
     for index, text in enumerate(texts):
         if text == "":
             where = f"text {index} of the list is" if isinstance(value, list) else "the text is"
-            raise ValueError(f"{where} empty; send what is to be embedded")
+            raise ValueError(f"{where} empty; send what the model should read")
     return value
 
 
@@ -182,7 +182,11 @@ class ChatBody(Generation):
 class CompletionBody(Generation):
     """A request of `POST /v1/completions`."""
 
-    prompt: Annotated[Texts, Honoured("a text, or a list: each gets choices of its own", "Once upon a time", True)]
+    prompt: Annotated[
+        Texts,
+        AfterValidator(_no_empty_texts),
+        Honoured("a text, or a list: each gets choices of its own", "Once upon a time", True),
+    ]
     echo: Annotated[bool | None, Honoured("the prompt stands before the answer", False, True)] = None
     suffix: Annotated[str | None, Refused("text can't be put in between", harmless=("",))] = None
     best_of: Annotated[

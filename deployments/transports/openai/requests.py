@@ -19,11 +19,13 @@ class Wanted:
     """What a request asks for."""
 
     conversations: Sequence[Conversation]
-    """One a choice."""
+    """One a choice; those of a prompt stand together."""
     stream: bool
     include_usage: bool = False
     """Whether a stream's last chunk has the usage of all choices."""
     store: bool = False
+    of_a_prompt: int = 1
+    """How many choices each prompt has, where there may be several prompts."""
     echo: bool = False
     """Whether each choice begins with its prompt."""
 
