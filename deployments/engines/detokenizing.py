@@ -201,13 +201,20 @@ class _Holding:
 class Stops(_Holding):
     """Lets text pass until a stop string is complete."""
 
+    found: str | None = None
+    """The stop string that came."""
+
     def feed(self, text: str) -> tuple[str, bool]:
         """Return the text that can be sent, and whether a stop string has come."""
         if not self._words:
             return text, False
         text = self.end() + text
         found = self._find(text)
-        return (text[: found[1]], True) if found else (self._hold(text), False)
+        if found is None:
+            return self._hold(text), False
+        end, start = found
+        self.found = text[start:end]
+        return text[:start], True
 
 
 class Without(_Holding):

@@ -67,6 +67,8 @@ class Ended:
 
     finish: Finish
     usage: Usage
+    stop_sequence: str | None = None
+    """The stop string before which the answer ended."""
 
 
 @dataclass(frozen=True, slots=True)

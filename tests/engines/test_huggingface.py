@@ -175,7 +175,7 @@ async def test_a_stop_string_that_spans_tokens_ends_the_answer_before_it():
         asked = ask(PROMPTS[1], do_sample=False, max_output_length=40, stop=("never", stop))
         text, ended = await pieces(engine, asked)
     assert "".join(text) == whole[: whole.index(stop)]
-    assert ended.finish == "stop"
+    assert (ended.finish, ended.stop_sequence) == ("stop", stop)
 
 
 async def test_what_only_began_like_a_stop_string_is_not_lost():

@@ -41,7 +41,7 @@ async def test_an_answer_stops_before_a_stop_string_that_spans_tokens(engine):
     stop = whole[7:12]
     pieces, ended = await answer(engine, ask(stop=(stop,)))
     assert "".join(pieces) == whole[: whole.index(stop)]
-    assert ended.finish == "stop"
+    assert (ended.finish, ended.stop_sequence) == ("stop", stop)
 
 
 async def test_a_seed_gives_the_same_answer_whoever_else_asks(engine):

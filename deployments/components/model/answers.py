@@ -232,4 +232,5 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 
 def _notes(ended: Ended) -> dict[str, Any]:
-    return {"usage": _usage(ended.usage), "finish_reason": ended.finish}
+    stopped = {} if ended.stop_sequence is None else {"stop_sequence": ended.stop_sequence}
+    return {"usage": _usage(ended.usage), "finish_reason": ended.finish, **stopped}

@@ -23,7 +23,7 @@ TEMPLATES_OWN = frozenset({
     "return_assistant_tokens_mask", "tokenizer_kwargs",
 })  # fmt: skip
 """What an engine says to `apply_chat_template` itself, or leaves as it is."""
-TOLD_OF_ANSWERS = ("usage", "finish_reason", "refusal", "annotations", "parsed")
+TOLD_OF_ANSWERS = ("usage", "finish_reason", "stop_sequence", "refusal", "annotations", "parsed")
 """What answers carry, ours and OpenAI's, beside what was said: a model doesn't read it…"""
 EMPTY = ("audio", "function_call", "reasoning_content")
 """…and what it may not hold, but is often there, empty."""

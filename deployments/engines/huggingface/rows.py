@@ -186,7 +186,7 @@ class Row:
             rest, stopped = self._stops.feed(self._detokenizer.end())
             text += rest if stopped else rest + self._stops.end()
             finish = "stop" if stopped else finish
-        self.ended = Ended(finish, Usage(len(self.prompt), len(self.tokens)))
+        self.ended = Ended(finish, Usage(len(self.prompt), len(self.tokens)), self._stops.found)
         return self._unsent + text
 
 

@@ -76,6 +76,7 @@ class VLLM(Engine):
             ask, self._tokenizer, self._config, self._task, self._context, ask.sampling.max_output_length
         )
         finish: str | None = None
+        stop: int | str | None = None
         generated = 0
         reader = None
         if ask.parse and self._parsers is not None:
@@ -95,7 +96,7 @@ class VLLM(Engine):
                     async for output in outputs:
                         piece = output.outputs[0]
                         generated += len(piece.token_ids)
-                        finish = piece.finish_reason
+                        finish, stop = piece.finish_reason, piece.stop_reason
                         if reader is not None:
                             over = output.finished
                             for part in reader.feed(piece.text, piece.token_ids, prompt.ids, finished=over):
@@ -106,7 +107,9 @@ class VLLM(Engine):
             self._running.discard(id)
         if rest := hidden.end():
             yield rest
-        yield Ended(self._finish(finish), Usage(len(prompt.ids), generated))
+        # vLLM gives the number of a token that ends answers here, too.
+        stop_sequence = stop if isinstance(stop, str) else None
+        yield Ended(self._finish(finish), Usage(len(prompt.ids), generated), stop_sequence)
 
     async def count(self, ask: Ask) -> int:
         output = ask.sampling.max_output_length

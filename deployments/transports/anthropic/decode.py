@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from deployments.asgi.json_values import parse_object, validated
 from deployments.conversations.request import Conversation, Sampling
 from deployments.transports.anthropic.parameters import check_fields
-from deployments.transports.anthropic.turns import messages_of, system_message
+from deployments.transports.anthropic.turns import TextOrBlocks, messages_of, system_message
 from graphs.component import Use
 from graphs.errors import InvalidInput
 from graphs.language import kind_of
@@ -38,7 +38,7 @@ class _Fields(BaseModel):
     model: str | None = None
     messages: Annotated[list[Any], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    system: str | list[Any] | None = None
+    system: TextOrBlocks | None = None
     stream: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -35,8 +35,9 @@ class MessageEncoder(Encoder):
     heartbeat = PING
     run_headers = (RUN_ID, REQUEST_ID)
 
-    def __init__(self, run: str, model: str, thinking: Thinking | None) -> None:
-        self._run, self._thinking = run, thinking
+    def __init__(self, run: str, model: str, thinking: Thinking | None, stops: Sequence[str] = ()) -> None:
+        """`stops` are the request's own: a document may have others, which clients know nothing of."""
+        self._run, self._thinking, self._stops = run, thinking, stops
         self._message: dict[str, Value] = {
             "id": f"msg_{run.removeprefix('run_')}",
             "type": "message",
@@ -127,13 +128,15 @@ class MessageEncoder(Encoder):
         """Return how the message ended, and what is known of its cost."""
         ended = self._parts.ended
         assert ended is not None, "an answer that succeeded has an end"
-        reason = "stop_sequence" if ended.stop_sequence is not None else REASONS.get(ended.finish, "end_turn")
+        reason, stop = REASONS.get(ended.finish, "end_turn"), None
+        if reason == "end_turn" and ended.stop_sequence in self._stops:
+            reason, stop = "stop_sequence", ended.stop_sequence
         refused = "".join(part.text for part in self._parts.all if part.kind == "refusal")
         details = None
         if refused or reason == "refusal":
             reason = "refusal"
             details = {"type": "refusal", "category": None, "explanation": refused or None}
-        said: dict[str, Value] = {"stop_reason": reason, "stop_sequence": ended.stop_sequence, "stop_details": details}
+        said: dict[str, Value] = {"stop_reason": reason, "stop_sequence": stop, "stop_details": details}
         return said, _usage(ended.usage or {})
 
 

@@ -57,7 +57,7 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
         choice = await begun(gateway, run, conversation)
         return PieceAnswer(
             [choice],
-            MessageEncoder(choice.running.run.id, run.name, thinking),
+            MessageEncoder(choice.running.run.id, run.name, thinking, conversation.sampling.stop),
             stream=conversation.stream,
             compression=gateway.plan.controller.compression,
             heartbeat_every=heartbeat_every,

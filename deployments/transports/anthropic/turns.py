@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from deployments.asgi.json_values import json_text, validated
 from graphs.errors import InvalidInput
@@ -27,6 +27,15 @@ FAILED = "Error: "
 """Leads the result of a tool that failed: other APIs have no field for it."""
 
 
+def _text_or_blocks(value: Any) -> Any:
+    if isinstance(value, str | list):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    raise ValueError(f"expected text, or a list of blocks, got {kind_of(value)}; write a text")
+
+
+TextOrBlocks = Annotated[str | list[Any], BeforeValidator(_text_or_blocks)]
+
+
 class _Read(BaseModel):
     """What is read of an object; its other keys say nothing here (`cache_control`, `citations`, …)."""
 
@@ -35,7 +44,7 @@ class _Read(BaseModel):
 
 class Turn(_Read):
     role: str
-    content: str | list[Any]
+    content: TextOrBlocks
 
 
 class _Text(_Read):
@@ -54,7 +63,7 @@ class _ToolUse(_Read):
 
 class _ToolResult(_Read):
     tool_use_id: str
-    content: str | list[Any] = ""
+    content: TextOrBlocks = ""
     is_error: bool | None = None
 
 
@@ -63,7 +72,7 @@ class _Source(_Read):
     media_type: str | None = None
     data: str | None = None
     url: str | None = None
-    content: str | list[Any] | None = None
+    content: TextOrBlocks | None = None
 
 
 class _Image(_Read):
@@ -81,13 +90,9 @@ class _SearchResult(_Read):
     content: list[Any]
 
 
-def system_message(system: Any) -> Iterator[dict[str, Any]]:
+def system_message(system: str | list[Any] | None) -> Iterator[dict[str, Any]]:
     """Yield the message that the field `system` makes."""
-    if system is None:
-        return
-    if not isinstance(system, str | list):
-        raise _unexpected("system", "text, or a list of blocks {type: text, text: …}", system)
-    if content := _content(system, "system", "system"):
+    if system is not None and (content := _content(system, "system", "system")):
         yield {"role": "system", "content": content}
 
 
