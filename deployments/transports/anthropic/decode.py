@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +30,8 @@ class Asking(NamedTuple):
     conversation: Conversation
     thinking: Thinking | None
     """None: reasoning isn't part of the answer."""
+    places: Sequence[str]
+    """Where in the request each message of the conversation stands."""
 
 
 class _Fields(BaseModel):
@@ -74,11 +76,12 @@ def decode(body: bytes, use: Use = "chat") -> Asking:
     more: dict[str, Any] = {} if parallel else {"parallel_tool_calls": False}
     if (user := metadata.get("user_id")) is not None:
         more["user"] = user
+    placed = [*system_message(said.system), *messages_of(said.messages)]
     conversation = Conversation(
         use=use,
         model=said.model,
         stream=bool(said.stream),
-        messages=[*system_message(said.system), *messages_of(said.messages)],
+        messages=[message for message, _ in placed],
         tools=list(_tools(said.tools or [])),
         tool_choice=choice,
         parallel_tool_calls=parallel,
@@ -94,7 +97,7 @@ def decode(body: bytes, use: Use = "chat") -> Asking:
         fields={**fields, **more},
         extra={**_input_of(metadata), **(said.input or {})},
     )
-    return Asking(conversation, thinking)
+    return Asking(conversation, thinking, [place for _, place in placed])
 
 
 def check_for_component(conversation: Conversation) -> None:

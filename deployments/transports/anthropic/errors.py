@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -27,12 +29,24 @@ TYPES = {
     OVERLOADED: "overloaded_error",
 }
 
+_MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
+
 
 def anthropic_error(error: AnabranchError, run_id: str | None = None) -> Response:
     """Return the HTTP answer of an error. Where there is no run yet, the request gets an id of its own."""
     id = new_request_id() if run_id is None else run_id
     headers = {REQUEST_ID: id} | ({} if run_id is None else {RUN_ID: run_id}) | retry_after(error)
     return Response(json_bytes(error_body(error, id)), _status(error), headers, "application/json")
+
+
+def placed_error(places: Sequence[str], error: AnabranchError, run_id: str | None = None) -> Response:
+    """Return the HTTP answer of an error of a run, whose messages stand at these places in the request."""
+
+    def place(found: re.Match[str]) -> str:
+        index = int(found[1])
+        return places[index] if index < len(places) else found[0]
+
+    return anthropic_error(error.saying(_MESSAGE.sub(place, error.message), error.details), run_id)
 
 
 def error_body(error: AnabranchError, request_id: str) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.client import Client
-from deployments.asgi.errors import RUN_ID, answer_of
+from deployments.asgi.errors import DIALECT, RUN_ID, answer_of
 from deployments.asgi.json_values import json_bytes
 from deployments.asgi.straight import StraightRoute
 from deployments.conversations.models import Asked, asked
@@ -18,7 +19,7 @@ from deployments.gateway.gateway import Gateway
 from deployments.gateway.running import Running
 from deployments.transports.anthropic.decode import check_for_component, decode
 from deployments.transports.anthropic.encoder import MessageEncoder
-from deployments.transports.anthropic.errors import REQUEST_ID
+from deployments.transports.anthropic.errors import REQUEST_ID, placed_error
 from deployments.transports.begun import begun
 from deployments.transports.piece_answer import PieceAnswer
 from graphs.errors import AnabranchError
@@ -52,8 +53,9 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     router = APIRouter()
 
     async def answer(request: Request) -> Response:
-        conversation, thinking = decode(await request.body())
+        conversation, thinking, places = decode(await request.body())
         run = _asked(gateway, conversation)
+        request.scope[DIALECT] = partial(placed_error, places)
         choice = await begun(gateway, run, conversation)
         return PieceAnswer(
             [choice],
@@ -64,8 +66,9 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
         )
 
     async def count(request: Request) -> Response:
-        conversation, _ = decode(await request.body(), "count")
+        conversation, _, places = decode(await request.body(), "count")
         run = _asked(gateway, conversation)
+        request.scope[DIALECT] = partial(placed_error, places)
         choice = await begun(gateway, run, conversation)
         return CountAnswer(choice.running, heartbeat_every)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -90,13 +90,20 @@ class _SearchResult(_Read):
     content: list[Any]
 
 
-def system_message(system: str | list[Any] | None) -> Iterator[dict[str, Any]]:
+class Placed(NamedTuple):
+    """A message, and where in the request it stands."""
+
+    message: dict[str, Any]
+    place: str
+
+
+def system_message(system: str | list[Any] | None) -> Iterator[Placed]:
     """Yield the message that the field `system` makes."""
     if system is not None and (content := _content(system, "system", "system")):
-        yield {"role": "system", "content": content}
+        yield Placed({"role": "system", "content": content}, "system")
 
 
-def messages_of(turns: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def messages_of(turns: Sequence[Any]) -> Iterator[Placed]:
     """Yield the messages of all turns. A result of a tool becomes a message of its own, after the call that it answers."""
     called: set[str] = set()
     for index, turn in enumerate(turns):
@@ -110,12 +117,12 @@ def messages_of(turns: Sequence[Any]) -> Iterator[dict[str, Any]]:
             )
         blocks = said.content if isinstance(said.content, list) else [{"type": "text", "text": said.content}]
         if said.role == "assistant":
-            yield _assistant_message(blocks, where, called)
+            yield Placed(_assistant_message(blocks, where, called), where)
         else:
             yield from _messages(said.role, blocks, where, called)
 
 
-def _messages(role: str, blocks: list[Any], where: str, called: set[str]) -> Iterator[dict[str, Any]]:
+def _messages(role: str, blocks: list[Any], where: str, called: set[str]) -> Iterator[Placed]:
     """Yield the messages of one turn, in the order of its blocks."""
     parts: list[Part] = []
     for block, place in _each(blocks, where, role):
@@ -123,7 +130,7 @@ def _messages(role: str, blocks: list[Any], where: str, called: set[str]) -> Ite
             parts += _parts(block, place)
             continue
         if parts:
-            yield {"role": role, "content": _simple(parts)}
+            yield Placed({"role": role, "content": _simple(parts)}, where)
             parts = []
         result = _checked(_ToolResult, block, place)
         if result.tool_use_id not in called:
@@ -133,13 +140,10 @@ def _messages(role: str, blocks: list[Any], where: str, called: set[str]) -> Ite
                 field=f"{place}.tool_use_id",
             )
         content = _content(result.content, f"{place}.content", "tool_result")
-        yield {
-            "role": "tool",
-            "tool_call_id": result.tool_use_id,
-            "content": _marked_failed(content) if result.is_error else content,
-        }
+        content = _marked_failed(content) if result.is_error else content
+        yield Placed({"role": "tool", "tool_call_id": result.tool_use_id, "content": content}, place)
     if parts or not blocks:
-        yield {"role": role, "content": _simple(parts)}
+        yield Placed({"role": role, "content": _simple(parts)}, where)
 
 
 def _assistant_message(blocks: list[Any], where: str, called: set[str]) -> dict[str, Any]:
