@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.gateway.gateway import Gateway
 from deployments.runs.events import Invocation
 from deployments.transports.app import build_app
-from graphs.plan import Controller, Options, OutputKind, Plan, Store, WorkflowPlan
+from graphs.plan import Controller, Model, Options, OutputKind, Plan, Store, WorkflowPlan
 from graphs.stream import Batch, Stream, Value
 from tests.runs.builders import job, workflow
 
@@ -101,7 +101,8 @@ def plan(*workflows: WorkflowPlan, default: bool = True, **controller: Any) -> P
     served = Controller(None, None, None, (), False, 1 << 20, None, Options(), Store("sqlite:////nowhere/runs.db"))
     chosen = workflows or (one(),)
     known = {each.id: each for each in chosen}
-    return Plan(replace(served, **controller), {}, known, chosen[0].id if default else None)
+    models = {id: Model(id, {"chat": id, "completion": id}, is_component=False) for id in known}
+    return Plan(replace(served, **controller), {}, known, chosen[0].id if default else None, models=models)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from deployments.gateway.gateway import Gateway
-from deployments.transports.openai import chat, completions, embeddings, models, sockets
+from deployments.transports.openai import chat, completions, embeddings, models, responses, sockets
 from deployments.transports.run_answer import HEARTBEAT_EVERY
 
 
@@ -13,8 +13,7 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
     """Return the routes of OpenAI's API."""
     router = APIRouter(prefix="/v1", tags=["openai"])
     router.include_router(models.routes(gateway))
-    router.include_router(chat.routes(gateway, heartbeat_every))
-    router.include_router(completions.routes(gateway, heartbeat_every))
     router.include_router(embeddings.routes(gateway))
-    router.include_router(sockets.routes(gateway, heartbeat_every))
+    for door in (chat, completions, responses, sockets):
+        router.include_router(door.routes(gateway, heartbeat_every))
     return router
