@@ -240,7 +240,7 @@ async def test_a_response_is_stopped_at_any_replica_and_one_that_has_ended_stays
         stopped = await served.ask("POST", f"/v1/responses/{id}/cancel", at=at)
         await soon(feed.closed)
         assert (stopped.status, stopped.json["status"]) == (200, "cancelled")
-        assert stopped.json["error"] == {"code": "cancelled", "message": "it was stopped by a request"}
+        assert stopped.json["error"] is None
         assert stopped.json["output"][0]["content"][0]["text"] == "It is"
         again = await served.ask("POST", f"/v1/responses/{id}/cancel", at=1 - at)
         assert again.json == stopped.json

@@ -85,7 +85,7 @@ def test_a_response_that_breaks_off_has_what_was_said_and_no_item_in_progress(
     assert types(events)[-1] == "failed"
     items = events[-1]["response"]["output"]
     assert {item["status"] for item in items} <= {"completed", "incomplete"}
-    assert [{**item, "status": ""} for item in items] == [{**item, "status": ""} for item in folded(events)]
+    assert items == folded(events)
 
 
 def test_each_kind_of_part_has_its_events_in_their_order() -> None:
@@ -205,14 +205,13 @@ def test_usage_is_told_by_the_names_of_responses_and_never_made_up() -> None:
         (RateLimited("no"), "rate_limit_exceeded"),
         (InvalidInput("no"), "invalid_prompt"),
         (InvalidInput("no", code="context_length_exceeded"), "context_length_exceeded"),
-        (Cancelled("no"), "cancelled"),
     ],
 )
 def test_an_error_has_a_code_for_programs_and_a_message_for_people(error: AnabranchError, code: str) -> None:
     assert response_error(error) == {"code": code, "message": "no"}
 
 
-@pytest.mark.parametrize("after", [5, 6, 100])
+@pytest.mark.parametrize("after", [8, 9, 100])
 def test_a_reader_that_has_seen_more_than_was_kept_hears_the_end_as_what_comes_next(after: int) -> None:
     encoder, events = encoded(["a"], after=after)
     events += told(encoder.fail(RunLost("gone")))

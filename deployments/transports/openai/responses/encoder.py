@@ -118,14 +118,14 @@ class ResponseEncoder:
         return events
 
     def fail(self, error: AnabranchError) -> list[Event]:
-        """Return the last event of a response that failed, or that was cancelled."""
+        """Return the last events of a response that failed, or that was cancelled."""
         self.failure = error
+        events = [event for change in self._parts.close() for event in self._changed(change)]
         self._status = "cancelled" if isinstance(error, Cancelled) else "failed"
-        self._statuses = ["incomplete" if status == "in_progress" else status for status in self._statuses]
         if isinstance(error, RunLost) and self._number <= self._after < ALL:
             # The reader has seen more than was kept of the run: it hears the end all the same, as what comes next.
             self._number = self._after + 1
-        return self._of_response("response.failed")
+        return [*events, *self._of_response("response.failed")]
 
     def _end(self, at: float) -> list[Event]:
         if self._finish in INCOMPLETE:
@@ -166,8 +166,9 @@ class ResponseEncoder:
         self._before = f'{said[:-1]}, "delta": ', f'{logprobs}, "sequence_number": '
 
     def _closed(self, part: Part) -> Iterator[Event]:
-        # A call or a text that the last token cut is not complete; what came before it is.
-        self._statuses[part.index] = "incomplete" if self._finish in INCOMPLETE else "completed"
+        # What the last token or a failure cut is not complete; what came before it is.
+        cut = self._finish in INCOMPLETE or self.failure is not None
+        self._statuses[part.index] = "incomplete" if cut else "completed"
         words, place = _WORDS[part.kind], self._place(part)
         logprobs = {"logprobs": _logprobs(part.logprobs)} if part.kind == "text" else {}
         yield from self._event(words.done, {**place, words.said: part.text, **logprobs})
@@ -208,7 +209,7 @@ class ResponseEncoder:
             "created_at": int(about.created_at),
             "completed_at": None if self._completed_at is None else int(self._completed_at),
             "status": self._status,
-            "error": None if self.failure is None else response_error(self.failure),
+            "error": None if self.failure is None or self._status == "cancelled" else response_error(self.failure),
             "incomplete_details": {"reason": reason} if self._status == "incomplete" else None,
             **about.asked,
             "output": self.output(),
@@ -248,9 +249,7 @@ def item_id(prefix: str, run: str, place: int | str) -> str:
 def response_error(error: AnabranchError) -> dict[str, Any]:
     """Return an error as a response has it."""
     code = error.details.get("code")
-    if not isinstance(code, str):
-        code = "cancelled" if isinstance(error, Cancelled) else _code(error.status)
-    return {"code": code, "message": error.message}
+    return {"code": code if isinstance(code, str) else _code(error.status), "message": error.message}
 
 
 def _code(status: int) -> str:
