@@ -82,6 +82,14 @@ class Parts:
                     yield from self.close()
                     self.ended = piece
 
+    def more(self, text: str) -> bool:
+        """Return whether text went on that is the open part; it has grown by it then. The short way for most of what comes."""
+        part = self._open
+        if part is None or part.kind != "text" or self._logprobs:
+            return False
+        part.texts.append(text)
+        return True
+
     def close(self) -> Iterator[PartEvent]:
         """End what is open: nothing more comes."""
         yield from self._close()

@@ -82,8 +82,8 @@ class ResponseEncoder:
         self._status: Status = "queued" if about.asked["background"] else "in_progress"
         self._finish: str | None = None
         self._completed_at: float | None = None
-        self._before: tuple[str, str] = ("", "")
-        """What leads the delta of the open part, and what follows its text."""
+        self._delta: tuple[str, str, str] = ("", "", "")
+        """The type of the open part's deltas, and what stands before and after the text of each: they are most of a response."""
 
     @property
     def answered(self) -> bool:
@@ -109,6 +109,9 @@ class ResponseEncoder:
         """Return the events of the next pieces, which came at this time."""
         events = [] if self.begun else self.begin()
         for piece in pieces:
+            if type(piece) is str and self._parts.more(piece):
+                events += self._grew(piece)
+                continue
             if isinstance(piece, Ended):
                 self._finish = piece.finish
             for change in self._parts.add((piece,)):
@@ -136,21 +139,22 @@ class ResponseEncoder:
 
     def _changed(self, change: PartEvent) -> Iterator[Event]:
         match change:
-            case Grew(part, text, logprobs):
-                yield from self._grew(part, text, logprobs)
+            case Grew(text=text, logprobs=logprobs):
+                yield from self._grew(text, logprobs)
             case Began(part):
                 yield from self._began(part)
             case Closed(part):
                 yield from self._closed(part)
 
-    def _grew(self, part: Part, text: str, logprobs: Sequence[Value]) -> Iterator[Event]:
-        number = self._counted()
+    def _grew(self, text: str, logprobs: Sequence[Value] = ()) -> Sequence[Event]:
+        number = self._number
+        self._number += 1
         if number <= self._after:
-            return
-        before, after = self._before
+            return ()
+        type, before, after = self._delta
         if logprobs:
             after = f', "logprobs": {json_text(_logprobs(logprobs))}, "sequence_number": '
-        yield Event(_WORDS[part.kind].delta, f"{before}{encode_basestring(text)}{after}{number}}}")
+        return (Event(type, f"{before}{encode_basestring(text)}{after}{number}}}"),)
 
     def _began(self, part: Part) -> Iterator[Event]:
         self._statuses.append("in_progress")
@@ -163,7 +167,7 @@ class ResponseEncoder:
             yield from self._event("response.content_part.added", {**place, "part": _content(part)})
         said = json_text({"type": words.delta, **place})
         logprobs = ', "logprobs": []' if part.kind == "text" else ""
-        self._before = f'{said[:-1]}, "delta": ', f'{logprobs}, "sequence_number": '
+        self._delta = words.delta, f'{said[:-1]}, "delta": ', f'{logprobs}, "sequence_number": '
 
     def _closed(self, part: Part) -> Iterator[Event]:
         # What the last token or a failure cut is not complete; what came before it is.
