@@ -22,6 +22,8 @@ import yaml
 from starlette.responses import Response
 
 from deployments.components import registry
+from deployments.conversations.parameters import table as parameter_table
+from deployments.transports.openai.responses.parameters import ResponseBody
 from graphs import document as spec
 from graphs.checker import check
 from graphs.cli import main
@@ -39,9 +41,10 @@ ENVIRONMENT = {
     "BACKUP_KEY": "key-of-the-pages", "API_KEY": "key-of-the-pages",
 }  # fmt: skip
 ADDRESS = "http://localhost:8080"
-RUNS = "runs.md"
-"""The page whose requests follow on each other."""
+RUNS, RESPONSES = IN_ORDER = ("runs.md", "openai-responses.md")
+"""The pages whose requests follow on each other."""
 RUN_ID = re.compile(r"run_[0-9a-f]{32}")
+HEX = re.compile(r"[0-9a-f]{32}")
 CHANGING = re.compile(r"run_[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 """What differs from run to run: ids and times."""
 TYPES = registry()
@@ -163,10 +166,10 @@ def unchanging(text: str) -> str:
 
 
 def requests() -> list[tuple[Block, str, str]]:
-    shown = [block for block in blocks("console") if "$ curl " in block.text and block.page.name != RUNS]
+    shown = [block for block in blocks("console") if "$ curl " in block.text and block.page.name not in IN_ORDER]
     found = [(block, *each) for block in shown for each in commands(block)]
     for block in blocks("bash"):
-        alone = block.text.startswith("curl ") and "$" not in block.text and block.page.name != RUNS
+        alone = block.text.startswith("curl ") and "$" not in block.text and block.page.name not in IN_ORDER
         if alone and block.mark != "demo":
             found.append((block, block.text.replace("\\\n", " "), Page(block.page).after(block).text))
     return found
@@ -193,6 +196,27 @@ async def test_a_run_that_outlives_its_request_is_read_as_the_page_shows(tmp_pat
             answer = await output_of(*shlex.split(its.replace(ADDRESS, address)), "-sS")
             assert unchanging(answer) == unchanging(expected)
             id = RUN_ID.findall(answer)[0] if RUN_ID.search(answer) else id
+
+
+async def test_a_response_is_made_streamed_read_on_and_deleted_as_the_page_shows(tmp_path: Path) -> None:
+    page = Page(ROOT / "docs" / RESPONSES)
+    plan = load_inline(page.files["served.yaml"], TYPES, {})
+    store = plan.controller.store._replace(url=f"sqlite:///{tmp_path / 'runs.db'}")
+    plan = replace(plan, controller=replace(plan.controller, store=store))
+    typed = [each for block in page.blocks if block.language == "console" for each in commands(block)]
+    assert len(typed) == 4
+    id = "…"
+    async with document(plan, TYPES) as address:
+        for command, expected in typed:
+            answer = await output_of(*shlex.split(HEX.sub(id, command).replace(ADDRESS, address)), "-sS")
+            shown = ".*".join(map(re.escape, HEX.sub(id, expected).rstrip("\n").split("…")))
+            assert re.fullmatch(shown, answer.rstrip("\n"), re.DOTALL), answer
+            id = HEX.findall(answer)[0]
+
+
+def test_the_parameters_of_responses_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / RESPONSES).read_text(encoding="utf-8")
+    assert page.partition("<!-- parameters: responses -->\n")[2].strip() == parameter_table(ResponseBody)
 
 
 @each([block for block in blocks("bash") if block.mark == "demo"])

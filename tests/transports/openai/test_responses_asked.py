@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployments.conversations.parameters import parameters
+from deployments.gateway.gateway import Gateway
+from deployments.transports.app import build_app
 from deployments.transports.openai.responses.parameters import ResponseBody
+from graphs.plan import Model
 from tests.transports.openai.responding import TOOL, Talks, create, made
-from tests.transports.served import Feed, connected, one
+from tests.transports.served import Feed, answering, connected, one, plan, serving
 from tests.transports.tasks_api import answer, two
 
 
@@ -32,7 +36,7 @@ async def test_a_workflow_reads_the_request_by_the_names_of_chat_completions(tmp
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True}},
         "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "instructions": "Be brief.", "user": "u", "model": "story",
         "metadata": {"a": "b", "input": '{"language": "en"}'}, "language": "en", "of_my_own": 5, "reasoning_effort": "low",
-        "question": "Hello",
+        "question": "Hello", "text": "Hello",
     }  # fmt: skip
     assert {key: heard.get(key) for key in expected} == expected
     assert "input" not in heard
@@ -100,6 +104,35 @@ async def test_what_is_wrong_is_named_by_its_parameter(
         error = refused.json["error"]
         assert (refused.status, error["type"], error["param"]) == (400, "invalid_request_error", param)
         assert said in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "code", "said"),
+    [
+        ({"truncation": "auto"}, "truncation", "unsupported_parameter", 'leave it out, or write "disabled"'),
+        ({"text": {"verbosity": "low"}}, "text.verbosity", "unsupported_parameter", "no model here can be told so"),
+        ({"top_logprobs": 2}, "top_logprobs", "unsupported_parameter", "the engines don't tell probabilities"),
+        ({"include": ["message.output_text.logprobs"]}, "include", "unsupported_parameter", "message.output_text.logprobs"),
+        ({"max_tokens": 5}, "max_tokens", "unknown_parameter", "unknown parameter 'max_tokens'; did you mean"),
+        ({"metadata": {"input": "{}"}}, None, None, None),
+        ({"truncation": "disabled", "text": {"verbosity": "medium"}, "include": ["reasoning.encrypted_content"]}, None, None, None),
+        ({"top_logprobs": 0, "max_tool_calls": 3, "service_tier": "auto", "prompt_cache_key": "k"}, None, None, None),
+    ],
+)  # fmt: skip
+async def test_a_model_is_asked_only_what_it_can_do(
+    asked: dict[str, Any], param: str | None, code: str | None, said: str | None
+) -> None:
+    served = replace(plan(one()), models={"tiny": Model("tiny", {"chat": "story"}, is_component=True)})
+    body = {"model": "tiny", "input": "Hello", "store": False, **asked}
+    async with serving(build_app(Gateway(served, answering("a")))) as address, connected(address) as wire:
+        await wire.ask(body, path="/v1/responses")
+        got = await answer(wire)
+    if said is None:
+        assert got.status == 200, got.body
+        return
+    error = got.json["error"]
+    assert (got.status, error["param"], error["code"]) == (400, param, code)
+    assert said in error["message"]
 
 
 async def test_an_unknown_model_is_not_found(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from deployments.transports.openai.responses.parameters import LOGPROBS, Respons
 from graphs.errors import InvalidInput
 from graphs.stream import Value
 
-TRANSLATED = frozenset({"input", "tools", "tool_choice"})
-"""What workflows read by chat completions' names and forms alone."""
+TRANSLATED = frozenset({"input", "tools", "tool_choice", "text"})
+"""What workflows read by chat completions' names and in their forms alone."""
 
 
 def conversation(body: ResponseBody, said: Mapping[str, Value], items: Sequence[Item]) -> Conversation:

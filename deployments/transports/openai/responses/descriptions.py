@@ -53,7 +53,7 @@ _EXAMPLE = 'event: response.output_text.delta\ndata: {"type": "response.output_t
 def _streamed() -> dict[int | str, dict[str, Any]]:
     described = answers(RESPONSE)
     content = described[200]["content"]
-    stream = {"text/event-stream": {"schema": TEXT, "itemSchema": _ITEM_OF_STREAM, "example": _EXAMPLE}}
+    stream = {"text/event-stream": {"schema": TEXT, "x-itemSchema": _ITEM_OF_STREAM, "example": _EXAMPLE}}
     return {
         **described,
         200: {"description": "the response, or with `stream` its events", "content": {**content, **stream}},

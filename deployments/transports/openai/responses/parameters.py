@@ -149,12 +149,16 @@ class ResponseBody(Named):
         dict[str, Any] | None, AfterValidator(_metadata),
         Honoured("comes back with the response; its `input`, an object or that as JSON text, goes into the input of a workflow"),
     ] = None  # fmt: skip
-    max_output_tokens: Annotated[Tokens | None, Honoured("a workflow reads it as `input.max_tokens` too", 256)] = None
+    max_output_tokens: Annotated[Tokens | None, Honoured("a workflow reads it as `input.max_tokens`, too", 256)] = None
     temperature: Annotated[float | None, Field(ge=0, le=2), Honoured("0 takes the likeliest token every time", 0.7)] = (
         None
     )
     top_p: Annotated[float | None, Field(ge=0, le=1), Honoured("", 0.9)] = None
-    tools: Annotated[list[dict[str, Any]] | None, AfterValidator(_tools), Honoured("functions; no others")] = None
+    tools: Annotated[
+        list[dict[str, Any]] | None,
+        AfterValidator(_tools),
+        Honoured("functions, and no others; a workflow reads them as chat completions write them"),
+    ] = None
     tool_choice: Annotated[
         Any, AfterValidator(_choice), WithJsonSchema({"type": ["string", "object", "null"]}),
         Honoured("`none`, `auto`, `required`, a function by its name, or `allowed_tools`", "auto"),
@@ -165,11 +169,18 @@ class ResponseBody(Named):
     ] = None
     text: Annotated[
         Text | None, AfterValidator(_format),
-        Honoured("`format`: text, json_object or json_schema; a `verbosity` other than medium is refused"),
+        Honoured(
+            "`format`: text, json_object or json_schema, which a workflow reads as `input.response_format`; a model refuses a "
+            "`verbosity` other than medium",
+            everywhere=True,
+        ),
     ] = None  # fmt: skip
     reasoning: Annotated[
         Reasoning | None,
-        Honoured("`effort` is told to the chat template; `summary` has no effect, for the reasoning itself is told"),
+        Honoured(
+            "`effort` is told to the chat template, and to a workflow as `input.reasoning_effort`, too; `summary` has no effect, "
+            "for the reasoning itself is told"
+        ),
     ] = None
     include: Annotated[
         list[Includable] | None,
