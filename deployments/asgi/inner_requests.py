@@ -6,7 +6,8 @@ So a socket says the same as the route beside it, errors included, for it is the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Scope
@@ -19,6 +20,7 @@ OF_HANDSHAKE = (
 )  # fmt: skip
 """Headers that say something of the request which opened the socket, and nothing of those that come over it."""
 _OF_SOCKETS = b"sec-websocket-"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Event(NamedTuple):
@@ -62,10 +64,16 @@ class InnerRequests:
         others = [(name, value) for name, value in self._headers if name != b"authorization"]
         self._headers = [*others, (b"authorization", f"Bearer {key}".encode())]
 
-    async def ask(self, method: str, path: str, body: bytes, take: Take) -> Whole | None:
-        """Ask, and give `take` each event of a stream; return an answer that is none. To cancel it is the client's leaving."""
+    async def ask(
+        self, method: str, path: str, body: bytes, take: Take, more: Mapping[str, Any] = _NOTHING
+    ) -> Whole | None:
+        """Ask, and give `take` each event of a stream; return an answer that is none. To cancel it is the client's leaving.
+
+        `more` is what the route finds in the scope beside the request.
+        """
         scope: Scope = {
             **self._common,
+            **more,
             "method": method,
             "path": path,
             "raw_path": path.encode(),

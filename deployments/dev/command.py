@@ -25,6 +25,7 @@ from deployments.asgi.ports import HOST, PORT, require_free, taken, url
 from deployments.dev import report
 from deployments.dev.code import Code
 from deployments.dev.graph import Front
+from deployments.dev.uvicorn_internals import WebSockets
 from deployments.dev.watching import Watch
 from graphs.component import Registry
 from graphs.errors import AnabranchError
@@ -212,7 +213,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=PATIENCE,
-                ws="websockets-sansio",
+                ws=WebSockets,
             )
         )  # fmt: skip
         self._front, self._say_started = app, started

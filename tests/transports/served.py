@@ -15,6 +15,7 @@ import uvicorn
 from aiohttp import ClientResponse, ClientSession
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deployments.dev.uvicorn_internals import WebSockets
 from deployments.gateway.gateway import Gateway
 from deployments.runs.events import Invocation
 from deployments.transports.app import build_app
@@ -145,7 +146,7 @@ async def serving_all(*served: ASGIApp, within: float | None = 2 * DEADLINE) -> 
 
     only = served[0] if len(served) == 1 else app
     config = uvicorn.Config(
-        only, log_config=None, ws="websockets-sansio", http="httptools", timeout_graceful_shutdown=2
+        only, log_config=None, ws=WebSockets, http="httptools", timeout_graceful_shutdown=2
     )
     config.load()
     server = uvicorn.Server(config)
