@@ -16,6 +16,7 @@ from graphs.load import load_inline
 from tests.fakes.http_server import Answer, Step, Upstream, Wait, openai_events
 from tests.serve.api import DEADLINE, END, Api, calling, data
 from tests.serve.drill import Drill
+from tests.transports.socketed import talking, text
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -231,6 +232,23 @@ async def test_a_departed_client_s_upstream_is_hung_up(apis, upstream, name, wor
         async with apis[name].stream(workflow, path=path) as reading:
             assert await reading.event() == data("one")
         await (await upstream.called(before + 1)).left.wait()
+
+
+async def test_requests_over_a_socket_are_answered_and_its_departure_hangs_up_their_upstreams(apis, upstream):
+    go_on = asyncio.Event()
+    paths = [queued(upstream, *openai_events([name])[:2], Wait(event)) for name, event in (("a", go_on), ("b", asyncio.Event()))]
+    before = len(upstream.calls)
+    async with asyncio.timeout(DEADLINE), talking(apis["channel"].url) as talk:
+        for name, path in zip("ab", paths, strict=True):
+            await talk.ask("hi", model="relay", metadata={"input": {"path": path}}, request_id=name)
+            frames = [await talk.frame(), await talk.frame()]
+            assert (text(frames), frames[0]["request_id"]) == (name, name)
+        go_on.set()
+        assert (await talk.answer())[-1]["request_id"] == "a"
+        await talk.ask("hi", model="no-such", request_id="c")
+        assert (await talk.error())["code"] == "model_not_found"
+    async with asyncio.timeout(DEADLINE):
+        await (await upstream.called(before + 2)).left.wait()
 
 
 async def test_an_upstream_s_refusal_reaches_the_client_with_its_status(apis):

@@ -16,6 +16,7 @@ from bench.processes import Process
 from bench.systems import FAST, ROOT, SCRIPTS, Server, System, serving
 from tests.fakes.http_server import Answer, Upstream, Wait, events
 from tests.serve.api import DEADLINE, END, Api, calling, data, until
+from tests.transports.socketed import talking, text
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -147,13 +148,65 @@ async def test_a_long_stream_through_two_components_keeps_memory_flat(api, serve
     assert {name: size for name, size in grown.items() if size > 30 * 2**20} == {}
 
 
+async def test_requests_over_a_socket_are_told_apart_and_its_departure_hangs_up_their_upstreams(server, upstream):
+    go_on = asyncio.Event()
+    upstream.queue("/one", sse([word("one"), Wait(go_on), word(" more")]))
+    upstream.queue("/two", sse([word("two"), Wait(asyncio.Event())]))
+    before = len(upstream.calls)
+    async with asyncio.timeout(DEADLINE), talking(server.url.rstrip("/")) as talk:
+        for name in ("one", "two"):
+            await talk.ask("hi", model="relayed", metadata={"input": {"path": f"/{name}"}}, request_id=name)
+            frames = [await talk.frame(), await talk.frame()]
+            assert {frame["request_id"] for frame in frames} == {name}
+            assert text(frames) == name
+        go_on.set()
+        assert text(await talk.answer()) == " more"
+        await talk.say(type="ping")
+        assert await talk.frame() == {"type": "pong"}
+    async with asyncio.timeout(DEADLINE):
+        await upstream.calls[before + 1].left.wait()
+
+
+async def test_a_socket_that_stands_still_stops_its_producer(server, upstream):
+    made = 0
+
+    def endless():
+        nonlocal made
+        while True:
+            made += 1
+            yield word("x" * 1000)
+
+    async def made_meanwhile() -> tuple[int, int]:
+        before = made
+        for _ in range(20):
+            await other.ask("hi", model="words", metadata={"input": {"text": "word"}})
+            await other.answer()
+        return before, made
+
+    upstream.queue("/endless", sse(endless()))
+    before = len(upstream.calls)
+    url = server.url.rstrip("/")
+    async with asyncio.timeout(2 * DEADLINE), talking(url) as other:
+        async with talking(url, compression=None, max_queue=1) as still:
+            await still.ask("hi", model="relayed", metadata={"input": {"path": "/endless"}})
+            await still.frame()
+            await until(made_meanwhile, lambda made: made[0] == made[1])
+            still.wire.transport.abort()
+        await upstream.calls[before].left.wait()
+
+
 async def test_told_to_stop_it_refuses_requests_lets_streams_end_and_leaves_no_process(api, server, upstream):
     """The last to use the server."""
     go_on = asyncio.Event()
     upstream.queue("/last", sse([word("하나"), Wait(go_on), word(" two")]))
-    async with asyncio.timeout(2 * DEADLINE), api.stream("relayed", path="/last") as reading:
+    async with (
+        asyncio.timeout(2 * DEADLINE),
+        talking(server.url.rstrip("/")) as idle,
+        api.stream("relayed", path="/last") as reading,
+    ):
         assert await reading.event() == data("하나")
         os.kill(root_of(server), signal.SIGTERM)
+        assert (await idle.ended())[0] == 1001
         refused = await until(lambda: api.run("words", text="one"), lambda answer: answer.status != 200)
         assert (refused.status, refused.error()["type"]) == (503, "unavailable")
         assert refused.error()["message"] == "the server is stopping"

@@ -28,7 +28,7 @@ class Talk:
 
     async def ask(self, text: str, **fields: Any) -> None:
         """Send a chat request."""
-        await self.say(model=MODEL, messages=[{"role": "user", "content": text}], **fields)
+        await self.say(**{"model": MODEL, "messages": [{"role": "user", "content": text}], **fields})
 
     async def frame(self) -> dict[str, Any]:
         async with asyncio.timeout(DEADLINE):
