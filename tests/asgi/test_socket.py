@@ -104,7 +104,9 @@ async def test_a_fault_closes_the_socket_without_its_traceback() -> None:
 
 async def test_a_server_that_is_stopped_while_a_client_leaves_without_reading_stops() -> None:
     feed = Feed(*["x" * 100_000] * 200)
-    async with serving(app(feed, TEXT)) as address:
-        async with talking(address, compression=None, max_queue=1, close_timeout=0.01) as talk:
-            await talk.ask("hi")
-            await soon(feed.asked)
+    async with (
+        serving(app(feed, TEXT)) as address,
+        talking(address, compression=None, max_queue=1, close_timeout=0.01) as talk,
+    ):
+        await talk.ask("hi")
+        await soon(feed.asked)

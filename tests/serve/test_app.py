@@ -236,7 +236,10 @@ async def test_a_departed_client_s_upstream_is_hung_up(apis, upstream, name, wor
 
 async def test_requests_over_a_socket_are_answered_and_its_departure_hangs_up_their_upstreams(apis, upstream):
     go_on = asyncio.Event()
-    paths = [queued(upstream, *openai_events([name])[:2], Wait(event)) for name, event in (("a", go_on), ("b", asyncio.Event()))]
+    paths = [
+        queued(upstream, *openai_events([name])[:2], Wait(event))
+        for name, event in (("a", go_on), ("b", asyncio.Event()))
+    ]
     before = len(upstream.calls)
     async with asyncio.timeout(DEADLINE), talking(apis["channel"].url) as talk:
         for name, path in zip("ab", paths, strict=True):

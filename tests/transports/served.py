@@ -145,9 +145,7 @@ async def serving_all(*served: ASGIApp, within: float | None = 2 * DEADLINE) -> 
         await served[index](scope, receive, send)
 
     only = served[0] if len(served) == 1 else app
-    config = uvicorn.Config(
-        only, log_config=None, ws=WebSockets, http="httptools", timeout_graceful_shutdown=2
-    )
+    config = uvicorn.Config(only, log_config=None, ws=WebSockets, http="httptools", timeout_graceful_shutdown=2)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

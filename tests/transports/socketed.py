@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -48,12 +48,11 @@ class Talk:
     async def ended(self) -> tuple[int, str]:
         """Wait until the server has closed the socket; return its code and reason."""
         async with asyncio.timeout(DEADLINE):
-            try:
+            with suppress(ConnectionClosed):
                 while True:
                     await self.wire.recv()
-            except ConnectionClosed as closed:
-                assert closed.rcvd is not None, "it was closed by the server"
-                return closed.rcvd.code, closed.rcvd.reason
+        assert self.wire.close_code is not None
+        return self.wire.close_code, self.wire.close_reason or ""
 
 
 @asynccontextmanager

@@ -59,28 +59,33 @@ async def test_a_frame_that_asks_for_no_stream_is_answered_by_one_frame() -> Non
     assert whole["request_id"] == 7
 
 
+class Together:
+    """A component that says each text several times, in turn with others, once a number of calls are under way."""
+
+    TIMES = 4
+
+    def __init__(self, calls: int) -> None:
+        self._missing = calls
+        self._all_there = asyncio.Event()
+
+    async def __call__(self, invocation: Invocation) -> Stream:
+        self._missing -= 1
+        if not self._missing:
+            self._all_there.set()
+        return Stream(self._batches(invocation.input["text"]), self._close)
+
+    async def _batches(self, text: str) -> AsyncIterator[Batch]:
+        await self._all_there.wait()
+        for index in range(self.TIMES):
+            yield [f"{text}:{index} "]
+            await asyncio.sleep(0)
+
+    async def _close(self) -> None:
+        pass
+
+
 async def test_200_sockets_with_5_requests_each_under_way_get_no_frame_of_another() -> None:
-    sockets, requests, words = 200, 5, 4
-    all_called = asyncio.Event()
-    called = 0
-
-    async def echo(invocation: Invocation) -> Stream:
-        nonlocal called
-        called += 1
-        if called == sockets * requests:
-            all_called.set()
-        name = invocation.input["text"]
-
-        async def batches() -> AsyncIterator[Batch]:
-            await all_called.wait()
-            for index in range(words):
-                yield [f"{name}:{index} "]
-                await asyncio.sleep(0)
-
-        async def close() -> None:
-            pass
-
-        return Stream(batches(), close)
+    sockets, requests = 200, 5
 
     async def converse(address: str, number: int) -> None:
         async with talking(address, compression=None, open_timeout=None) as talk:
@@ -93,10 +98,10 @@ async def test_200_sockets_with_5_requests_each_under_way_get_no_frame_of_anothe
                 said[frame["request_id"]] += text([frame])
                 unfinished -= finish(frame) is not None
             for request in range(requests):
-                assert said[request] == "".join(f"{number}.{request}:{index} " for index in range(words))
+                assert said[request] == "".join(f"{number}.{request}:{index} " for index in range(Together.TIMES))
 
-    options = Options(max_concurrent_count=sockets * requests)
-    async with serving(app(echo, TEXT, options=options), within=60) as address, asyncio.TaskGroup() as group:
+    together, options = Together(sockets * requests), Options(max_concurrent_count=sockets * requests)
+    async with serving(app(together, TEXT, options=options), within=60) as address, asyncio.TaskGroup() as group:
         for number in range(sockets):
             group.create_task(converse(address, number))
 
@@ -271,15 +276,18 @@ async def test_a_client_that_does_not_read_holds_nobody_else_and_grows_nothing()
 
         return Stream(batches(), close)
 
-    async with serving(app(component, TEXT)) as address:
-        async with talking(address, compression=None, max_queue=1) as slow, talking(address, compression=None) as other:
-            await slow.ask("slow")
-            await other.ask("quick")
-            for _ in range(800):
-                await other.frame()
-            assert 0 < made < 600, "it goes no further than the connection's own buffers"
-            slow.wire.transport.abort()
-            await soon(closed)
+    async with (
+        serving(app(component, TEXT)) as address,
+        talking(address, compression=None, max_queue=1) as slow,
+        talking(address, compression=None) as other,
+    ):
+        await slow.ask("slow")
+        await other.ask("quick")
+        for _ in range(800):
+            await other.frame()
+        assert 0 < made < 600, "it goes no further than the connection's own buffers"
+        slow.wire.transport.abort()
+        await soon(closed)
 
 
 async def test_a_frame_beyond_what_the_server_reads_closes_the_socket() -> None:
@@ -318,4 +326,3 @@ async def test_a_fault_of_the_server_is_told_without_its_traceback() -> None:
         assert "secret" not in json.dumps(told)
         await talk.say(type="ping")
         assert await talk.frame() == {"type": "pong"}
-

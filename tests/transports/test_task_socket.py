@@ -42,14 +42,14 @@ async def test_a_run_under_way_is_followed_at_any_replica_as_it_goes_on(tmp_path
     feed = Feed()
     async with two(feed, tmp_path, RUN) as served:
         id = await served.start()
-        async with talking(served.addresses[0], f"/tasks/{id}/ws") as near:
-            async with talking(served.addresses[1], f"/tasks/{id}/ws") as far:
-                for word in ("One", "two"):
-                    feed.give(word)
-                    for talk in (near, far):
-                        assert (await until(talk, "chunk"))[-1]["chunk"] == word
-                feed.end()
-                assert await until(near, "completed") == await until(far, "completed")
+        here, there = served.addresses
+        async with talking(here, f"/tasks/{id}/ws") as near, talking(there, f"/tasks/{id}/ws") as far:
+            for word in ("One", "two"):
+                feed.give(word)
+                for talk in (near, far):
+                    assert (await until(talk, "chunk"))[-1]["chunk"] == word
+            feed.end()
+            assert await until(near, "completed") == await until(far, "completed")
 
 
 async def test_who_has_seen_the_end_is_told_that_there_is_no_more(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from deployments.gateway.gateway import Gateway
-from deployments.transports.openai import chat, completions, embeddings, models, responses, sockets
+from deployments.transports.openai import chat, completions, embeddings, models, responses, responses_socket, sockets
 from deployments.transports.run_answer import HEARTBEAT_EVERY
 
 
@@ -14,6 +14,6 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
     router = APIRouter(prefix="/v1", tags=["openai"])
     router.include_router(models.routes(gateway))
     router.include_router(embeddings.routes(gateway))
-    for door in (chat, completions, responses, sockets):
+    for door in (chat, completions, responses, sockets, responses_socket):
         router.include_router(door.routes(gateway, heartbeat_every))
     return router

@@ -24,7 +24,7 @@ TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 def openai_error(error: AnabranchError, run_id: str | None = None) -> Response:
     """Return the HTTP answer of an error."""
     headers = ({} if run_id is None else {RUN_ID: run_id}) | retry_after(error)
-    return Response(json_bytes(error_body(error, run_id)), _status(error), headers, "application/json")
+    return Response(json_bytes(error_body(error, run_id)), openai_status(error), headers, "application/json")
 
 
 def error_event(error: AnabranchError, run_id: str) -> bytes:
@@ -34,7 +34,7 @@ def error_event(error: AnabranchError, run_id: str) -> bytes:
 
 def error_body(error: AnabranchError, run_id: str | None = None) -> dict[str, Any]:
     """Return the error as OpenAI's SDKs read it."""
-    status = _status(error)
+    status = openai_status(error)
     kind = TYPES.get(status) or (OF_CLIENT if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error")
     code = error.details.get("code")
     if code is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -52,7 +52,8 @@ def _param(error: AnabranchError) -> str | None:
     return field if "workflow" in error.details else INDEX.sub(r"[\1]", NAMES.get(field, field))
 
 
-def _status(error: AnabranchError) -> int:
+def openai_status(error: AnabranchError) -> int:
+    """Return the status of the HTTP answer of an error."""
     if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         return HTTPStatus.BAD_REQUEST.value
     return Conflict.status if isinstance(error, Cancelled) else error.status

@@ -16,6 +16,7 @@ from deployments.transports.openai.responses.answer import ResponseAnswer, respo
 from deployments.transports.openai.responses.encoder import ALL, Item
 from deployments.transports.openai.responses.parameters import ResponseBody
 from deployments.transports.openai.responses.respond import respond
+from deployments.transports.openai.responses.turn import TURN, Turn
 from graphs.errors import Conflict, InvalidInput
 
 _STREAM = Annotated[bool, Query(description="its events from the first on, as they went out and as they come")]
@@ -34,7 +35,10 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
 
     async def create(request: Request) -> Response:
         said = parse_object(await request.body())
-        run = await respond(gateway, said)
+        turn: Turn | None = request.scope.get(TURN)
+        run = await respond(gateway, said) if turn is None else await respond(gateway, said, turn.remembered)
+        if turn is not None:
+            turn.run = run
         if said.get("background") and not said.get("stream"):
             return response_answer(run, await run.now())
         return ResponseAnswer(run, stream=bool(said.get("stream")), **how)
