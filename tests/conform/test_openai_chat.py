@@ -46,7 +46,7 @@ def test_an_answer_comes_whole_with_its_usage(client: openai.OpenAI):
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (10, 4, 14)
 
 
-@pytest.mark.parametrize("model", ["words", "whole", "gpt-4o"])
+@pytest.mark.parametrize("model", ["words", "whole", "deltas", "gpt-4o"])
 def test_any_workflow_is_a_model(client: openai.OpenAI, model: str):
     answer = client.chat.completions.create(model=model, messages=STORY)
     assert answer.choices[0].message.content == "Once upon a time"
@@ -54,9 +54,10 @@ def test_any_workflow_is_a_model(client: openai.OpenAI, model: str):
     assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices) == "Once upon a time"
 
 
-def test_no_usage_is_made_up(client: openai.OpenAI):
-    """The API behind `words` isn't asked for it."""
-    assert client.chat.completions.create(model="words", messages=STORY).usage is None
+@pytest.mark.parametrize("model", ["words", "deltas"])
+def test_no_usage_is_made_up(client: openai.OpenAI, model: str):
+    """These workflows don't pass it on."""
+    assert client.chat.completions.create(model=model, messages=STORY).usage is None
 
 
 def test_the_conversation_arrives_as_it_was_sent(client: openai.OpenAI):
@@ -161,9 +162,10 @@ def test_the_streaming_helper_folds_the_chunks_to_the_answer(client: openai.Open
 # tools
 
 
-def test_a_call_of_tools_and_its_results_lead_to_an_answer(client: openai.OpenAI, tools: list[Any]):
+@pytest.mark.parametrize("model", ["scripted", "deltas"])
+def test_a_call_of_tools_and_its_results_lead_to_an_answer(client: openai.OpenAI, tools: list[Any], model: str):
     messages: list[Any] = list(CITIES)
-    asked = client.chat.completions.create(model="scripted", messages=messages, tools=tools).choices[0]
+    asked = client.chat.completions.create(model=model, messages=messages, tools=tools).choices[0]
     assert asked.finish_reason == "tool_calls"
     assert asked.message.tool_calls is not None
     calls = [(call.id, call.function.name, json.loads(call.function.arguments)) for call in asked.message.tool_calls]
@@ -171,7 +173,7 @@ def test_a_call_of_tools_and_its_results_lead_to_an_answer(client: openai.OpenAI
     messages.append(asked.message)
     for call, weather in zip(asked.message.tool_calls, ("sunny", "grey"), strict=True):
         messages.append({"role": "tool", "tool_call_id": call.id, "content": weather})
-    answer = client.chat.completions.create(model="scripted", messages=messages, tools=tools)
+    answer = client.chat.completions.create(model=model, messages=messages, tools=tools)
     assert answer.choices[0].message.content == "It is sunny and grey today."
     assert answer.choices[0].finish_reason == "stop"
 
