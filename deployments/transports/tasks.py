@@ -28,7 +28,19 @@ _JOB_CHUNKS = Annotated[
     bool, Query(description="with the chunks of every job, of a run started with `job_chunks: true`")
 ]
 
+_SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the run; with `output_only` its output alone",
+        "content": {"application/json": {"schema": {"anyOf": [Task.model_json_schema(), {"title": "Output"}]}}},
+    }
+}
 _UNKNOWN = {404: "there is no such run: it was never kept, or is forgotten", 503: "the store of runs can't be reached"}
+
+_NO_OUTPUT = {
+    409: "with `output_only`: the run is under way",
+    502: "with `output_only`: a component failed, or an API that it called",
+    504: "with `output_only`: the run took too long",
+}
 
 
 def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
@@ -87,7 +99,7 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
     }
     for path, answer, method, summary, responses in (
         ("", list_tasks, "GET", "List runs, the newest first", {200: {"model": TaskList}, **described(_UNKNOWN)}),
-        ("/{task_id}", show_task, "GET", "Show a run", {200: {"model": Task}, **described(_UNKNOWN)}),
+        ("/{task_id}", show_task, "GET", "Show a run", {**_SHOWN, **described({**_UNKNOWN, **_NO_OUTPUT})}),
         ("/{task_id}/stream", follow_output, "GET", "Follow or replay the output of a run", stream),
         ("/{task_id}/events", follow_events, "GET", "Follow or replay all that a run says", stream),
         ("/{task_id}/cancel", cancel_task, "POST", "Stop a run", {200: {"model": Task}, **described(_UNKNOWN)}),

@@ -43,6 +43,13 @@ async def test_the_docs_describe_every_answer_of_a_run(prefix: str) -> None:
         assert (response.status, len(body) > 1000) == (200, True)
 
 
+async def test_the_docs_describe_a_run_that_is_shown_as_its_output_alone() -> None:
+    shown = (await described())["paths"]["/tasks/{task_id}"]["get"]["responses"]
+    schema = shown["200"]["content"]["application/json"]["schema"]
+    assert Draft202012Validator(schema).is_valid("only its output")
+    assert {"404", "409", "502", "503", "504"} <= set(shown)
+
+
 async def described() -> dict[str, Any]:
     _, body = await asked("GET", "/openapi.json", headers=PLAIN)
     return json.loads(body)
