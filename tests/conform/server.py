@@ -38,7 +38,13 @@ def upstream() -> Iterator[str]:
 def serving(folder: Path, upstream: str) -> Iterator[str]:
     """Run the server, its store and its log in this folder; yield its address."""
     log = folder / "server.log"
-    environment = {**os.environ, "UPSTREAM": upstream, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    told = {
+        "UPSTREAM": upstream,
+        "STORE": f"sqlite:///{folder}/runs.db",
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+    }
+    environment = {**os.environ, **told}
     with log.open("wb") as out:
         process = subprocess.Popen(
             [str(PRODUCT), "-m", "graphs.cli", "dev", str(DOCUMENT), "--port", "0"],
