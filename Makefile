@@ -94,7 +94,7 @@ services:
 	@{ $(INITDB); } >/dev/null 2>&1 || echo "$(NO_POSTGRESQL)"
 
 test: $(VENV)/.test services
-	@$(BIN)/python tools/side_by_side.py "$(MAKE) test-unit" "$(MAKE) test-serve"
+	@$(BIN)/python tools/side_by_side.py "$(MAKE) --no-print-directory test-unit" "$(MAKE) --no-print-directory test-serve"
 
 test-unit: $(VENV)/.test services
 	$(BIN)/python -m pytest --ignore tests/serve
@@ -107,12 +107,12 @@ test-vllm: $(VLLM)/.test
 
 # The server runs from the product's own environment. What the clients warn of is theirs.
 ASK = $(CONFORM)/bin/python -m pytest -W ignore tests/conform
-clients: $(VENV)/.test $(CONFORM)/.test $(JS)/node_modules/.installed
+clients: $(CONFORM)/.test $(JS)/node_modules/.installed
 
-conform: clients
+conform: $(VENV)/.test clients
 	$(ASK)
 
-conform-quick: clients
+conform-quick: $(VENV)/.test clients
 	$(ASK) -m quick
 
 # Always from nothing: an older release that is there already would satisfy pip.
