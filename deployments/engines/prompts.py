@@ -173,17 +173,18 @@ class _Room:
 
     def has_place(self, reading: _Reading, what: str) -> bool:
         """Return whether there is room for all tokens; raise where there isn't, and none may be cut."""
-        length = reading.length
-        if length <= self.most or self.cut is not None:
-            return length <= self.most
-        has = f"the {what} has {'' if reading.whole else 'more than '}{length} tokens"
-        limit = f"{self.context}" if self.stated else f"taken to be {self.context} (it states none)"
+        if reading.length <= self.most or self.cut is not None:
+            return reading.length <= self.most
+        has = f"the {what} has {'' if reading.whole else 'more than '}{reading.length} tokens"
+        # Clients know the error by these words: LiteLLM and others look for them, whatever the code is.
+        length = f"{self.context}" if self.stated else f"taken to be {self.context} (it states none)"
+        limit = f"this model's maximum context length is {length}"
         write = f"write `max_input_length: {max(1, self.context - max(self.answer, min(ANSWER, self.context // 4)))}`"
         if self.asked and self.answer:
-            said = f"{has} and max_output_length is {self.asked}, together above the model's context, {limit}"
+            said = f"{has} and max_output_length is {self.asked}, but {limit}"
             write = f"write `max_input_length: {self.context - self.answer}`"
         else:
-            said = f"{has}, and the model's context is {limit}"
+            said = f"{has}, but {limit}"
         field = "text" if what == "text" else "messages"
         raise InvalidInput(f"{said}; shorten it, or {write} to have it cut", field=field, code=TOO_LONG)
 

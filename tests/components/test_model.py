@@ -445,7 +445,7 @@ async def test_a_folder_is_also_called_by_the_end_of_its_path(make: Any):
         ({}, "messages", "needs 'text'"),
         ({"text": "a", "messages": HELLO}, "messages", "leave 'messages' out"),
         ({"text": "a\0"}, "text", "NUL"),
-        ({"text": "river " * 2_000_000}, "text", "above the model's context, 256"),
+        ({"text": "river " * 2_000_000}, "text", "this model's maximum context length is 256"),
         ({"text": "river", "params": {"max_output_length": 300}}, "params.max_output_length", "context is 256"),
     ],
 )

@@ -84,7 +84,7 @@ async def test_each_batch_is_a_call_of_its_own_and_tokens_are_counted():
 
 
 async def test_a_text_too_long_for_the_model_is_refused_or_cut_as_asked():
-    with pytest.raises(InvalidInput, match="and the model's context is 64"):
+    with pytest.raises(InvalidInput, match="but this model's maximum context length is 64"):
         await vectors(["river " * 100])
     assert close(await vectors(["river " * 100], longest=10), await vectors([" ".join(["river"] * 8)]))
 

@@ -77,7 +77,7 @@ def test_a_text_longer_than_the_context_is_refused_and_both_lengths_are_named():
     text = "river " * 200
     length = len(tokenizer("gpt2")(text).input_ids)
     refusal = refused(read, text)
-    assert f"the text has {length} tokens, and the model's context is 64" in refusal.message
+    assert f"the text has {length} tokens, but this model's maximum context length is 64" in refusal.message
     assert "write `max_input_length: 48` to have it cut" in refusal.message
     assert refusal.details["field"] == "text"
 
@@ -86,9 +86,8 @@ def test_an_answer_that_finds_no_room_is_refused_and_all_lengths_are_named():
     text = "river " * 10
     length = len(tokenizer("gpt2")(text).input_ids)
     message = refused(read, text, output=60).message
-    assert (
-        f"the text has {length} tokens and max_output_length is 60, together above the model's context, 64" in message
-    )
+    said = f"the text has {length} tokens and max_output_length is 60, but this model's maximum context length is 64"
+    assert said in message
     assert "max_output_length is 64, and the model's context is 64" in refused(read, "hi", output=64).message
 
 
@@ -335,7 +334,7 @@ def test_the_context_can_be_lowered_and_raised_only_where_positions_are_relative
 
 def test_a_model_that_states_no_context_is_given_one():
     refusal = refused(read, "river " * 10_000, context=None)
-    assert f"the model's context is taken to be {prompts.UNSTATED} (it states none)" in refusal.message
+    assert f"this model's maximum context length is taken to be {prompts.UNSTATED} (it states none)" in refusal.message
 
 
 async def test_a_long_text_is_read_off_the_event_loop(monkeypatch: pytest.MonkeyPatch):

@@ -96,7 +96,7 @@ async def test_another_of_the_models_is_loaded_when_it_is_called(api: Api):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"prompt": "river " * 500}, "above the model's context, 256"),
+        ({"prompt": "river " * 500}, "this model's maximum context length is 256"),
         ({"prompt": "a\0b"}, "NUL character"),
         ({"prompt": [{"content": "Hi"}]}, "write {role: user, content: …}"),
         ({"prompt": "Hi", "model": "gpt3"}, "the component has no model 'gpt3'"),
