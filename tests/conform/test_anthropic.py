@@ -41,10 +41,10 @@ def test_a_message_comes_whole_with_its_usage(claude: anthropic.Anthropic):
 
 @pytest.mark.parametrize("model", ["words", "whole", "claude-sonnet-4-5", "tiny"])
 def test_any_workflow_and_any_model_of_the_document_answers(claude: anthropic.Anthropic, model: str):
-    message = claude.messages.create(**said("Tell me a story.", model, temperature=0))
+    message = claude.messages.create(**said("Tell me a story.", model, extra_body={"temperature": 0}))
     assert message.model == model
     assert text(message)
-    with claude.messages.stream(**said("Tell me a story.", model, temperature=0)) as stream:
+    with claude.messages.stream(**said("Tell me a story.", model, extra_body={"temperature": 0})) as stream:
         assert stream.get_final_text() == text(message)
 
 
@@ -67,9 +67,11 @@ def test_an_answer_that_was_cut_short_says_so(claude: anthropic.Anthropic):
 
 
 def test_a_stop_sequence_ends_an_answer_and_is_named(claude: anthropic.Anthropic):
-    whole = text(claude.messages.create(**said("What is anabranch?", "tiny", temperature=0)))
+    whole = text(claude.messages.create(**said("What is anabranch?", "tiny", extra_body={"temperature": 0})))
     word = whole.split()[3]
-    message = claude.messages.create(**said("What is anabranch?", "tiny", temperature=0, stop_sequences=["§§", word]))
+    message = claude.messages.create(
+        **said("What is anabranch?", "tiny", extra_body={"temperature": 0}, stop_sequences=["§§", word])
+    )
     assert text(message) == whole[: whole.index(word)]
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", word)
 
@@ -218,7 +220,7 @@ def test_an_unknown_model_is_not_found(claude: anthropic.Anthropic):
         ({"messages": [{"role": "wizard", "content": "Hello"}]}, "messages"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"temperature": "hot"}, "temperature"),
+        ({"extra_body": {"temperature": "hot"}}, "temperature"),
         ({"tools": [{"name": "x"}]}, "tools"),
         (
             {

@@ -47,8 +47,11 @@ async function givesObjects(model) {
   assert.deepEqual(await streamText(asked).output, { name: 'Ada', born: 1815 });
 }
 
+// Only Anthropic's API wants to be asked for its thoughts.
+const providerOptions = { anthropic: { thinking: { type: 'enabled', budgetTokens: 1024 } } };
+
 async function reasons(model) {
-  const result = streamText({ model, prompt: 'Think about it.', maxRetries: 0 });
+  const result = streamText({ model, prompt: 'Think about it.', maxRetries: 0, providerOptions });
   let reasoning = '';
   let text = '';
   for await (const part of result.fullStream) {
