@@ -23,7 +23,7 @@ def test_the_models_are_the_workflows_the_components_and_their_other_names(clien
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("name", ["scripted", "tiny", "gpt-4o", "meta-llama/Llama-2-7b-chat-hf"])
+@pytest.mark.parametrize("name", ["scripted", "tiny", "gpt-4o", "anabranch/tiny-chat"])
 def test_a_model_is_retrieved_by_its_name(client: openai.OpenAI, name: str):
     model = client.models.retrieve(name)
     assert (model.id, model.object) == (name, "model")
@@ -42,7 +42,7 @@ def test_a_model_that_is_not_there_is_not_found(client: openai.OpenAI):
 
 
 def test_a_model_of_the_document_answers_by_all_its_names(client: openai.OpenAI):
-    names = ["tiny", "meta-llama/Llama-2-7b-chat-hf"]
+    names = ["tiny", "anabranch/tiny-chat"]
     first, second = (client.chat.completions.create(model=name, messages=said("What is anabranch?")) for name in names)
     assert first.choices[0].message.content
     assert first.choices[0].message.content == second.choices[0].message.content

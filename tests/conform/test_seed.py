@@ -1,13 +1,13 @@
 """The Python of the page on streaming that this API was asked for in: each block runs as it was printed.
 
-Two things are put in its place: the client is the `openai` package's, and the address is the server's.
+Two things are put in its place: the client is the `openai` package's, and the address is the server's. The model of that name
+says back what it is told.
 """
 
 from __future__ import annotations
 
 import builtins
 import json
-import re
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -57,62 +57,57 @@ def test_the_page_has_nine_blocks():
 
 
 def test_a_chat_streams(run: Run):
-    printed, _ = run("chat")
-    assert len(printed.split()) > 3
+    assert run("chat")[0] == "Write a short story about a robot."
 
 
 def test_a_completion_streams(run: Run):
-    printed, _ = run("completion")
-    assert printed.strip()
+    assert run("completion")[0] == "Explain quantum computing in detail:"
 
 
 def test_a_stream_tells_its_tokens(run: Run):
     printed, names = run("metadata")
-    count = int(re.findall(r"Total tokens: (\d+)", printed)[0])
-    assert count > 3
-    assert f"[Token {count}]" in printed
-    assert names["response"].strip()
+    assert names["response"] == "Explain machine learning step by step."
+    assert "] Explain[" in printed
+    assert counted(printed) in (6, 7)
 
 
 def test_a_stream_calls_back(run: Run):
     printed, names = run("callbacks")
-    assert names["response"].strip()
-    assert printed.startswith(names["response"])
-    assert names["callback"].tokens_received > 3
+    assert names["response"] == "Write a poem about technology."
+    assert printed.startswith("Write a poem about technology.\n\nStreaming completed:\n")
+    assert counted(printed) in (5, 6)
 
 
 def test_a_socket_streams(run: Run):
-    printed, _ = run("socket")
-    streamed, _, whole = printed.partition("\n\nFull response: ")
-    assert len(streamed.split()) > 3
-    assert whole == f"{streamed}\n"
+    assert run("socket")[0] == "Tell me a story.\n\nFull response: Tell me a story.\n"
 
 
 def test_a_conversation_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch):
     said = iter(["Hello!", "What is anabranch?", "quit"])
     monkeypatch.setattr(builtins, "input", lambda _: next(said))
-    printed, _ = run("interactive")
-    first, second = printed.split("Assistant: ")[1:]
-    assert first.strip()
-    assert second.strip()
-    assert "Error" not in printed
+    assert run("interactive")[0].endswith("-\nAssistant: Hello!Assistant: What is anabranch?")
 
 
 def test_a_stream_drives_a_progress_bar(run: Run, capsys: pytest.CaptureFixture[str]):
-    printed, names = run("progress")
-    assert names["response"].strip()
-    assert f"Final response: {names['response']}" in printed
+    printed, _ = run("progress")
+    assert printed == "\nFinal response: Explain the concept of neural networks.\n"
+    assert "Generated 6 tokens" in capsys.readouterr().err
 
 
 def test_a_stream_survives_without_a_retry(run: Run):
     printed, names = run("retries")
-    assert names["response"].strip()
-    assert "failed" not in printed
+    assert printed == names["response"] == "Write a short story about space exploration."
 
 
 def test_a_stream_is_measured(run: Run):
     printed, _ = run("metrics")
-    assert int(re.findall(r"Total tokens: (\d+)", printed)[0]) > 3
+    assert counted(printed) in (6, 7)
+    assert printed.endswith(" ms\n")
+
+
+def counted(printed: str) -> int:
+    """Return how many chunks the page's code has counted; OpenAI's API sends one without text too."""
+    return int(printed.partition("Total tokens: ")[2].split()[0])
 
 
 def test_what_a_socket_says_is_what_a_stream_says(url: str):
