@@ -51,8 +51,17 @@ class Ask:
     """What the text must be; {} for any JSON object."""
     sampling: Sampling = field(default_factory=Sampling)
     max_input_length: int | None = None
+    logprobs: int | None = None
+    """Whether to give the log-probability of each token, and of how many of the likeliest beside it."""
     streaming: bool = True
     """Whether the reader takes pieces; beams, say, can't give any."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """Log-probabilities as OpenAI writes them, of the tokens whose text comes next."""
+
+    entries: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +108,11 @@ class Engine(ABC):
         return False
 
     @abstractmethod
-    def generate(self, ask: Ask) -> AsyncGenerator[Piece | Ended, None]:
-        """Yield text as it is generated, never half a character, then Ended. Closing it frees its place within a step."""
+    def generate(self, ask: Ask) -> AsyncGenerator[Piece | LogProbs | Ended, None]:
+        """Yield text as it is generated, never half a character, then Ended. Closing it frees its place within a step.
+
+        Where they are asked for, LogProbs come before the text of their tokens, each token's once and in order.
+        """
 
     @abstractmethod
     async def count(self, ask: Ask) -> int:

@@ -72,6 +72,7 @@ def settle(
     stops: tuple[str, ...] = (),
     streaming: bool = True,
     constrained: bool = False,
+    scored: bool = False,
 ) -> Settings:
     """Return the settings of one answer. `own` is the model's GenerationConfig, `stops` come with the prompt."""
     most = _most(sampling, own, space)
@@ -84,7 +85,7 @@ def settle(
         stops=(*sampling.stop, *stops, *_several(own.stop_strings)),
         ends=ends,
         forced_end=own.forced_eos_token_id is not None,
-        beams=_beams(sampling, own, streaming, constrained),
+        beams=_beams(sampling, own, streaming, constrained, scored),
     )
 
 
@@ -125,12 +126,12 @@ def _samples(sampling: Sampling, own: Any) -> bool:
     return sampling.top_k is not None or sampling.top_p is not None or bool(own.do_sample)
 
 
-def _beams(sampling: Sampling, own: Any, streaming: bool, constrained: bool) -> int:
-    asked = sampling.num_beams
-    if asked is not None and asked > 1 and (streaming or constrained):
-        why = "a stream" if streaming else "an answer bound to a schema"
+def _beams(sampling: Sampling, own: Any, streaming: bool, constrained: bool, scored: bool) -> int:
+    asked, single = sampling.num_beams, streaming or constrained or scored
+    if asked is not None and asked > 1 and single:
+        why = "a stream" if streaming else "an answer bound to a schema" if constrained else "logprobs"
         raise InvalidInput(f"expected num_beams 1 for {why}, got {asked}; leave it out", field="params.num_beams")
-    return 1 if streaming or constrained else _first(asked, own.num_beams, 1)
+    return 1 if single else _first(asked, own.num_beams, 1)
 
 
 def _first(*values: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from deployments.components.model import Model
-from graphs.component import Whole
+from graphs.component import Note, Whole
 from tests.components.model_calls import GREEDY, HELLO, call, whole
 from tests.engines import tiny
 from tests.fakes.calls import everything, failure
@@ -181,6 +181,45 @@ async def test_a_count_does_not_stream(make: Any):
 def test_what_generates_nothing_counts_nothing(task: str):
     found = dict(Model.check({"task": task, "model": "m"}, {"text": "a", "answer": "count"}))
     assert "its usage says how many tokens it read; leave 'answer' out" in found["answer"]
+
+
+# log-probabilities
+
+
+@pytest.mark.parametrize("answer", ["text", "message"])
+async def test_log_probabilities_are_noted_before_their_text(make: Any, answer: str):
+    component = await make("llama-chat", task="chat-completion")
+    asked = {"messages": HELLO, "answer": answer, "logprobs": 2}
+    chunks = await everything(call(component, **asked, streaming=True))
+    assert isinstance(chunks[0], Note)
+    assert isinstance(chunks[-1], Note)
+    noted = [each for chunk in chunks[:-1] if isinstance(chunk, Note) for each in chunk.data["logprobs"]]
+    told = await whole(component, **asked)
+    assert told.notes["logprobs"] == noted
+    assert len(noted) == told.notes["usage"]["completion_tokens"] == chunks[-1].data["usage"]["completion_tokens"]
+    plain = await whole(component, messages=HELLO, answer=answer)
+    assert plain.value == told.value
+    assert "logprobs" not in plain.notes
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"text": ["a"]}, "logprobs are of one answer, so text can't be a list"),
+        ({"text": "a", "params": {"num_beams": 2}}, "beam search draws no single tokens"),
+    ],
+)
+async def test_log_probabilities_are_of_single_tokens_of_one_answer(make: Any, asked: dict[str, Any], said: str):
+    error = await failure(call(await make("gpt2"), **asked, logprobs=0))
+    assert said in error.message
+    assert (error.details["field"], error.status) == ("logprobs", 422)
+
+
+@pytest.mark.parametrize("logprobs", [-1, 21, "many"])
+def test_a_number_of_likeliest_tokens_has_bounds(logprobs: Any):
+    with pytest.raises(ValidationError) as raised:
+        Model.Input.model_validate({"text": "a", "logprobs": logprobs})
+    assert raised.value.errors()[0]["loc"] == ("logprobs",)
 
 
 # too long a prompt

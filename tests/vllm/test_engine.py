@@ -8,7 +8,7 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
-from deployments.engines.engine import Ask, Ended, Sampling, Usage
+from deployments.engines.engine import Ask, Ended, LogProbs, Sampling, Usage
 from graphs.errors import InvalidInput
 from tests.vllm import models
 from tests.vllm.asks import SAID, answer, ask, text
@@ -186,3 +186,20 @@ async def test_a_prompt_that_does_not_fit_is_known_by_its_code(engine):
     with pytest.raises(InvalidInput) as refusal:
         await text(engine, Ask(text="river " * 5000))
     assert refusal.value.details["code"] == "context_length_exceeded"
+
+
+async def test_log_probabilities_are_as_openai_writes_them(engine):
+    for streaming in (True, False):
+        entries, text = [], ""
+        async for piece in engine.generate(replace(ask(streaming), logprobs=2)):
+            if isinstance(piece, LogProbs):
+                entries += piece.entries
+            elif isinstance(piece, Ended):
+                assert len(entries) == piece.usage.completion_tokens
+            else:
+                text += piece
+        assert text.startswith(bytes(byte for entry in entries[:-1] for byte in entry["bytes"]).decode(errors="ignore"))
+        for entry in entries:
+            first = entry["top_logprobs"][0]
+            assert (first["token"], first["logprob"]) == (entry["token"], entry["logprob"])
+            assert len(entry["top_logprobs"]) == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from deployments.components.model.checks import AT_ONCE, CHAT, CHAT_ONLY, OWN_OPTIONS, check_action, task_of_call
 from deployments.components.model.fields import ModelConfig, ModelInput
-from deployments.engines.engine import Ask, Ended, Engine, Sampling, Usage, for_each
+from deployments.engines.engine import Ask, Ended, Engine, LogProbs, Sampling, Usage, for_each
 from deployments.engines.tool_calls.pieces import AnswerParser, CallDelta, Piece, Thought, join_calls
 from graphs.component import Chunk, Note, Stream, Whole
 from graphs.errors import ComponentFailed, InvalidInput
@@ -116,7 +116,7 @@ async def _pooled(engine: Engine, input: ModelInput, text: str | list[str]) -> W
 
 async def _stream(engine: Engine, talk: _Talk) -> AsyncGenerator[Chunk]:
     """Yield the answer as it is generated, then a Note of the usage and of how it ended."""
-    if talk.parser is None and not talk.ask.parse and not talk.as_message:
+    if talk.parser is None and not talk.ask.parse and not talk.as_message and talk.ask.logprobs is None:
         # The usual way, one generator shorter: each token passes here.
         async with aclosing(engine.generate(talk.ask)) as pieces:
             async for piece in pieces:
@@ -131,11 +131,13 @@ async def _stream(engine: Engine, talk: _Talk) -> AsyncGenerator[Chunk]:
             yield chunk
 
 
-def _chunk(piece: Piece | Ended, talk: _Talk) -> Chunk | None:
+def _chunk(piece: Piece | LogProbs | Ended, talk: _Talk) -> Chunk | None:
     """Return what a reader of the stream gets of a piece: a text tells nothing of the reasoning."""
     match piece:
         case Ended():
             return Note(_notes(piece))
+        case LogProbs(entries):
+            return Note({"logprobs": entries})
         case CallDelta():
             delta = {"tool_calls": [piece.to_openai()]}
             return delta if talk.as_message else Note(delta)
@@ -152,6 +154,7 @@ async def _whole(engine: Engine, talk: _Talk) -> Whole:
     texts: list[str] = []
     thoughts: list[str] = []
     deltas: list[CallDelta] = []
+    scores: list[dict[str, Any]] = []
     notes: dict[str, Any] = {}
     async for piece in _read(engine, talk):
         match piece:
@@ -161,14 +164,17 @@ async def _whole(engine: Engine, talk: _Talk) -> Whole:
                 thoughts.append(piece.text)
             case CallDelta():
                 deltas.append(piece)
+            case LogProbs():
+                scores += piece.entries
             case Ended():
                 notes = _notes(piece)
+    scored = {} if talk.ask.logprobs is None else {"logprobs": scores}
     text, called = "".join(texts), {"tool_calls": join_calls(deltas)} if deltas else {}
     if talk.as_message:
         thought = {"reasoning_content": "".join(thoughts)} if thoughts else {}
         content = text or None if called else text
-        return Whole({"role": "assistant", **thought, "content": content, **called, **notes}, notes)
-    return Whole(text, {**called, **notes})
+        return Whole({"role": "assistant", **thought, "content": content, **called, **notes}, {**scored, **notes})
+    return Whole(text, {**called, **scored, **notes})
 
 
 async def _wholes(engine: Engine, ask: Ask, texts: Sequence[str], at_once: int) -> Whole:
@@ -187,7 +193,7 @@ async def _wholes(engine: Engine, ask: Ask, texts: Sequence[str], at_once: int) 
     return Whole([text for text, _ in answers], notes)
 
 
-async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[Piece | Ended]:
+async def _read(engine: Engine, talk: _Talk) -> AsyncGenerator[Piece | LogProbs | Ended]:
     """Yield what is generated, with reasoning and calls of tools told apart from content, and at last how it ended."""
     parser, called = talk.parser, False
     async with aclosing(engine.generate(talk.ask)) as pieces:
@@ -217,6 +223,7 @@ def _ask(input: ModelInput, text: str | None, **chat: Any) -> Ask:
         text=text,
         sampling=Sampling(**params, stop=stop),
         max_input_length=input.max_input_length,
+        logprobs=input.logprobs,
         streaming=input.streaming,
         **chat,
     )

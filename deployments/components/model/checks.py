@@ -19,7 +19,7 @@ CHAT, RAW = "chat-completion", "text-generation"
 CHAT_ONLY = ("tools", "tool_choice", "response_format", "chat_template_kwargs")
 AT_ONCE = ("text-embedding", "text-classification")
 """Tasks whose answer has no parts to stream, and nothing that is generated."""
-GENERATING_ONLY = ("params", "stop")
+GENERATING_ONLY = ("params", "stop", "logprobs")
 OWN_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "huggingface": ("tool_parser", "reasoning_parser"),
     "vllm": ("tool_parser",),
@@ -47,6 +47,7 @@ def check_action(task: str, action: Mapping[str, Any]) -> Found:
     yield from _check_task(task, action)
     yield from _check_answer(task, action)
     yield from _check_streaming(task, action)
+    yield from _check_logprobs(task, action)
     yield from _check_lengths(_mapping(action.get("params")))
     yield from _check_chat(action)
 
@@ -166,6 +167,15 @@ def _check_streaming(task: str, action: Mapping[str, Any]) -> Found:
         yield "params.num_beams", "beam search knows its text only at the end and can't stream; write `num_beams: 1`"
     if isinstance(action.get("text"), list):
         yield "text", "a stream carries one answer, so text can't be a list; write one text, or `streaming: false`"
+
+
+def _check_logprobs(task: str, action: Mapping[str, Any]) -> Found:
+    if action.get("logprobs") is None or task in AT_ONCE:
+        return
+    if _above_one(_mapping(action.get("params")).get("num_beams")):
+        yield "logprobs", "beam search draws no single tokens; leave 'logprobs' out, or write `num_beams: 1`"
+    if isinstance(action.get("text"), list):
+        yield "logprobs", "logprobs are of one answer, so text can't be a list; write one text, or leave 'logprobs' out"
 
 
 def _check_lengths(params: Mapping[str, Any]) -> Found:

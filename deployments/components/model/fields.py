@@ -168,6 +168,9 @@ class ModelInput(ActionInput):
     max_input_length: Positive | None = Field(default=None, description="Longer input is cut to so many tokens.")
     stop: Stops | None = Field(default=None, description="Generation ends before any of these.")
     params: Params = Params()
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
+        default=None, description="Note the log-probability of each token, and of so many of the likeliest."
+    )
     tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the model may call.")
     tool_choice: Any = Field(default=None, description="none, auto, required, or {function: {name: …}}.")
     response_format: dict[str, Any] | None = Field(default=None, description="{type: json_schema, json_schema: …}.")

@@ -60,7 +60,13 @@ def read_vocabulary(tokenizer: Any, eos_ids: Iterable[int]) -> Vocabulary:
         raise InvalidInput("the model has no end token, so that its answer can't be held to a schema")
     added: Mapping[int, Any] = added_tokens(tokenizer)
     special = {*special_tokens(tokenizer), *ends}
-    to_bytes = _spelling(tokenizer)
+    to_bytes = spelling(tokenizer)
+    if to_bytes is None:
+        kind = ", ".join(sorted(decoder_steps(tokenizer))) or "none"
+        raise InvalidInput(
+            f"the tokenizer of '{tokenizer.name_or_path}' joins its tokens in a way (decoder: {kind}) that can't be held"
+            " to a schema; leave response_format and a required tool_choice out"
+        )
     names: dict[str, int] = tokenizer.get_vocab()
     tokens = [b""] * (1 + max(*names.values(), *special))
     for name, id in names.items():
@@ -70,19 +76,15 @@ def read_vocabulary(tokenizer: Any, eos_ids: Iterable[int]) -> Vocabulary:
     return Vocabulary(tokens, sorted(special), ends[0], places, partial(tokenizer.encode, add_special_tokens=False))
 
 
-def _spelling(tokenizer: Any) -> Callable[[str], bytes]:
-    """Return the function from a token's name to its bytes."""
+def spelling(tokenizer: Any) -> Callable[[str], bytes] | None:
+    """Return the function from a token's name to its bytes; None where these depend on the tokens before it."""
     kinds = decoder_steps(tokenizer)
     if "ByteLevel" in kinds:
         alphabet = _byte_alphabet()
         return lambda name: bytes(alphabet[letter] for letter in name if letter in alphabet)
     if kinds & {"ByteFallback", "Metaspace"}:
         return _sentence_piece
-    kind = ", ".join(sorted(kinds)) or "none"
-    raise InvalidInput(
-        f"the tokenizer of '{tokenizer.name_or_path}' joins its tokens in a way (decoder: {kind}) that can't be held"
-        " to a schema; leave response_format and a required tool_choice out"
-    )
+    return None
 
 
 def _sentence_piece(name: str) -> bytes:

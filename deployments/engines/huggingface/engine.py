@@ -14,7 +14,7 @@ from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Detokenizers
 from deployments.engines.devices import affordable
-from deployments.engines.engine import Ask, Ended, Engine, Pooled
+from deployments.engines.engine import Ask, Ended, Engine, LogProbs, Pooled
 from deployments.engines.grammar.guides import Grammars
 from deployments.engines.huggingface import embedding
 from deployments.engines.huggingface import torch_failures as failures
@@ -24,6 +24,7 @@ from deployments.engines.huggingface.network import network
 from deployments.engines.huggingface.rows import Row, Shaper
 from deployments.engines.huggingface.text_outlet import TextOutlet
 from deployments.engines.settings import Space, ending, settle
+from deployments.engines.token_scores import TokenTexts
 from deployments.engines.tokenizers import shipped_template
 from deployments.engines.tool_calls.pieces import ResponseTemplate
 from graphs.errors import AnabranchError, ComponentFailed
@@ -51,6 +52,7 @@ class HuggingFace(Engine):
         self._shaper = Shaper(self._network)
         self._ends = ending(self._network.own, loaded.tokenizer)
         self._detokenizers = Detokenizers(loaded.tokenizer)
+        self._texts = TokenTexts(loaded.tokenizer)
         self._grammars = Grammars(loaded.tokenizer, sorted(self._ends))
         most = max_cache_tokens or affordable(loaded.token_bytes, self._network.device)
         self._batcher = Batcher(self._network, loaded.name, max_batch_size, most)
@@ -64,7 +66,7 @@ class HuggingFace(Engine):
         spec = shipped_template(self._loaded.tokenizer)
         return None if spec is None else ResponseTemplate(spec, self._detokenizers.special)
 
-    async def generate(self, ask: Ask) -> AsyncGenerator[str | Ended, None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[str | LogProbs | Ended, None]:
         if not self._generates:
             raise ComponentFailed(f"the model {self._loaded.name} was loaded for {self._loaded.task}, not to generate")
         row = await self._row(ask)
@@ -72,7 +74,7 @@ class HuggingFace(Engine):
         try:
             async with aclosing(row.outlet.read()) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    yield LogProbs(self._texts.entries(piece)) if isinstance(piece, list) else piece
         finally:
             self._batcher.cancel(row)
 
@@ -110,6 +112,7 @@ class HuggingFace(Engine):
             stops=prompt.stop,
             streaming=ask.streaming,
             constrained=constraint is not None,
+            scored=ask.logprobs is not None,
         )
         return Row(
             prompt.ids,
@@ -118,6 +121,7 @@ class HuggingFace(Engine):
             outlet=TextOutlet(asyncio.get_running_loop(), self._batcher.stir),
             shape=self._shaper.shape(settings, prompt.ids, constraint is not None),
             constraint=constraint,
+            logprobs=ask.logprobs,
             streaming=ask.streaming,
         )
 

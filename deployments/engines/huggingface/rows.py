@@ -16,8 +16,10 @@ from deployments.engines.grammar.guides import Guide
 from deployments.engines.huggingface import transformers_internals as internals
 from deployments.engines.huggingface.network import Network
 from deployments.engines.huggingface.sampling import NOTHING, pick
+from deployments.engines.huggingface.scoring import LogProbabilities
 from deployments.engines.huggingface.text_outlet import TextOutlet
 from deployments.engines.settings import Draw, Settings
+from deployments.engines.token_scores import TokenScore
 from graphs.errors import AnabranchError, ComponentFailed
 
 Rule = Callable[[Any, Any], Tensor]
@@ -102,12 +104,17 @@ class Row:
         outlet: TextOutlet,
         shape: Shape | None = None,
         constraint: Guide | None = None,
+        logprobs: int | None = None,
         streaming: bool = True,
     ) -> None:
         self.prompt = prompt
         self.settings = settings
         self.outlet = outlet
         self.tokens: list[int] = []
+        self.logprobs = logprobs
+        """Of how many of the likeliest tokens it wants the log-probabilities, beside its own; None wants none."""
+        self.scores: list[TokenScore] = []
+        """Those that haven't been sent."""
         self.cancelled = False
         self.failed = False
         self.ended: Ended | None = None
@@ -166,6 +173,13 @@ class Row:
         self._unsent += text
         return ""
 
+    def sent_scores(self) -> Sequence[TokenScore]:
+        """Return the scores that go with the text that is sent now."""
+        if not self.scores:
+            return ()
+        sent, self.scores = self.scores, []
+        return sent
+
     def finish(self, tokens: Sequence[int]) -> str:
         """Take a whole answer, as beam search returns it, and return its text."""
         sent: list[str] = []
@@ -193,6 +207,7 @@ class Row:
 def choose(logits: Tensor, rows: Sequence[Row]) -> list[int | AnabranchError]:
     """Return each row's next token, or the error that it has none. May change `logits` in place."""
     scores = logits.float()
+    likely = LogProbabilities(scores, rows)
     failed: dict[int, AnabranchError] = {}
     for index, row in enumerate(rows):
         if not row.shaped():
@@ -204,6 +219,7 @@ def choose(logits: Tensor, rows: Sequence[Row]) -> list[int | AnabranchError]:
         except Exception as error:  # noqa: BLE001 -- the rules of one answer must not end the others
             failed[index] = ComponentFailed(f"choosing a token failed: {type(error).__name__}: {error}")
     tokens = pick(scores, [row.draw for row in rows], [row.chance() for row in rows])
+    likely.tell(tokens)
     return [failed.get(index) or (_no_token() if token == NOTHING else token) for index, token in enumerate(tokens)]
 
 

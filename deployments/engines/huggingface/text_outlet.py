@@ -1,11 +1,12 @@
-"""The text of one answer: written in the inference thread, read in an event loop."""
+"""The text of one answer, and the scores of its tokens: written in the inference thread, read in an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from deployments.engines.engine import Ended
+from deployments.engines.token_scores import TokenScore
 
 AHEAD = 512
 """Pieces that may wait for a reader; beyond that, its row is parked."""
@@ -24,6 +25,7 @@ class TextOutlet:
         """The row waits until the reader has read on. Set by the thread."""
         self._caught_up = caught_up
         self._items: list[Item] = []
+        self._scores: list[TokenScore] = []
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -34,14 +36,19 @@ class TextOutlet:
     def roomy(self) -> bool:
         return self.written - self.taken < AHEAD // 2
 
-    def arrive(self, item: Item) -> None:
+    def arrive(self, item: Item, scores: Sequence[TokenScore]) -> None:
         """Take in what the thread wrote. Called in the event loop."""
         self._items.append(item)
+        if scores:
+            self._scores += scores
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def read(self) -> AsyncGenerator[str | Ended, None]:
-        """Yield text, all of it that has arrived at once, and last how it ended; or raise the answer's error."""
+    async def read(self) -> AsyncGenerator[str | list[TokenScore] | Ended, None]:
+        """Yield text, all of it that has arrived at once, and last how it ended; or raise the answer's error.
+
+        The scores of tokens come before their text.
+        """
         while True:
             if not self._items:
                 self._waiter = self.loop.create_future()
@@ -49,6 +56,9 @@ class TextOutlet:
                 self._waiter = None
             items, self._items = self._items, []
             last = None if isinstance(items[-1], str) else items.pop()
+            if self._scores:
+                scores, self._scores = self._scores, []
+                yield scores
             if items:
                 self.taken += len(items)
                 if self.parked and self.roomy:
@@ -61,15 +71,18 @@ class TextOutlet:
                 return
 
 
+_Written = tuple[TextOutlet, Item, Sequence[TokenScore]]
+
+
 class Deliveries:
     """What the thread has written since the last delivery, which is one call into an event loop for all rows."""
 
     def __init__(self) -> None:
-        self._written: dict[asyncio.AbstractEventLoop, list[tuple[TextOutlet, Item]]] = {}
+        self._written: dict[asyncio.AbstractEventLoop, list[_Written]] = {}
 
-    def write(self, outlet: TextOutlet, item: Item) -> None:
+    def write(self, outlet: TextOutlet, item: Item, scores: Sequence[TokenScore] = ()) -> None:
         outlet.written += isinstance(item, str)
-        self._written.setdefault(outlet.loop, []).append((outlet, item))
+        self._written.setdefault(outlet.loop, []).append((outlet, item, scores))
 
     def deliver(self) -> None:
         written, self._written = self._written, {}
@@ -81,6 +94,6 @@ class Deliveries:
                 continue
 
 
-def _arrive(items: list[tuple[TextOutlet, Item]]) -> None:
-    for outlet, item in items:
-        outlet.arrive(item)
+def _arrive(items: list[_Written]) -> None:
+    for outlet, item, scores in items:
+        outlet.arrive(item, scores)

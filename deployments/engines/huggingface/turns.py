@@ -266,9 +266,9 @@ class Turns:
 
     def _send(self, row: Row, text: str) -> None:
         if text:
-            self.deliveries.write(row.outlet, text)
+            self.deliveries.write(row.outlet, text, row.sent_scores())
         if row.ended is not None:
-            self.deliveries.write(row.outlet, row.ended)
+            self.deliveries.write(row.outlet, row.ended, row.sent_scores())
 
     def _search(self, rows: list[Row]) -> None:
         self._searching = rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
@@ -11,11 +11,12 @@ from uuid import uuid4
 from deployments.engines import prompts
 from deployments.engines.conversations import template_of
 from deployments.engines.detokenizing import Without
-from deployments.engines.engine import Ask, Ended, Engine, Finish, Pooled, Usage, for_each
+from deployments.engines.engine import Ask, Ended, Engine, Finish, LogProbs, Pooled, Usage, for_each
 from deployments.engines.grammar.guides import KEYWORD, require_keyword
 from deployments.engines.huggingface.embedding import ranked
 from deployments.engines.prompts import Prompt
 from deployments.engines.settings import Space, settle
+from deployments.engines.token_scores import TokenScore, TokenTexts
 from deployments.engines.tokenizers import shipped_template, special_tokens
 from deployments.engines.tool_calls.pieces import Piece
 from deployments.engines.vllm.library import in_words
@@ -38,6 +39,7 @@ class VLLM(Engine):
         self._task = task
         self._llm = llm
         self._tokenizer = llm.get_tokenizer()
+        self._texts = TokenTexts(self._tokenizer)
         self._special = frozenset(special_tokens(self._tokenizer).values())
         self._config = llm.model_config.hf_config
         self._context: int = llm.model_config.max_model_len
@@ -69,7 +71,7 @@ class VLLM(Engine):
     def parses(self) -> bool:
         return self._parsers is not None
 
-    async def generate(self, ask: Ask) -> AsyncGenerator[Piece | Ended, None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Piece | LogProbs | Ended, None]:
         from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
 
         prompt = await prompts.prepare(
@@ -97,6 +99,8 @@ class VLLM(Engine):
                         piece = output.outputs[0]
                         generated += len(piece.token_ids)
                         finish, stop = piece.finish_reason, piece.stop_reason
+                        if ask.logprobs is not None and piece.token_ids:
+                            yield LogProbs(self._texts.entries(_scores(piece, ask.logprobs)))
                         if reader is not None:
                             over = output.finished
                             for part in reader.feed(piece.text, piece.token_ids, prompt.ids, finished=over):
@@ -163,6 +167,14 @@ class VLLM(Engine):
                 raise ComponentFailed(f"model {self._name!r}: generation ended with '{reason}'; ask again")
 
 
+def _scores(piece: Any, most: int) -> Iterator[TokenScore]:
+    """Read vLLM's log-probabilities: of each token those of the likeliest, by rank, and its own, which may be one of them."""
+    for token, of_tokens in zip(piece.token_ids, piece.logprobs, strict=True):
+        ranked_ones = sorted((each.rank, id, each.logprob) for id, each in of_tokens.items())
+        likeliest = [(id, logprob) for _, id, logprob in ranked_ones[:most]]
+        yield TokenScore(token, of_tokens[token].logprob, likeliest)
+
+
 def _generation_config(config: Any) -> Any:
     """Return the model's generation_config.json with what `options` override of it, as transformers reads it."""
     from transformers import GenerationConfig
@@ -198,6 +210,7 @@ def _sampling_params(ask: Ask, own: Any, prompt: Prompt, context: int, *, tagged
         seed=None if settings.seed is None else settings.seed & LARGEST_SEED,
         stop=list(settings.stops),
         structured_outputs=structure,
+        logprobs=ask.logprobs,
         output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         skip_special_tokens=not tagged,
     )
