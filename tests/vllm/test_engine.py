@@ -198,7 +198,9 @@ async def test_log_probabilities_are_as_openai_writes_them(engine):
                 assert len(entries) == piece.usage.completion_tokens
             else:
                 text += piece
-        assert text.startswith(bytes(byte for entry in entries[:-1] for byte in entry["bytes"]).decode(errors="ignore"))
+        said = bytes(byte for entry in entries for byte in entry["bytes"]).decode(errors="ignore")
+        # Bytes that are no character are shown in the text as \ufffd, and left out here.
+        assert text.replace("\ufffd", "") == re.sub(r"<\|.*?\|>", "", said)
         for entry in entries:
             first = entry["top_logprobs"][0]
             assert (first["token"], first["logprob"]) == (entry["token"], entry["logprob"])
