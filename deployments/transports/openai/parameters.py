@@ -206,8 +206,8 @@ class EmbeddingBody(Named):
         Honoured(f"a text, or a list of up to {MOST_TEXTS}", ["one", "two"], True),
     ]
     encoding_format: Annotated[
-        Literal["float", "base64"], Honoured("`base64`: float32, little-endian", "float", True)
-    ] = "float"
+        Literal["float", "base64"] | None, Honoured("`base64`: float32, little-endian", "float", True)
+    ] = None
     dimensions: Annotated[
         Annotated[Whole, Field(ge=1)] | None,
         Honoured("refused, unless the vectors have so many numbers anyway", 384, True),

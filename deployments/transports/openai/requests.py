@@ -67,10 +67,8 @@ def for_workflows(said: Mapping[str, Any], *, own: str | None = "input") -> tupl
     fields = {name: value for name, value in said.items() if name not in ("n", own)}
     metadata = said.get("metadata")
     inside = metadata.get("input") if isinstance(metadata, Mapping) else None
-    extra = _input(inside, "metadata.input")
-    if own is not None:
-        extra |= _input(said.get(own), own)
-    return fields, extra
+    more = {} if own is None else _input(said.get(own), own)
+    return fields, {**_input(inside, "metadata.input"), **more}
 
 
 def _input(said: Any, place: str) -> dict[str, Value]:
