@@ -12,7 +12,7 @@ from deployments.asgi.errors import RUN_ID
 from deployments.asgi.json_values import json_text, shortened, utf8
 from deployments.conversations.parts import Began, Closed, Grew, Part, PartEvent, Parts, arguments_of
 from deployments.conversations.pieces import Piece, Thought
-from deployments.transports.anthropic.decode import Thinking
+from deployments.transports.anthropic.decode import Shown
 from deployments.transports.anthropic.errors import REQUEST_ID, error_body
 from deployments.transports.piece_answer import Encoder
 from graphs.errors import AnabranchError, ComponentFailed
@@ -35,9 +35,9 @@ class MessageEncoder(Encoder):
     heartbeat = PING
     run_headers = (RUN_ID, REQUEST_ID)
 
-    def __init__(self, run: str, model: str, thinking: Thinking | None, stops: Sequence[str] = ()) -> None:
+    def __init__(self, run: str, model: str, shown: Shown | None, stops: Sequence[str] = ()) -> None:
         """`stops` are the request's own: a document may have others, which clients know nothing of."""
-        self._run, self._thinking, self._stops = run, thinking, stops
+        self._run, self._shown, self._stops = run, shown, stops
         self._message: dict[str, Value] = {
             "id": f"msg_{run.removeprefix('run_')}",
             "type": "message",
@@ -79,7 +79,7 @@ class MessageEncoder(Encoder):
         return {**self._message, "content": content, **delta, "usage": {**unknown, **usage}}
 
     def _add(self, pieces: Sequence[Piece]) -> Iterator[PartEvent]:
-        if self._thinking is None:
+        if self._shown is None:
             pieces = [piece for piece in pieces if not isinstance(piece, Thought)]
         yield from self._parts.add(pieces)
         if self._parts.ended is not None:
@@ -105,7 +105,7 @@ class MessageEncoder(Encoder):
     def _sent(self, part: Part, text: str) -> str | None:
         """Return what is sent of a piece at once."""
         if part.kind == "reasoning":
-            return text if self._thinking == "shown" else None
+            return text if self._shown == "text" else None
         if part.kind != "call" or self._input:
             return text
         # What isn't an object is sent when it is complete, as the object that a client reads.
@@ -117,7 +117,7 @@ class MessageEncoder(Encoder):
     def _block(self, part: Part, *, whole: bool) -> dict[str, Value]:
         match part.kind:
             case "reasoning":
-                text = part.text if whole and self._thinking == "shown" else ""
+                text = part.text if whole and self._shown == "text" else ""
                 return {"type": "thinking", "thinking": text, "signature": ""}
             case "call":
                 return {"type": "tool_use", "id": part.id, "name": part.name, "input": input_of(part) if whole else {}}

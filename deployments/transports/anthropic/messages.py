@@ -14,14 +14,13 @@ from deployments.asgi.errors import DIALECT, RUN_ID, answer_of
 from deployments.asgi.json_values import json_bytes
 from deployments.asgi.straight import StraightRoute
 from deployments.conversations.models import Asked, asked
-from deployments.conversations.request import Conversation
 from deployments.gateway.gateway import Gateway
 from deployments.gateway.running import Running
-from deployments.transports.anthropic.decode import check_for_component, decode
+from deployments.transports.anthropic.decode import Asking, decode, decode_count
 from deployments.transports.anthropic.encoder import MessageEncoder
 from deployments.transports.anthropic.errors import REQUEST_ID, placed_error
 from deployments.transports.begun import begun
-from deployments.transports.piece_answer import PieceAnswer
+from deployments.transports.piece_answer import Choice, PieceAnswer
 from graphs.errors import AnabranchError
 
 
@@ -53,23 +52,19 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     router = APIRouter()
 
     async def answer(request: Request) -> Response:
-        conversation, thinking, places = decode(await request.body())
-        run = _asked(gateway, conversation)
-        request.scope[DIALECT] = partial(placed_error, places)
-        choice = await begun(gateway, run, conversation)
+        asking = decode(await request.body())
+        run, choice = await _begun(gateway, request, asking)
+        conversation = asking.conversation
         return PieceAnswer(
             [choice],
-            MessageEncoder(choice.running.run.id, run.name, thinking, conversation.sampling.stop),
+            MessageEncoder(choice.running.run.id, run.name, asking.shown, conversation.sampling.stop),
             stream=conversation.stream,
             compression=gateway.plan.controller.compression,
             heartbeat_every=heartbeat_every,
         )
 
     async def count(request: Request) -> Response:
-        conversation, _, places = decode(await request.body(), "count")
-        run = _asked(gateway, conversation)
-        request.scope[DIALECT] = partial(placed_error, places)
-        choice = await begun(gateway, run, conversation)
+        _, choice = await _begun(gateway, request, decode_count(await request.body()))
         return CountAnswer(choice.running, heartbeat_every)
 
     router.add_api_route(
@@ -83,8 +78,10 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     return router
 
 
-def _asked(gateway: Gateway, conversation: Conversation) -> Asked:
-    run = asked(gateway.plan, conversation)
+async def _begun(gateway: Gateway, request: Request, asking: Asking) -> tuple[Asked, Choice]:
+    """Begin the run of a request, whose errors from now on name places as the request has them."""
+    run = asked(gateway.plan, asking.conversation)
     if run.model.is_component:
-        check_for_component(conversation)
-    return run
+        asking.check_for_component()
+    request.scope[DIALECT] = partial(placed_error, asking.places)
+    return run, await begun(gateway, run, asking.conversation)

@@ -1,61 +1,142 @@
-"""What each field of a request to `/v1/messages` does; what isn't here is refused, with the field that was probably meant."""
+"""What Anthropic's messages may be asked, and what becomes of each parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from graphs.errors import InvalidInput
-from graphs.suggest import closest
+from pydantic import BaseModel, ConfigDict, Field
 
-HONOURED: Mapping[str, str] = {
-    "model": "a workflow, a model component, or an alias",
-    "messages": "text, images, documents, search results, thinking, calls of tools and their results",
-    "max_tokens": "required",
-    "system": "text, or blocks of text",
-    "stream": "",
-    "temperature": "from 0 to 1",
-    "top_p": "",
-    "top_k": "",
-    "stop_sequences": "`stop_sequence` in the answer names the one that ended it, where the component notes it",
-    "tools": "tools of your own; those that Anthropic's servers run, or that its models know, are refused",
-    "tool_choice": "`disable_parallel_tool_use` too: of several calls the first is given",
-    "thinking": "`enabled` and `adaptive` tell the chat template `enable_thinking: true`, `disabled` false; `display` decides what is sent. "
-    "`budget_tokens` has no effect: the model thinks as long as it likes, within `max_tokens`",
-    "output_config": "`format` as a JSON Schema that the answer keeps to; `effort` is told to the chat template as "
-    "`reasoning_effort`, `xhigh` and `max` as `high`",
-    "output_format": "the same as `output_config.format`",
-    "metadata": "`user_id` is read by workflows as `user`, and the keys of `input` go into their input",
-    "input": "ours: the keys go into a workflow's input as they are",
-}  # fmt: skip
-ACCEPTED: Mapping[str, str] = {
-    "cache_control": "nothing is billed by what was cached",
-    "context_management": "nothing is taken out of the conversation; one that is too long is refused",
-    "diagnostics": "they are about Anthropic's cache",
-    "inference_geo": "the model runs where the server does",
-    "service_tier": "there is one",
-    "speed": "there is one",
-    "billing_policy": "nothing is billed",
-    "user_profile_id": "it names a profile at Anthropic",
-}
-REFUSED: Mapping[str, str] = {
-    "compaction": "nothing is summarized here; shorten the conversation yourself",
-    "container": "there are no containers to run code in",
-    "fallback_credit_token": "it is one of Anthropic's",
-    "fallbacks": "one model answers; name another in a request of its own",
-    "mcp_servers": "the server calls no tools; call them yourself, and send their results",
-    "thread": "no threads are kept; send the whole conversation",
-}
+from deployments.conversations.parameters import Body, Honoured, Refused, Unread, Whole
+from deployments.transports.anthropic.turns import TextOrBlocks
+
+Anything = Any | None
 
 
-def check_fields(fields: Mapping[str, Any]) -> None:
-    """Refuse what a model component can't do. Workflows read all fields, and do what their document says."""
-    known = (*HONOURED, *ACCEPTED)
-    for name, value in fields.items():
-        if value is None or name in known:
-            continue
-        if (why := REFUSED.get(name)) is not None:
-            raise InvalidInput(f"{name}: {why}; leave it out", field=name)
-        near = closest(name, known)
-        hint = f"did you mean '{near}'?" if near else f"the fields are {', '.join(known)}"
-        raise InvalidInput(f"unknown field '{name}'; {hint}", field=name)
+class _Within(BaseModel):
+    """An object within a request. Keys that say nothing here (`cache_control`, …) are passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Tool(_Within):
+    name: str
+    description: str | None = None
+    input_schema: dict[str, Any]
+    strict: bool | None = None
+
+
+class ToolChoice(_Within):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(_Within):
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: Whole | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class Format(_Within):
+    type: Literal["json_schema"]
+    json_schema: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class OutputConfig(_Within):
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: Format | None = None
+
+
+class Metadata(_Within):
+    user_id: str | None = None
+
+
+class PromptBody(Body):
+    """What counting tokens and answering have in common: all that the model reads."""
+
+    model: Annotated[
+        str | None,
+        Honoured("a workflow, a model component, its model's name, or an alias; without it the default workflow", "chat", True),
+    ] = None  # fmt: skip
+    messages: Annotated[
+        Annotated[list[Any], Field(min_length=1)],
+        Honoured(
+            "text, calls of tools and their results, thinking; images and documents where the model reads them",
+            [{"role": "user", "content": "Hello"}],
+            True,
+        ),
+    ]
+    system: Annotated[TextOrBlocks | None, Honoured("", "Be brief.", True)] = None
+    tools: Annotated[
+        list[Any] | None, Honoured("tools of your own; those that Anthropic defines or runs are refused", [], True)
+    ] = None
+    tool_choice: Annotated[
+        ToolChoice | None,
+        Honoured("with `disable_parallel_tool_use`, the first of several calls is given", {"type": "auto"}),
+    ] = None
+    thinking: Annotated[
+        Thinking | None,
+        Honoured(
+            "the chat template is told `enable_thinking`: true for `enabled` and `adaptive`, false for `disabled`; "
+            "`budget_tokens` has no effect, for `max_tokens` alone ends what a model thinks",
+            {"type": "adaptive"},
+        ),
+    ] = None
+    output_config: Annotated[
+        OutputConfig | None,
+        Honoured(
+            "`format`: the answer keeps to the schema; `effort`: the chat template is told `reasoning_effort`, `high` for "
+            "`xhigh` and `max`",
+            {"effort": "low"},
+        ),
+    ] = None
+    output_format: Annotated[Format | None, Honoured("as `output_config.format`")] = None
+    metadata: Annotated[
+        Metadata | None,
+        Honoured("workflows read `user_id` as `input.user`, and its `input` goes into theirs; no effect otherwise"),
+    ] = None
+    input: Annotated[
+        dict[str, Any] | str | None, Honoured("ours: goes into a workflow's input as it is; refused for a model", {"topic": "rivers"})
+    ] = None  # fmt: skip
+
+    cache_control: Annotated[Anything, Unread("nothing is billed by what was cached")] = None
+    context_management: Annotated[
+        Anything, Unread("nothing is taken out of the conversation; one that is too long is refused")
+    ] = None
+    speed: Annotated[Anything, Unread("there is one")] = None
+    user_profile_id: Annotated[Anything, Unread("it names a profile at Anthropic")] = None
+
+    mcp_servers: Annotated[
+        Anything, Refused("the server calls no tools; call them yourself, and send their results", harmless=([],))
+    ] = None
+    thread: Annotated[Anything, Refused("no threads are kept; send the whole conversation")] = None
+
+
+class MessagesBody(PromptBody):
+    """A request for an answer."""
+
+    max_tokens: Annotated[Annotated[Whole, Field(ge=1)], Honoured("required", 1024)]
+    stream: Annotated[bool | None, Honoured("events as they come, as server-sent events", True, True)] = None
+    temperature: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None, Honoured("0 takes the likeliest token every time", 0.7)
+    ] = None
+    top_p: Annotated[Annotated[float, Field(ge=0, le=1)] | None, Honoured("", 0.9)] = None
+    top_k: Annotated[
+        Annotated[Whole, Field(ge=0, le=2**31 - 1)] | None, Honoured("0 considers every token", 40)
+    ] = None  # fmt: skip
+    stop_sequences: Annotated[
+        list[Annotated[str, Field(min_length=1)]] | None,
+        Honoured("the answer's `stop_sequence` names the one that ended it, where the model's component notes it", ["###"]),
+    ] = None  # fmt: skip
+
+    billing_policy: Annotated[Anything, Unread("nothing is billed")] = None
+    diagnostics: Annotated[Anything, Unread("they are about Anthropic's cache")] = None
+    inference_geo: Annotated[Anything, Unread("the model runs where its server does")] = None
+    service_tier: Annotated[Anything, Unread("there is one")] = None
+
+    compaction: Annotated[Anything, Refused("nothing is summarized here; shorten the conversation yourself")] = None
+    container: Annotated[Anything, Refused("there are no containers to run code in")] = None
+    fallback_credit_token: Annotated[Anything, Refused("it is one of Anthropic's")] = None
+    fallbacks: Annotated[
+        Anything, Refused("one model answers; name another in a request of its own", harmless=([],))
+    ] = None

@@ -108,7 +108,7 @@ def messages_of(turns: Sequence[Any]) -> Iterator[Placed]:
     called: set[str] = set()
     for index, turn in enumerate(turns):
         where = f"messages[{index}]"
-        said = _checked(Turn, turn, where)
+        said = checked(Turn, turn, where)
         if said.role not in ROLES:
             known = "the roles are user, assistant and system"
             raise InvalidInput(
@@ -132,7 +132,7 @@ def _messages(role: str, blocks: list[Any], where: str, called: set[str]) -> Ite
         if parts:
             yield Placed({"role": role, "content": _simple(parts)}, where)
             parts = []
-        result = _checked(_ToolResult, block, place)
+        result = checked(_ToolResult, block, place)
         if result.tool_use_id not in called:
             raise InvalidInput(
                 f"{place}: there is no tool_use '{result.tool_use_id}' before this result; send the assistant's message with "
@@ -153,11 +153,11 @@ def _assistant_message(blocks: list[Any], where: str, called: set[str]) -> dict[
     for block, place in _each(blocks, where, "assistant"):
         match block["type"]:
             case "text":
-                texts.append(_checked(_Text, block, place).text)
+                texts.append(checked(_Text, block, place).text)
             case "thinking":
-                thoughts.append(_checked(_Thinking, block, place).thinking)
+                thoughts.append(checked(_Thinking, block, place).thinking)
             case "tool_use":
-                call = _checked(_ToolUse, block, place)
+                call = checked(_ToolUse, block, place)
                 called.add(call.id)
                 function = {"name": call.name, "arguments": json_text(call.input)}
                 calls.append({"id": call.id, "type": "function", "function": function})
@@ -217,14 +217,14 @@ def _parts(block: dict[str, Any], where: str) -> Iterator[Part]:
     """Yield the parts of OpenAI's that a block makes."""
     match block["type"]:
         case "text":
-            yield _text_part(_checked(_Text, block, where).text)
+            yield _text_part(checked(_Text, block, where).text)
         case "image":
-            source = _source(_checked(_Image, block, where).source, where, ("base64", "url"))
+            source = _source(checked(_Image, block, where).source, where, ("base64", "url"))
             yield {"type": "image_url", "image_url": {"url": _url(source, f"{where}.source", "image/png")}}
         case "document":
-            yield from _document(_checked(_Document, block, where), where)
+            yield from _document(checked(_Document, block, where), where)
         case _:  # search_result
-            found = _checked(_SearchResult, block, where)
+            found = checked(_SearchResult, block, where)
             yield _text_part(f"{found.title}\n{found.source}")
             for each, place in _each(found.content, where, "system"):
                 yield from _parts(each, place)
@@ -251,7 +251,7 @@ def _document(document: _Document, where: str) -> Iterator[Part]:
 
 
 def _source(source: dict[str, Any], where: str, known: Sequence[str]) -> _Source:
-    said = _checked(_Source, source, f"{where}.source")
+    said = checked(_Source, source, f"{where}.source")
     if said.type not in known:
         why = "no files are kept here" if said.type == "file" else f"there is no source '{said.type}'"
         raise InvalidInput(
@@ -279,7 +279,7 @@ def _required(value: V | None, where: str) -> V:
     return value
 
 
-def _checked(model: type[M], value: Any, where: str) -> M:
+def checked(model: type[M], value: Any, where: str) -> M:
     """Return the object as what it should be; say where in the request it stands if it isn't."""
     if not isinstance(value, dict):
         raise _unexpected(where, "an object", value)

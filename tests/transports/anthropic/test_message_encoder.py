@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.conversations.pieces import CallPiece, Ended, Piece, Refusal, Thought
-from deployments.transports.anthropic.decode import Thinking
+from deployments.transports.anthropic.decode import Shown
 from deployments.transports.anthropic.encoder import PING, MessageEncoder
 from graphs.errors import ComponentFailed, RateLimited
 from tests.transports.anthropic.messages_api import events, fold
@@ -20,20 +20,20 @@ RUN = "run_1"
 END = Ended("stop")
 
 
-def streamed(*batches: Sequence[Piece], thinking: Thinking | None = None, stops: Sequence[str] = ()) -> str:
-    encoder = MessageEncoder(RUN, "tiny", thinking, stops)
+def streamed(*batches: Sequence[Piece], shown: Shown | None = None, stops: Sequence[str] = ()) -> str:
+    encoder = MessageEncoder(RUN, "tiny", shown, stops)
     return (b"".join(encoder.encode(0, batch) for batch in batches) + encoder.end()).decode()
 
 
-def whole(*batches: Sequence[Piece], thinking: Thinking | None = None, stops: Sequence[str] = ()) -> Any:
-    encoder = MessageEncoder(RUN, "tiny", thinking, stops)
+def whole(*batches: Sequence[Piece], shown: Shown | None = None, stops: Sequence[str] = ()) -> Any:
+    encoder = MessageEncoder(RUN, "tiny", shown, stops)
     for batch in batches:
         encoder.add(0, batch)
     return json.loads(json.dumps(encoder.whole()))
 
 
-def content(*pieces: Piece, thinking: Thinking | None = None) -> Any:
-    return whole([*pieces, END], thinking=thinking)["content"]
+def content(*pieces: Piece, shown: Shown | None = None) -> Any:
+    return whole([*pieces, END], shown=shown)["content"]
 
 
 def test_a_stream_of_text_to_the_byte() -> None:
@@ -61,7 +61,7 @@ def test_a_stream_of_text_to_the_byte() -> None:
 
 def test_reasoning_is_a_block_of_its_own_with_an_empty_signature() -> None:
     pieces = [Thought("hm"), Thought("m"), "So", END]
-    said = events(streamed(pieces, thinking="shown"))
+    said = events(streamed(pieces, shown="text"))
     kinds = [event["delta"]["type"] for event in said if event["type"] == "content_block_delta"]
     assert kinds == ["thinking_delta", "thinking_delta", "signature_delta", "text_delta"]
     assert fold(said)["content"] == [
@@ -76,8 +76,8 @@ def test_reasoning_that_nobody_asked_for_leaves_no_trace() -> None:
 
 def test_reasoning_that_shall_be_omitted_leaves_an_empty_block() -> None:
     pieces = [Thought("hm"), "So", END]
-    assert "hm" not in streamed(pieces, thinking="omitted")
-    assert content(*pieces[:-1], thinking="omitted")[0] == {"type": "thinking", "thinking": "", "signature": ""}
+    assert "hm" not in streamed(pieces, shown="place")
+    assert content(*pieces[:-1], shown="place")[0] == {"type": "thinking", "thinking": "", "signature": ""}
 
 
 def test_the_arguments_of_a_call_are_sent_as_they_come() -> None:
@@ -223,17 +223,15 @@ def answers(draw: st.DrawFn) -> list[list[Piece]]:
     return [batch for batch in batches if batch]
 
 
-@given(answers(), st.sampled_from(["shown", "omitted", None]))
-def test_what_a_client_puts_together_is_the_whole_message(
-    batches: list[list[Piece]], thinking: Thinking | None
-) -> None:
-    said = events(streamed(*batches, thinking=thinking, stops=["###"]))
-    assert fold(said) == whole(*batches, thinking=thinking, stops=["###"])
+@given(answers(), st.sampled_from(["text", "place", None]))
+def test_what_a_client_puts_together_is_the_whole_message(batches: list[list[Piece]], shown: Shown | None) -> None:
+    said = events(streamed(*batches, shown=shown, stops=["###"]))
+    assert fold(said) == whole(*batches, shown=shown, stops=["###"])
 
 
 @given(answers())
 def test_events_come_in_the_order_that_clients_expect(batches: list[list[Piece]]) -> None:
-    kinds = [event["type"] for event in events(streamed(*batches, thinking="shown"))]
+    kinds = [event["type"] for event in events(streamed(*batches, shown="text"))]
     assert kinds[:2] == ["message_start", "ping"]
     assert kinds[-2:] == ["message_delta", "message_stop"]
     open = False

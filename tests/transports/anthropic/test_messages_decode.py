@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from deployments.conversations.parameters import Honoured, Refused, Unread, fates
 from deployments.conversations.request import Conversation, Sampling
-from deployments.transports.anthropic.decode import Asking, check_for_component, decode
-from deployments.transports.anthropic.parameters import ACCEPTED, HONOURED, REFUSED
+from deployments.transports.anthropic.decode import Asking, decode, decode_count
+from deployments.transports.anthropic.parameters import MessagesBody
 from graphs.errors import BadRequest, InvalidInput
 from tests.transports.anthropic.messages_api import ASKED, HELLO
 
@@ -197,22 +198,22 @@ def test_the_choice_of_a_tool(choice: Any, said: Any) -> None:
     ("thinking", "told", "shown"),
     [
         (None, None, None),
-        ({"type": "enabled", "budget_tokens": 1024}, {"enable_thinking": True}, "shown"),
-        ({"type": "adaptive"}, {"enable_thinking": True}, "shown"),
-        ({"type": "adaptive", "display": "summarized"}, {"enable_thinking": True}, "shown"),
-        ({"type": "adaptive", "display": "omitted"}, {"enable_thinking": True}, "omitted"),
+        ({"type": "enabled", "budget_tokens": 1024}, {"enable_thinking": True}, "text"),
+        ({"type": "adaptive"}, {"enable_thinking": True}, "text"),
+        ({"type": "adaptive", "display": "summarized"}, {"enable_thinking": True}, "text"),
+        ({"type": "adaptive", "display": "omitted"}, {"enable_thinking": True}, "place"),
         ({"type": "disabled"}, {"enable_thinking": False}, None),
     ],
 )
 def test_thinking(thinking: Any, told: Any, shown: Any) -> None:
     asked = asking(thinking=thinking)
-    assert (asked.conversation.chat_template_kwargs, asked.thinking) == (told, shown)
+    assert (asked.conversation.chat_template_kwargs, asked.shown) == (told, shown)
 
 
 @pytest.mark.parametrize(("effort", "told"), [("low", "low"), ("high", "high"), ("max", "high")])
 def test_effort_is_told_to_the_template_in_its_words(effort: str, told: str) -> None:
     said = conversation(output_config={"effort": effort}, thinking={"type": "adaptive"})
-    assert said.chat_template_kwargs == {"enable_thinking": True, "reasoning_effort": told}
+    assert said.for_component()["chat_template_kwargs"] == {"enable_thinking": True, "reasoning_effort": told}
 
 
 @pytest.mark.parametrize("field", ["output_format", "output_config"])
@@ -237,7 +238,7 @@ def test_a_workflow_reads_the_fields_by_their_names_and_its_own_input() -> None:
 
 
 def test_a_count_needs_no_limit_of_tokens() -> None:
-    said = decode(json.dumps({"model": "tiny", "messages": HELLO, "tools": [TOOL]}).encode(), "count")
+    said = decode_count(json.dumps({"model": "tiny", "messages": HELLO, "tools": [TOOL]}).encode())
     assert said.conversation.use == "count"
     assert said.conversation.tools
 
@@ -248,11 +249,11 @@ def test_a_count_needs_no_limit_of_tokens() -> None:
 @pytest.mark.parametrize(
     ("fields", "message", "field"),
     [
-        ({"max_tokens": None}, "'max_tokens' is missing", "max_tokens"),
+        ({"max_tokens": None}, "max_tokens: expected a whole number, got null; write", "max_tokens"),
         ({"max_tokens": 0}, "max_tokens: expected 1 or more", "max_tokens"),
-        ({"max_tokens": "9"}, "max_tokens: expected a whole number, got text", "max_tokens"),
+        ({"max_tokens": "9"}, "max_tokens: expected a whole number, got '9'", "max_tokens"),
         ({"messages": []}, "messages: expected at least 1 item", "messages"),
-        ({"messages": "Hello"}, "messages: expected a list, got text", "messages"),
+        ({"messages": "Hello"}, "messages: expected a list, got 'Hello'", "messages"),
         ({"messages": ["Hello"]}, "messages[0]: expected an object, got text", "messages[0]"),
         ({"messages": [{"role": "user"}]}, "messages[0]: 'content' is missing", "messages[0].content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0]: content: expected text, or a list of blocks, got an integer", "messages[0].content"),
@@ -269,24 +270,24 @@ def test_a_count_needs_no_limit_of_tokens() -> None:
         ({"messages": [user({"type": "document", "source": {"type": "url"}})]}, "messages[0].content[0].source.url: it is missing", "messages[0].content[0].source.url"),
         ({"system": 5}, "system: expected text, or a list of blocks, got an integer", "system"),
         ({"system": [{"type": "image", "source": PNG}]}, "system[0]: a message of the system can't hold a block of type 'image'", "system[0].type"),
-        ({"stream": "yes"}, "stream: expected true or false, got text", "stream"),
+        ({"stream": "yes"}, "stream: expected true or false, got 'yes'", "stream"),
         ({"temperature": 1.5}, "temperature: expected at most 1", "temperature"),
-        ({"top_p": 0}, "top_p: expected", "top_p"),
+        ({"top_p": 1.1}, "top_p: expected at most 1, got 1.1", "top_p"),
         ({"top_k": 1.5}, "top_k: expected a whole number", "top_k"),
-        ({"stop_sequences": "###"}, "stop_sequences: expected a list, got text", "stop_sequences"),
-        ({"stop_sequences": [""]}, "stop_sequences.0: expected", "stop_sequences.0"),
+        ({"stop_sequences": "###"}, "stop_sequences: expected a list, got '###'", "stop_sequences"),
+        ({"stop_sequences": [""]}, "stop_sequences[0]: expected text that isn't empty", "stop_sequences[0]"),
         ({"tools": [5]}, "tools[0]: expected an object, got an integer", "tools[0]"),
         ({"tools": [TOOL, {"name": "x"}]}, "tools[1]: 'input_schema' is missing", "tools[1].input_schema"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0]: 'web_search_20250305' is a tool that Anthropic defines", "tools[0].type"),
-        ({"tool_choice": {"type": "required"}}, "tool_choice.type: there is no 'required' here", "tool_choice.type"),
-        ({"tool_choice": {"type": "tool"}}, "tool_choice.name: expected the name of a tool", "tool_choice.name"),
+        ({"tool_choice": {"type": "required"}}, "tool_choice.type: expected one of 'auto', 'any', 'tool' or 'none', got 'required'", "tool_choice.type"),
+        ({"tool_choice": {"type": "tool"}}, "tool_choice.name is missing", "tool_choice.name"),
         ({"tool_choice": {"type": "any", "disable_parallel_tool_use": 1}}, "tool_choice.disable_parallel_tool_use: expected true or false", "tool_choice.disable_parallel_tool_use"),
-        ({"thinking": {"type": "on"}}, "thinking.type: there is no 'on' here", "thinking.type"),
-        ({"thinking": {}}, "thinking.type: write one of enabled, adaptive, disabled", "thinking.type"),
-        ({"thinking": {"type": "enabled", "display": "full"}}, "thinking.display: there is no 'full' here", "thinking.display"),
-        ({"output_config": {"effort": "hi"}}, "output_config.effort: there is no 'hi' here; did you mean 'high'?", "output_config.effort"),
-        ({"output_config": {"format": {"type": "json"}}}, "output_config.format: expected {type: json_schema", "output_config.format"),
-        ({"metadata": {"input": "x"}}, "metadata.input: expected an object, got text", "metadata.input"),
+        ({"thinking": {"type": "on"}}, "thinking.type: expected one of 'enabled', 'adaptive' or 'disabled'", "thinking.type"),
+        ({"thinking": {}}, "thinking.type is missing", "thinking.type"),
+        ({"thinking": {"type": "enabled", "display": "full"}}, "thinking.display: expected one of", "thinking.display"),
+        ({"output_config": {"effort": "hi"}}, "output_config.effort: expected one of", "output_config.effort"),
+        ({"output_config": {"format": {"type": "json"}}}, "output_config.format.type: expected one of 'json_schema'", "output_config.format.type"),
+        ({"metadata": {"input": "x"}}, "metadata.input: expected an object of fields", "metadata.input"),
         ({"input": "x"}, "input: expected", "input"),
     ],
 )  # fmt: skip
@@ -302,26 +303,37 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
         decode(body)
 
 
-@pytest.mark.parametrize("name", REFUSED)
+def named(fate: type) -> list[str]:
+    return [name for name, each in fates(MessagesBody).items() if isinstance(each, fate)]
+
+
+@pytest.mark.parametrize("name", named(Refused))
 def test_a_model_refuses_by_name_what_it_cant_do(name: str) -> None:
-    with pytest.raises(InvalidInput, match=rf"^{name}: .*; leave it out$"):
-        check_for_component(conversation(**{name: {"x": 1}}))
-    check_for_component(conversation(**{name: None}))
+    with pytest.raises(InvalidInput, match=rf"^{name}: .*; leave it out"):
+        asking(**{name: {"x": 1}}).check_for_component()
+    asking(**{name: None}).check_for_component()
 
 
 def test_a_model_takes_what_is_known() -> None:
-    check_for_component(conversation(**dict.fromkeys(ACCEPTED, "x")))
-    assert not set(HONOURED) & {*ACCEPTED, *REFUSED}
+    asking(**dict.fromkeys(named(Unread), "x"), metadata={"user_id": "u1"}).check_for_component()
+    asking(tool_choice={"type": "auto", "disable_parallel_tool_use": True}).check_for_component()
+
+
+@pytest.mark.parametrize("name", named(Honoured))
+def test_the_example_of_a_parameter_is_one(name: str) -> None:
+    fate = fates(MessagesBody)[name]
+    if fate.example is not None:
+        asking(**{name: fate.example})
 
 
 def test_a_model_says_what_was_probably_meant() -> None:
-    with pytest.raises(InvalidInput, match=r"unknown field 'stop_sequence'; did you mean 'stop_sequences'\?"):
-        check_for_component(conversation(stop_sequence=["x"]))
+    with pytest.raises(InvalidInput, match=r"unknown parameter 'stop_sequence'; did you mean 'stop_sequences'\?"):
+        asking(stop_sequence=["x"]).check_for_component()
 
 
 def test_a_model_doesnt_continue_what_was_begun_for_it() -> None:
     with pytest.raises(InvalidInput, match=r"^messages: the last message is the assistant's"):
-        check_for_component(conversation(messages=[*HELLO, assistant(text("The"))]))
+        asking(messages=[*HELLO, assistant(text("The"))]).check_for_component()
 
 
 def test_each_message_knows_its_place_in_the_request() -> None:

@@ -189,7 +189,7 @@ async def test_an_error_of_the_model_names_the_place_that_the_client_wrote() -> 
             {**ASKED, "model": "tiny", "inpt": {}},
             400,
             "invalid_request_error",
-            "unknown field 'inpt'; did you mean 'input'",
+            "unknown parameter 'inpt'; did you mean 'input'",
         ),
         ({**ASKED, "model": "tiny", "input": {"a": 1}}, 400, "invalid_request_error", "input: 'tiny' is a model"),
         (b" " * 2000, 413, "request_too_large", "larger than 1000 bytes"),
