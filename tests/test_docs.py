@@ -244,7 +244,10 @@ async def test_the_head_of_a_stream_is_as_the_page_says() -> None:
 
 every_client = each(blocks("python", "javascript", page="http-api.md"))
 SAID = "One word at a time"
-INTERPRETERS = {"python": [sys.executable, "-X", "utf8", "-"], "javascript": ["node", "--input-type=module", "-"]}
+INTERPRETERS = {
+    "python": [sys.executable, "-X", "utf8", "-"],
+    "javascript": ["node", "--experimental-websocket", "--input-type=module", "-"],
+}
 
 
 async def client(block: Block, address: str, text: str = SAID) -> tuple[int | None, str, str]:
@@ -253,7 +256,12 @@ async def client(block: Block, address: str, text: str = SAID) -> tuple[int | No
     if shutil.which(interpreter[0]) is None:
         pytest.skip(f"{interpreter[0]} is not installed")
     assert SAID in block.text
-    return await run(*interpreter, given=block.text.replace(ADDRESS, address).replace(SAID, text))
+    return await run(*interpreter, given=addressed(block.text, address).replace(SAID, text))
+
+
+def addressed(text: str, address: str) -> str:
+    """Return a client's text with the server's own address."""
+    return text.replace(ADDRESS, address).replace(ADDRESS.replace("http", "ws", 1), address.replace("http", "ws", 1))
 
 
 @every_client
@@ -261,6 +269,12 @@ async def client(block: Block, address: str, text: str = SAID) -> tuple[int | No
 async def test_a_client_prints_the_text(block: Block, text: str) -> None:
     async with served_by(Page(block.page)) as address:
         assert await client(block, address, text) == (0, f"{text}\n", "")
+
+
+@each(blocks("python", "javascript", page="websockets.md"))
+async def test_a_client_of_a_socket_prints_the_text(block: Block) -> None:
+    async with served_by(Page(block.page)) as address:
+        assert await client(block, address) == (0, f"{SAID}\n", "")
 
 
 @every_client

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -43,9 +43,12 @@ class Socket(ABC):
         # Absent where the server never drains: then nothing stops this socket but its end.
         self._draining: Draining | None = websocket.scope.get(DRAINING)
         self._sending = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._requests: dict[Hashable, asyncio.Task[None]] = {}
-        self._cancelled: set[Hashable] = set()
-        """Requests that the client doesn't want any more."""
+        """The latest task of each key."""
+        self._in_last_words: set[Hashable] = set()
+        self._cancelled: set[asyncio.Task[None]] = set()
+        """What the client doesn't want any more."""
         self._stopping = False
         self._closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self.path: str = websocket.scope["path"]
@@ -80,7 +83,7 @@ class Socket(ABC):
         finally:
             if self._draining is not None:
                 self._draining.left(self)
-            await _cancel(taking, *self._requests.values())
+            await _cancel(taking, *self._tasks)
         await self._close(taking)
 
     def stop(self) -> None:
@@ -95,22 +98,32 @@ class Socket(ABC):
 
     # --- its requests -------------------------------------------------------------------------------------------------
 
-    def begin(self, key: Hashable, fields: Mapping[str, Any], answer: Coroutine[Any, Any, None]) -> None:
-        """Run `answer`, which sends the answer to `fields`, as a task; it stands under `key`, which isn't in use."""
-        if self._stopping or len(self._requests) >= MOST:
-            answer.close()
+    def begin(self, key: Hashable, fields: Mapping[str, Any], answer: Callable[[], Awaitable[None]]) -> None:
+        """Run `answer`, which sends the answer to `fields`, as a task that stands under `key`.
+
+        What stands there already ends first: a client may ask again as soon as it has the last frame of an answer.
+        """
+        if self._stopping or len(self._tasks) >= MOST:
             raise _going_away() if self._stopping else _full()
-        self._requests[key] = task = asyncio.create_task(self._answer(key, fields, answer))
-        task.add_done_callback(lambda _: self._ended(key))
+        task = asyncio.create_task(self._answer(fields, answer, self._requests.get(key)))
+        self._requests[key] = task
+        self._tasks.add(task)
+        self._in_last_words.discard(key)
+        task.add_done_callback(lambda task: self._ended(key, task))
 
     def is_under_way(self, key: Hashable) -> bool:
-        """Return whether a request stands under this key."""
-        return key in self._requests
+        """Return whether a request stands under this key whose last frame hasn't been sent."""
+        return key in self._requests and key not in self._in_last_words
+
+    def say_last_words(self, key: Hashable) -> None:
+        """Count a request as ended, though its task isn't: the client will know with the next frame."""
+        self._in_last_words.add(key)
 
     def cancel(self, key: Hashable) -> None:
         """Cancel a request that is under way; its last frame says so."""
-        self._cancelled.add(key)
-        self._requests[key].cancel()
+        task = self._requests[key]
+        self._cancelled.add(task)
+        task.cancel()
 
     async def send(self, text: str) -> None:
         """Send a frame; return when the connection takes more. Nothing is sent to a client that has left."""
@@ -119,20 +132,27 @@ class Socket(ABC):
             with suppress(OSError, WebSocketDisconnect):
                 await self._send_frame({"type": "websocket.send", "text": text})
 
-    def _ended(self, key: Hashable) -> None:
-        del self._requests[key]
-        self._cancelled.discard(key)
+    def _ended(self, key: Hashable, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._cancelled.discard(task)
+        if self._requests.get(key) is task:
+            del self._requests[key]
+            self._in_last_words.discard(key)
         self._close_if_idle()
 
     def _close_if_idle(self) -> None:
-        if self._stopping and not self._requests:
+        if self._stopping and not self._tasks:
             self.close(GOING_AWAY, "going away; connect again")
 
-    async def _answer(self, key: Hashable, fields: Mapping[str, Any], answer: Coroutine[Any, Any, None]) -> None:
+    async def _answer(
+        self, fields: Mapping[str, Any], answer: Callable[[], Awaitable[None]], before: asyncio.Task[None] | None
+    ) -> None:
         try:
-            await answer
+            if before is not None:
+                await asyncio.wait([before])
+            await answer()
         except asyncio.CancelledError:
-            if key not in self._cancelled:
+            if asyncio.current_task() not in self._cancelled:
                 raise
             error: AnabranchError = Cancelled("the request was cancelled", code="cancelled")
         except AnabranchError as failure:

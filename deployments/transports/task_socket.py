@@ -23,7 +23,7 @@ class TaskSocket(Socket):
     """A socket that follows one run. To close it stops the reading; whether that stops the run is the run's to say."""
 
     async def opened(self) -> None:
-        self.begin(None, {}, self._follow())
+        self.begin(None, {}, self._follow)
 
     async def take(self, fields: dict[str, Any]) -> None:
         raise unknown_type(fields.get("type"), OTHERS, "this socket follows a run, and takes no requests")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -80,6 +81,39 @@ async def test_a_socket_that_its_client_closes_is_forgotten() -> None:
         async with asyncio.timeout(DEADLINE):
             await around.close_sockets()
             assert await around.drain() == 0
+
+
+class Lingering(Socket):
+    """Says a number, and isn't done before it is told to go on."""
+
+    go_on = asyncio.Event()
+
+    async def take(self, fields: dict[str, Any]) -> None:
+        async def answer() -> None:
+            self.say_last_words("it")
+            await self.send(json.dumps(fields))
+            await self.go_on.wait()
+
+        assert not self.is_under_way("it")
+        self.begin("it", fields, answer)
+
+    def refusal(self, error: AnabranchError, fields: Mapping[str, Any]) -> str:
+        raise NotImplementedError
+
+
+async def test_a_request_whose_last_frame_was_sent_ends_before_the_next_one_of_its_key() -> None:
+    async def linger(websocket: WebSocket) -> None:
+        await Lingering(websocket, 1000).attend()
+
+    served = Starlette(routes=[WebSocketRoute("/", linger)])
+    async with serving(served) as address, talking(address, "/") as talk:
+        for number in (1, 2):
+            await talk.say(number=number)
+        assert await talk.frame() == {"number": 1}
+        await talk.say(type="ping")
+        assert await talk.frame() == {"type": "pong"}
+        Lingering.go_on.set()
+        assert await talk.frame() == {"number": 2}
 
 
 class Broken(Socket):

@@ -235,19 +235,18 @@ async def test_a_departed_client_s_upstream_is_hung_up(apis, upstream, name, wor
 
 
 async def test_requests_over_a_socket_are_answered_and_its_departure_hangs_up_their_upstreams(apis, upstream):
-    go_on = asyncio.Event()
-    paths = [
-        queued(upstream, *openai_events([name])[:2], Wait(event))
-        for name, event in (("a", go_on), ("b", asyncio.Event()))
-    ]
+    go_on, never = asyncio.Event(), asyncio.Event()
+    steps = openai_events(WORDS)
+    paths = {"a": queued(upstream, *steps[:2], Wait(go_on), *steps[2:]), "b": queued(upstream, *steps[:2], Wait(never))}
     before = len(upstream.calls)
     async with asyncio.timeout(DEADLINE), talking(apis["channel"].url) as talk:
-        for name, path in zip("ab", paths, strict=True):
+        for name, path in paths.items():
             await talk.ask("hi", model="relay", metadata={"input": {"path": path}}, request_id=name)
             frames = [await talk.frame(), await talk.frame()]
-            assert (text(frames), frames[0]["request_id"]) == (name, name)
+            assert (text(frames), frames[0]["request_id"]) == (WORDS[0], name)
         go_on.set()
-        assert (await talk.answer())[-1]["request_id"] == "a"
+        rest = await talk.answer()
+        assert (text(rest), rest[-1]["request_id"]) == ("".join(WORDS[1:]), "a")
         await talk.ask("hi", model="no-such", request_id="c")
         assert (await talk.error())["code"] == "model_not_found"
     async with asyncio.timeout(DEADLINE):

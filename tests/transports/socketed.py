@@ -63,6 +63,7 @@ async def talking(address: str, path: str = CHAT, **options: Any) -> AsyncIterat
 
 
 def finish(frame: dict[str, Any]) -> str | None:
+    assert "choices" in frame, frame
     return frame["choices"][0]["finish_reason"]
 
 

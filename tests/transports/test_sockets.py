@@ -247,6 +247,13 @@ async def test_an_id_that_is_in_use_is_refused_and_free_again_afterwards() -> No
             parts["it"].asked.clear()
 
 
+async def test_a_client_may_ask_again_as_soon_as_it_has_the_last_frame() -> None:
+    async with serving(app(lambda invocation: Feed("One")(invocation), TEXT)) as address, talking(address) as talk:
+        for _ in range(50):
+            await talk.ask("hi")
+            assert text(await talk.answer()) == "One"
+
+
 async def test_a_socket_has_a_bounded_number_of_requests_under_way() -> None:
     async with serving(app(Feed(), TEXT)) as address, talking(address) as talk:
         for number in range(MOST + 1):

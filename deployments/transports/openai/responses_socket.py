@@ -6,8 +6,6 @@ the next turn can go on from them.
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +25,7 @@ CREATE, STEER = "response.create", "response.steer"
 OTHERS = (CREATE, STEER, "ping", "auth")
 OF_EVENT = frozenset({"type", "stream", "background", "generate", "stream_id"})
 """Fields of the event `response.create` that say nothing of the response."""
+ENDS = frozenset((b"response.completed", b"response.incomplete", b"response.failed"))
 REMEMBERED = 16
 """Responses that aren't stored of which a socket knows the latest so many."""
 
@@ -37,9 +36,6 @@ class ResponsesSocket(Socket):
     def __init__(self, websocket: WebSocket, largest: int) -> None:
         super().__init__(websocket, largest)
         self._memory = Memory(largest)
-        self._lanes: dict[str, asyncio.Lock] = {}
-        self._in_lanes: Counter[str] = Counter()
-        self._turns = 0
 
     async def take(self, fields: dict[str, Any]) -> None:
         type = fields.get("type")
@@ -49,50 +45,41 @@ class ResponsesSocket(Socket):
         if type != CREATE:
             raise unknown_type(type, OTHERS, f"a turn begins with {CREATE}")
         _check(fields)
-        lane = fields.get("stream_id")
-        if lane is not None:
-            self._turns += 1
-            self.begin(self._turns, fields, self._in_lane(lane, fields))
-        elif self.is_under_way(None):
+        lane: str | None = fields.get("stream_id")
+        if lane is None and self.is_under_way(None):
             message = "a response is under way on this socket; wait for its end, or give each a stream_id of its own"
             raise Conflict(message, code="response_in_progress")
-        else:
-            self.begin(None, fields, self._turn(fields, b""))
+        # What is under way in a lane ends before.
+        self.begin(lane, fields, lambda: self._turn(lane, fields))
 
     def refusal(self, error: AnabranchError, fields: Mapping[str, Any]) -> str:
         lane = fields.get("stream_id")
         told = {"stream_id": lane} if _is_lane(lane) else {}
         return json_text({"type": "error", "status": openai_status(error), **error_body(error), **told})
 
-    async def _in_lane(self, lane: str, fields: Mapping[str, Any]) -> None:
-        """Answer a turn once those before it in the lane have been answered."""
-        lock = self._lanes.setdefault(lane, asyncio.Lock())
-        self._in_lanes[lane] += 1
-        try:
-            async with lock:
-                await self._turn(fields, b', "stream_id": %b' % json_text(lane).encode())
-        finally:
-            self._in_lanes[lane] -= 1
-            if not self._in_lanes[lane]:
-                del self._in_lanes[lane], self._lanes[lane]
-
-    async def _turn(self, fields: Mapping[str, Any], lane: bytes) -> None:
+    async def _turn(self, lane: str | None, fields: Mapping[str, Any]) -> None:
         """Send the events of a response; each bears its lane."""
         body = compact({**{name: fields[name] for name in fields if name not in OF_EVENT}, "stream": True})
+        end = b"}" if lane is None else b', "stream_id": %b}' % json_text(lane).encode()
         turn, size = Turn(self._memory.items), len(body)
 
         async def say(event: Event) -> None:
             nonlocal size
-            if turn.run is not None and turn.run.answered:
+            if event.name in ENDS:
                 size += len(event.data)
-            await self.send((event.data[:-1] + lane + b"}").decode())
+                self._remember(turn, size, fields.get("previous_response_id"))
+                self.say_last_words(lane)
+            await self.send((event.data[:-1] + end).decode())
 
         whole = await self.inner.ask("POST", self.path, body, say, {TURN: turn})
         if whole is not None:
             head = b'{"type": "error", "status": %d, ' % whole.status
-            await self.send((head + whole.body[1:-1] + lane + b"}").decode())
-        elif (run := turn.run) is not None and run.answered and not run.stored:
-            self._memory.add(run.id, run.said(), size, fields.get("previous_response_id"))
+            await self.send((head + whole.body[1:-1] + end).decode())
+
+    def _remember(self, turn: Turn, size: int, previous: str | None) -> None:
+        run = turn.run
+        if run is not None and run.answered and not run.stored:
+            self._memory.add(run.id, run.said(), size, previous)
 
 
 class Memory:

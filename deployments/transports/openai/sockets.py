@@ -20,6 +20,8 @@ OTHERS = ("ping", "cancel", "auth")
 LONGEST = 256
 """Characters of a request_id: it is in every frame of its answer."""
 DONE = b"[DONE]"
+GOES_ON = b'"finish_reason": null'
+"""In every frame of a stream but the last ones."""
 
 RequestId = str | int | None
 
@@ -43,7 +45,7 @@ class RequestSocket(Socket):
                 code="request_id_in_use",
             )
         else:
-            self.begin(id, fields, self._ask(id, fields))
+            self.begin(id, fields, lambda: self._ask(id, fields))
 
     def refusal(self, error: AnabranchError, fields: Mapping[str, Any]) -> str:
         id = fields.get("request_id")
@@ -59,6 +61,8 @@ class RequestSocket(Socket):
 
         async def say(event: Event) -> None:
             if event.data != DONE:
+                if GOES_ON not in event.data:
+                    self.say_last_words(id)
                 await self.send((event.data[:-1] + end).decode())
 
         whole = await self.inner.ask("POST", self.path, compact(body), say)
