@@ -139,6 +139,25 @@ def table(body: type[Body]) -> str:
     return "\n".join(["| parameter | a model component | a workflow |", "|---|---|---|", *rows])
 
 
+def schema(body: type[Body]) -> dict[str, Any]:
+    """Return the JSON Schema of a request, with what it refers to in its place: a page of OpenAPI has other `$defs`."""
+    schema = body.model_json_schema()
+    known = {f"#/$defs/{name}": each for name, each in schema.pop("$defs", {}).items()}
+
+    def inlined(value: Any) -> Any:
+        match value:
+            case {"$ref": str(name), **beside}:
+                return {**inlined(known[name]), **beside}
+            case dict():
+                return {key: inlined(item) for key, item in value.items()}
+            case list():
+                return [inlined(item) for item in value]
+            case _:
+                return value
+
+    return inlined(schema)
+
+
 def fates(body: type[Body]) -> dict[str, Fate]:
     """Return what becomes of each parameter."""
     return {name: _fate(field.metadata) for name, field in body.model_fields.items()}

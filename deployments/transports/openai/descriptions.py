@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import Any
 
 from deployments.asgi.errors import RUN_ID
-from deployments.conversations.parameters import Body
+from deployments.conversations.parameters import Body, schema
 
 Schema = dict[str, Any]
 
@@ -78,25 +78,7 @@ _ANY: dict[int | str, str] = {500: "an internal error; see the server's log", "d
 
 def body(model: type[Body]) -> dict[str, Any]:
     """Return the description of a route's body."""
-    return {"requestBody": {"required": True, "content": _json(_inlined(model.model_json_schema()))}}
-
-
-def _inlined(schema: Schema) -> Schema:
-    """Return the schema with what it refers to in its place: within a page of OpenAPI its own `$defs` would be lost."""
-    known = {f"#/$defs/{name}": each for name, each in schema.pop("$defs", {}).items()}
-
-    def inlined(value: Any) -> Any:
-        match value:
-            case {"$ref": str(name), **beside}:
-                return {**inlined(known[name]), **beside}
-            case dict():
-                return {key: inlined(item) for key, item in value.items()}
-            case list():
-                return [inlined(item) for item in value]
-            case _:
-                return value
-
-    return inlined(schema)
+    return {"requestBody": {"required": True, "content": _json(schema(model))}}
 
 
 def answers(
