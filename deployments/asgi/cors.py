@@ -17,7 +17,7 @@ from graphs.errors import Forbidden
 ALLOWED = ("Accept", "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 """Request headers that are always allowed; so is every other that a preflight asks for, because SDKs add their own."""
 EXPOSED = (
-    f"{RUN_ID}, Request-Id, Location, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, "
+    f"{RUN_ID}, X-Request-Id, Request-Id, Location, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, "
     "X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, X-RateLimit-Reset-Requests, "
     "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Reset-Tokens"
 )

@@ -18,7 +18,7 @@ from deployments.conversations.request import Conversation
 from deployments.gateway.gateway import Gateway
 from deployments.transports.begun import begun_all
 from deployments.transports.openai import descriptions
-from deployments.transports.openai.errors import DONE, error_event
+from deployments.transports.openai.errors import DONE, RUN_HEADERS, error_event
 from deployments.transports.openai.parameters import ChatBody
 from deployments.transports.openai.requests import Wanted, choices, for_workflows, sampling
 from deployments.transports.openai.usage import summed
@@ -65,6 +65,8 @@ def encoder(model: str, begun: Sequence[Choice], wanted: Wanted) -> ChatEncoder:
 
 class ChatEncoder(Encoder):
     """Chunks, or one chat completion."""
+
+    run_headers = RUN_HEADERS
 
     def __init__(self, run: str, model: str, choices: int, *, with_usage: bool = False, logprobs: bool = False) -> None:
         """`run` is the id of the first choice's run."""

@@ -19,7 +19,7 @@ from deployments.conversations.request import Conversation
 from deployments.gateway.gateway import Gateway
 from deployments.transports.begun import begun_all
 from deployments.transports.openai import descriptions
-from deployments.transports.openai.errors import DONE, error_event
+from deployments.transports.openai.errors import DONE, RUN_HEADERS, error_event
 from deployments.transports.openai.parameters import CompletionBody
 from deployments.transports.openai.requests import Wanted, choices, for_workflows, sampling
 from deployments.transports.openai.usage import summed
@@ -73,6 +73,8 @@ def encoder(model: str, begun: Sequence[Choice], wanted: Wanted) -> CompletionEn
 
 class CompletionEncoder(Encoder):
     """Chunks, or one completion. Its words are text alone: reasoning and calls of tools have no place in it."""
+
+    run_headers = RUN_HEADERS
 
     def __init__(
         self,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from deployments.asgi.errors import RUN_ID
 from deployments.conversations.parameters import Body, schema
+from deployments.transports.openai.errors import RUN_HEADERS
 
 Schema = dict[str, Any]
 
@@ -91,7 +91,7 @@ def answers(
         return {200: {"description": "the answer", "content": _json(whole)}, **wrong}
     events = _object("data", data={"type": "string", "contentMediaType": "application/json", "contentSchema": chunk})
     stream = {"text/event-stream": {"schema": TEXT, "x-itemSchema": events, "example": "data: {…}\n\ndata: [DONE]\n\n"}}
-    run = {RUN_ID: {"description": "the id of the (first) run", "schema": TEXT}}
+    run = {name: {"description": "the id of the (first) run", "schema": TEXT} for name in RUN_HEADERS}
     good = {
         "description": "the answer, or with `stream` its chunks",
         "headers": run,

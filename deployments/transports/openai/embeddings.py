@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.client import Client
-from deployments.asgi.errors import RUN_ID, answer_of
+from deployments.asgi.errors import answer_of
 from deployments.asgi.json_values import json_bytes, parse_object
 from deployments.asgi.straight import StraightRoute
 from deployments.conversations.models import asked
@@ -23,6 +23,7 @@ from deployments.conversations.request import Conversation
 from deployments.gateway.gateway import Gateway, Running
 from deployments.transports.begun import begun
 from deployments.transports.openai import descriptions
+from deployments.transports.openai.errors import RUN_HEADERS
 from deployments.transports.openai.parameters import EmbeddingBody
 from deployments.transports.openai.requests import for_workflows
 from graphs.errors import AnabranchError, ComponentFailed, InvalidInput
@@ -66,7 +67,9 @@ class VectorsAnswer(Response):
             told = error.saying(error.message, {**error.details, "field": "input"}) if _is_of_text(error) else error
             await client.answer(answer_of(scope, told, run_id))
         else:
-            await client.answer(Response(body, headers={RUN_ID: run_id}, media_type="application/json"))
+            await client.answer(
+                Response(body, headers=dict.fromkeys(RUN_HEADERS, run_id), media_type="application/json")
+            )
 
     def _whole(self, output: Value, usage: Mapping[str, Any] | None) -> Value:
         encode = _base64 if self._body.encoding_format == "base64" else list[float]

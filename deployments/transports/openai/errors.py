@@ -14,6 +14,8 @@ from graphs.errors import AnabranchError, Cancelled, Conflict
 
 DONE = b"data: [DONE]\n\n"
 """The end of a stream that succeeded."""
+RUN_HEADERS = (RUN_ID, "X-Request-Id")
+"""The headers that have the id of the run; OpenAI's clients look for the second."""
 OF_CLIENT = "invalid_request_error"
 NAMES = {"params.max_output_length": "max_tokens", "params.min_output_length": "min_tokens", "text": "prompt"}
 """What OpenAI calls fields of our model components."""
@@ -23,7 +25,7 @@ TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 
 def openai_error(error: AnabranchError, run_id: str | None = None) -> Response:
     """Return the HTTP answer of an error."""
-    headers = ({} if run_id is None else {RUN_ID: run_id}) | retry_after(error)
+    headers = ({} if run_id is None else dict.fromkeys(RUN_HEADERS, run_id)) | retry_after(error)
     return Response(json_bytes(error_body(error, run_id)), openai_status(error), headers, "application/json")
 
 

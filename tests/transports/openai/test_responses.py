@@ -61,6 +61,7 @@ async def test_a_response_that_is_not_streamed_is_the_one_that_its_stream_would_
         replayed = await streamed(served, f"{answered.json['id']}?stream=true", at=1)
         assert answered.json == replayed[-1]["response"]
         assert answered.headers["x-run-id"] == answered.json["id"].replace("resp_", "run_")
+        assert answered.headers["x-request-id"] == answered.headers["x-run-id"]
 
 
 async def test_the_id_of_a_stored_response_is_told_before_its_first_piece_and_reading_goes_on_elsewhere(

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.client import Client, Cut
-from deployments.asgi.errors import RUN_ID, answer_of
+from deployments.asgi.errors import answer_of
 from deployments.asgi.json_values import json_bytes, utf8
 from deployments.transports import sse
+from deployments.transports.openai.errors import RUN_HEADERS
 from deployments.transports.openai.responses.encoder import Event
 from deployments.transports.openai.responses.run import ResponseRun
 from graphs.errors import AnabranchError
@@ -58,13 +59,16 @@ class ResponseAnswer(Response):
         await self._client.end()
 
     async def _start(self) -> None:
-        headers = [*sse.HEADERS, (RUN_ID.lower().encode(), self._run.about.run.encode())]
+        named = [(name.lower().encode(), self._run.about.run.encode()) for name in RUN_HEADERS]
+        headers = [*sse.HEADERS, *named]
         await self._client.start(200, headers, heartbeat=sse.HEARTBEAT, compressed=self._compression)
 
 
 def response_answer(run: ResponseRun, response: dict[str, object]) -> Response:
     """Return the answer that is a response."""
-    return Response(json_bytes(response), headers={RUN_ID: run.about.run}, media_type="application/json")
+    return Response(
+        json_bytes(response), headers=dict.fromkeys(RUN_HEADERS, run.about.run), media_type="application/json"
+    )
 
 
 def _sse(events: Iterable[Event]) -> bytes:
