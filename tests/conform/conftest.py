@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+import pytest_asyncio
 
 from tests.conform import server
 
@@ -36,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if item.path.is_relative_to(HERE)]
     for item in here:
+        if pytest_asyncio.is_async_test(item):  # some clients keep their connections from one to the next
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
         if reason := EXPECTED.get(f"{item.path.name}::{item.name}"):
             item.add_marker(pytest.mark.xfail(strict=True, reason=reason))
     unknown = EXPECTED.keys() - {f"{item.path.name}::{item.name}" for item in here}

@@ -70,7 +70,7 @@ def test_a_response_that_fails_on_a_socket_leaves_it_open(client: openai.OpenAI)
 
 def test_who_closes_a_socket_stops_its_run(client: openai.OpenAI, left: Callable[[str], None]):
     with client.responses.connect() as connection:
-        connection.response.create(model="scripted", input=FOREVER)
+        connection.response.create(model="scripted", input=FOREVER, store=False)
         while connection.recv().type != "response.output_text.delta":
             pass
     left(FOREVER)
