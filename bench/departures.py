@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with serving(UPSTREAM) as upstream, serving(before(upstream, ANABRANCH)) as server:
             return 0 if uvloop.run(check(server, upstream, 5 if options.quick else TIMES)) else 1
     except (NotStarted, BadLoad, OSError, TimeoutError) as error:
-        sys.exit(f"not measured: {error or type(error).__name__}")
+        sys.exit(f"not measured: {str(error) or type(error).__name__}")
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with serving(UPSTREAM) as upstream, serving(before(upstream, ANABRANCH)) as server:
             return 0 if uvloop.run(check(server, upstream, options.streams)) else 1
     except (NotStarted, BadLoad, OSError, TimeoutError) as error:
-        sys.exit(f"not measured: {error or type(error).__name__}")
+        sys.exit(f"not measured: {str(error) or type(error).__name__}")
 
 
 def _take_descriptors() -> None:

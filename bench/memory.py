@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with serving(system) as server:
             return 0 if uvloop.run(check(server)) else 1
     except (NotStarted, BadLoad, OSError, TimeoutError) as error:
-        sys.exit(f"{system.title} was not measured: {error or type(error).__name__}")
+        sys.exit(f"{system.title} was not measured: {str(error) or type(error).__name__}")
 
 
 if __name__ == "__main__":

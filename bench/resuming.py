@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with _replicas() as servers:
                 held += [part(servers, options.quick) for name, part in BESIDE.items() if name in wanted]
     except (NotStarted, LoadFailed, BadLoad, OSError, TimeoutError) as error:
-        sys.exit(f"not measured: {error or type(error).__name__}")
+        sys.exit(f"not measured: {str(error) or type(error).__name__}")
     return 0 if all(held) else 1
 
 
