@@ -42,7 +42,7 @@ help:
 	@echo "make lock         resolve the versions in locks/ anew, and show what changed"
 	@echo "make check        lint, types, import contracts"
 	@echo "make fix          format, and mend what can be mended"
-	@echo "make bench        measure anabranch beside its peers: nine programs, one after another"
+	@echo "make bench        measure anabranch beside its peers: ten programs, one after another"
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anabranch needs Python 3.11 or newer")'
@@ -149,6 +149,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.start
 	$(BIN)/python -m bench.resuming
+	$(BIN)/python -m bench.doors
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(CONFORM) $(JS)/node_modules $(NEWEST) $(LOCK) .venv-model-compose build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(CONFORM) $(JS)/node_modules $(NEWEST) $(LOCK) .venv-model-compose .venv-litellm build dist *.egg-info

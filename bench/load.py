@@ -29,7 +29,10 @@ RAMP = 0.5
 """Seconds over which paced streams start, so that their chunks are spread over the interval as real ones are."""
 
 DISCARDED = 1.0
-"""Seconds after the last start that are not measured."""
+"""Seconds after the last beginning that are not measured."""
+
+BEGUN_WITHIN = 30.0
+"""Seconds in which all paced streams must have begun: a slow system takes longer to begin them than to go on with them."""
 
 TOGETHER_CHUNKS = 25
 """What streams that start together go on with, so that the later ones begin beside what the earlier ones say."""
@@ -100,6 +103,7 @@ async def paced(target: Target, streams: int, interval: float, seconds: float) -
         for _ in range(streams):
             readers.append(await Reader(target, window.arrived).start())
             await asyncio.sleep(RAMP / streams)
+        await _begun(readers)
         await _watch(readers, DISCARDED)
         cpu = time.process_time()
         started = perf_counter()
@@ -158,6 +162,14 @@ async def first(target: Target, requests: int, together: int = 1) -> First:
     return First(median=median(times), p90=times[len(times) * 9 // 10])
 
 
+async def _begun(readers: Sequence[Reader]) -> None:
+    deadline = perf_counter() + BEGUN_WITHIN
+    while silent := sum(not reader.first for reader in readers):
+        if perf_counter() > deadline:
+            raise BadLoad(f"{silent} of {len(readers)} streams said nothing for {BEGUN_WITHIN:g} seconds")
+        await _watch(readers, 0.05)
+
+
 async def _watch(readers: Sequence[Reader], seconds: float) -> None:
     """Let `seconds` pass; a stream that ends meanwhile is a failure."""
     done, _ = await asyncio.wait(
@@ -188,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             result = uvloop.run(first(target, options.requests, options.together))
     except (BadLoad, OSError, TimeoutError) as error:
-        sys.exit(f"{options.mode}: {error or type(error).__name__}")
+        sys.exit(f"{options.mode}: {str(error) or type(error).__name__}")
     print(json.dumps(asdict(result)), flush=True)
 
 

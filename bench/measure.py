@@ -32,6 +32,8 @@ class Lengths:
     paced: float
     chunks: int = 2000
     """Of each unpaced stream."""
+    warm: int = 500
+    """Of each of the eight unpaced streams before all else."""
 
 
 FULL = Lengths(requests=50, idle=3.0, paced=6.0)
@@ -67,14 +69,14 @@ class Sample:
 def first_together(server: Server, streams: int) -> float:
     """Return the median seconds to the first chunk when so many paced streams start in the same instant."""
     together = ("--together", str(streams))
-    _warm(server)
+    _warm(server, FULL.warm)
     _load(server, "first", "--requests", "3", *together)  # opens what stays open
     return First(**_load(server, "first", "--requests", str(TOGETHER_RUNS), *together)).median
 
 
 def measure(server: Server, lengths: Lengths, streams: int = PACED_STREAMS) -> Sample:
     """Measure everything once, after a warm-up that isn't counted."""
-    _warm(server)
+    _warm(server, lengths.warm)
     first = First(**_load(server, "first", "--requests", str(lengths.requests)))
     idle = _idle(server, lengths.idle)
     unpaced = sorted(run.per_chunk for run in _unpaced(server, lengths.chunks))
@@ -92,9 +94,9 @@ def measure(server: Server, lengths: Lengths, streams: int = PACED_STREAMS) -> S
     )
 
 
-def _warm(server: Server) -> None:
+def _warm(server: Server, chunks: int) -> None:
     _load(server, "first", "--requests", "10")
-    _load(server, "unpaced", "--streams", "8", "--chunks", "500")
+    _load(server, "unpaced", "--streams", "8", "--chunks", str(chunks))
 
 
 def _idle(server: Server, seconds: float) -> float:

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, list[Passed]] = {}
     try:
         if MODEL_COMPOSE in systems:
-            model_compose.install()
+            model_compose.ENVIRONMENT.install()
         for number in range(1 if options.quick else options.rounds):
             # There and back, so that what drifts falls on all alike.
             with serving(UPSTREAM) as upstream:

@@ -10,20 +10,24 @@ from typing import Any
 
 import aiohttp
 
-from bench.peers import model_compose
+from bench.peers import litellm, model_compose
 from bench.systems import HOST, PEERS, SCRIPTS, Server, System
 
 ANSWERS_WITHIN = 60.0
 
 RUNS = "/api/workflows/runs"
 RUN: Mapping[str, Any] = {"workflow_id": "words", "output_only": True}
+CHAT = "/v1/chat/completions"
+MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 def _upstream(port: int, _: Path) -> list[str]:
     return [sys.executable, "-m", "tests.fakes.http_server", "--host", HOST, "--port", str(port)]
 
 
-def _anabranch(command: str, *documents: str) -> Callable[[int, Path], list[str]]:
+def anabranch(command: str, *documents: str) -> Callable[[int, Path], list[str]]:
+    """Return what starts `anabranch dev` or `serve` with these documents."""
+
     def started(port: int, _: Path) -> list[str]:
         paths = [str(PEERS / document) for document in documents]
         return [str(SCRIPTS / "anabranch"), command, *paths, "--host", HOST, "--port", str(port)]
@@ -41,16 +45,16 @@ UPSTREAM = System(
     mark=b'"delta": {"content": ',  # a role comes before the words, a finish reason and [DONE] after them
     ready="/health",
 )
-DEV = System("dev", "anabranch dev", _anabranch("dev", "passing.yaml"), on_ray=False, path=RUNS, envelope=dict(RUN))
+DEV = System("dev", "anabranch dev", anabranch("dev", "passing.yaml"), on_ray=False, path=RUNS, envelope=dict(RUN))
 PLACED = System(
     "placed",
     "anabranch serve, in the ingress",
-    _anabranch("serve", "passing.yaml", "in_the_ingress.yaml"),
+    anabranch("serve", "passing.yaml", "in_the_ingress.yaml"),
     path=RUNS,
     envelope=dict(RUN),
 )
 ANABRANCH = System(
-    "anabranch", "anabranch serve, own deployment", _anabranch("serve", "passing.yaml"), path=RUNS, envelope=dict(RUN)
+    "anabranch", "anabranch serve, own deployment", anabranch("serve", "passing.yaml"), path=RUNS, envelope=dict(RUN)
 )
 MODEL_COMPOSE = System(
     "model-compose",
@@ -61,11 +65,23 @@ MODEL_COMPOSE = System(
     envelope=dict(RUN),
     ready="/api/health",
 )
+LITELLM = System(
+    "litellm",
+    f"LiteLLM {litellm.VERSION}",
+    lambda port, _: litellm.command(port),
+    on_ray=False,
+    path=CHAT,
+    envelope={"model": "words", "stream": True, "messages": MESSAGES},
+    mark=b'"delta":{"content":',
+    ready="/health/readiness",
+    environment=litellm.TOLD,
+)
 
 
 def before(upstream: Server, system: System) -> System:
     """Return the system, told to call this upstream."""
-    return replace(system, environment={"UPSTREAM": f"http://{HOST}:{upstream.port}"})
+    url = f"http://{HOST}:{upstream.port}"
+    return replace(system, environment={**system.environment, "UPSTREAM": url, "OPENAI_BASE_URL": f"{url}/v1"})
 
 
 class Log:

