@@ -38,8 +38,15 @@ class Reading:
         chunks = delta.chunks
         if _ONLY_TEXT.issuperset(map(type, chunks)):
             return chunks if all(chunks) else [chunk for chunk in chunks if chunk]
-        # The last delta of OpenAI's streams is empty: it is no data of a workflow's own.
-        return [piece for chunk in chunks if chunk != {} for piece in self._of(chunk)]
+        pieces: list[Piece] = []
+        for chunk in chunks:
+            # Nearly every delta of OpenAI's streams holds its text alone. The last is empty: it is no data of a workflow's own.
+            if type(chunk) is dict and len(chunk) == 1 and type(text := chunk.get("content")) is str:
+                if text:
+                    pieces.append(text)
+            elif chunk != {}:
+                pieces += self._of(chunk)
+        return pieces
 
     def end(self, finished: Finished) -> list[Piece]:
         """Return the last pieces: those of a result that didn't stream, and how the answer ended."""

@@ -11,6 +11,7 @@ from deployments.conversations.reading import Reading
 from deployments.runs.events import Delta, Finished
 from graphs.stream import Note
 
+TEXT = {"type": "text", "text": " a"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
@@ -46,6 +47,20 @@ def test_what_a_component_notes_comes_first():
 
 def test_the_empty_delta_at_the_end_says_nothing():
     assert read({"role": "assistant", "content": ""}, {"content": "Once"}, {}) == ["Once", Ended("stop")]
+
+
+def test_deltas_of_text_alone_and_others_stand_in_one_batch():
+    said: list[Any] = [
+        {"content": "Once"},
+        {"content": ""},
+        {"content": None},
+        " upon",
+        {"content": 1},
+        {"content": [TEXT]},
+    ]
+    assert [*Reading("run_1").read(Delta([*said, {"content": "d"}, {"other": "e"}]))] == [
+        "Once", " upon", "1", " a", "d", '{"other": "e"}',
+    ]  # fmt: skip
 
 
 def test_calls_end_with_their_own_finish():
