@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from deployments.streams.codec import MAX_CHUNK, Left, decode, encode
 from graphs.errors import AnabranchError
@@ -16,6 +17,8 @@ WINDOW = 256 * 1024
 """Bytes that may wait for the reader. A larger chunk passes alone."""
 COST = 64
 """What a chunk costs beside its bytes."""
+_TEXT = frozenset({str})
+_TEXT_OR_NULL = frozenset({str, type(None)})
 BURST = 32
 """Chunks a component may put before the other tasks of the loop get their turn."""
 
@@ -50,6 +53,8 @@ class Pipe:
             raise self.stopped
         if type(chunk) is str and len(chunk) <= MAX_CHUNK // 4:
             size = len(chunk)
+        elif type(chunk) is dict and _is_flat(chunk) and (size := _size(chunk)) <= MAX_CHUNK // 4:
+            chunk = chunk.copy()
         else:
             # As the channel does it: what can't travel fails here too, and what the component changes later doesn't change.
             kind, body = encode(chunk)
@@ -121,6 +126,15 @@ class Pipe:
         reader, self._reader = self._reader, None
         if reader is not None:
             _wake(reader)
+
+
+def _is_flat(chunk: dict[Any, Any]) -> bool:
+    """Return whether a mapping, like most of OpenAI's deltas, has only text or null in it: JSON and back would be a copy of it."""
+    return _TEXT_OR_NULL.issuperset(map(type, chunk.values())) and _TEXT.issuperset(map(type, chunk))
+
+
+def _size(chunk: dict[str, str | None]) -> int:
+    return sum(map(len, chunk)) + sum(len(value) for value in chunk.values() if value)
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:

@@ -90,6 +90,13 @@ async def back(input: Given) -> AsyncIterator[Chunk]:
     yield Whole(input.text)
 
 
+async def changing(input: Given) -> AsyncIterator[Chunk]:
+    said = {"content": "a"}
+    for text in "bcd":
+        yield said
+        said["content"] = text
+
+
 async def hanging(input: Given) -> AsyncIterator[Chunk]:
     yield "a"
     await asyncio.Event().wait()
@@ -142,6 +149,8 @@ BEHAVIOURS: dict[str, tuple[Does, dict[str, Any]]] = {
     "an input that holds itself": (back, {"text": LOOP}),
     "a stream": (passing, {"text": streaming("a", {"b": 1}, Note({"n": 1}), "c")}),
     "a stream, joined": (yielding("a"), {"text": streaming("a")}),
+    "flat mappings": (yielding({"content": "a"}, {}, {"content": "", "refusal": None}, {1: "a"}, {"\ud800": "\0base64"}), {}),
+    "one mapping that changes": (changing, {}),
     "an empty stream": (passing, {"text": streaming()}),
     "a stream that fails": (passing, {"text": streaming("a", error=ComponentFailed("gone", component="other"))}),
     "a stream inside a list": (back, {"text": lambda: [streaming("a", "b")(), 1]}),
