@@ -48,8 +48,16 @@ TEXT = Way(
     whole={"model": "whole", "messages": MESSAGES},
 )
 DELTAS = Way("deltas", "the same, of OpenAI's deltas", CHAT, {**TEXT.envelope, "model": "deltas"}, _SAID)
+ANTHROPIC = Way(
+    "messages",
+    "`/v1/messages`",
+    "/v1/messages",
+    {"model": "words", "stream": True, "messages": MESSAGES, "max_tokens": 1024},
+    b"event: content_block_delta",
+    whole={"model": "whole", "messages": MESSAGES, "max_tokens": 1024},
+)
 
-DOORS = (TEXT, DELTAS)
+DOORS = (TEXT, DELTAS, ANTHROPIC)
 IN_ONE_PROCESS = replace(DEV, command=anabranch("dev", "doors.yaml"))
 ON_SERVE = replace(PLACED, command=anabranch("serve", "doors.yaml", "in_the_ingress.yaml"))
 WAYS: Mapping[System, tuple[Way, ...]] = {
