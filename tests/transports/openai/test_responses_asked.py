@@ -12,10 +12,14 @@ from deployments.conversations.parameters import parameters
 from deployments.gateway.gateway import Gateway
 from deployments.transports.app import build_app
 from deployments.transports.openai.responses.parameters import ResponseBody
+from graphs.errors import InvalidInput
 from graphs.plan import Model
 from tests.transports.openai.responding import TOOL, Talks, create, made
 from tests.transports.served import Feed, answering, connected, one, plan, serving
-from tests.transports.tasks_api import answer, two
+from tests.transports.tasks_api import Answer, answer, two
+
+CALL = {"type": "function_call", "call_id": "c1", "name": "look_up", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "4 °C"}
 
 
 async def test_a_workflow_reads_the_request_by_the_names_of_chat_completions(tmp_path: Path) -> None:
@@ -122,17 +126,39 @@ async def test_what_is_wrong_is_named_by_its_parameter(
 async def test_a_model_is_asked_only_what_it_can_do(
     asked: dict[str, Any], param: str | None, code: str | None, said: str | None
 ) -> None:
-    served = replace(plan(one()), models={"tiny": Model("tiny", {"chat": "story"}, is_component=True)})
-    body = {"model": "tiny", "input": "Hello", "store": False, **asked}
-    async with serving(build_app(Gateway(served, answering("a")))) as address, connected(address) as wire:
-        await wire.ask(body, path="/v1/responses")
-        got = await answer(wire)
+    got = await of_model("a", **asked)
     if said is None:
         assert got.status == 200, got.body
         return
     error = got.json["error"]
     assert (got.status, error["param"], error["code"]) == (400, param, code)
     assert said in error["message"]
+
+
+async def of_model(says: Any, **asked: Any) -> Answer:
+    """What a model component's response is, that isn't stored."""
+    models = {"tiny": Model("tiny", {"chat": "tiny:chat"}, is_component=True)}
+    served = replace(plan(one()), models=models, doors={"tiny:chat": one(id="tiny:chat")})
+    async with serving(build_app(Gateway(served, answering(says)))) as address, connected(address) as wire:
+        await wire.ask({"model": "tiny", "input": "Hello", "store": False, **asked}, path="/v1/responses")
+        return await answer(wire)
+
+
+@pytest.mark.parametrize(
+    ("input", "more", "index", "place"),
+    [
+        ("Hello", {}, 0, "input"),
+        ("Hello", {"instructions": "Be brief."}, 0, "instructions"),
+        ("Hello", {"instructions": "Be brief."}, 1, "input"),
+        ([CALL, OUTPUT, {"role": "user", "content": "a"}], {"instructions": "Be brief."}, 3, "input[2]"),
+        ([CALL, {**CALL, "call_id": "c2"}, OUTPUT], {}, 1, "input[2]"),
+    ],
+)  # fmt: skip
+async def test_a_model_names_the_place_in_the_request(input: Any, more: dict[str, Any], index: int, place: str) -> None:
+    error = InvalidInput(f"messages[{index}].content[1]: no eyes", field=f"messages.{index}.content.1")
+    got = await of_model(error, input=input, **more)
+    assert got.json["error"]["message"].endswith(f": {place}.content[1]: no eyes")
+    assert (got.status, got.json["error"]["param"]) == (400, f"{place}.content[1]")
 
 
 async def test_an_unknown_model_is_not_found(tmp_path: Path) -> None:

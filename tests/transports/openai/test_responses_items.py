@@ -76,7 +76,7 @@ def assistant(text: str, **more: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_an_input_is_the_messages_of_a_chat(input: Any, messages: list[dict[str, Any]]) -> None:
-    assert messages_of(checked(input)) == messages
+    assert [message for _, message in messages_of(checked(input))] == messages
 
 
 def test_items_are_shown_in_full_each_with_the_clients_id_or_one_of_its_own() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployments.conversations.request import Conversation, Sampling
 from deployments.transports.openai.requests import for_workflows
@@ -16,12 +16,32 @@ TRANSLATED = frozenset({"input", "tools", "tool_choice", "text"})
 """What workflows read by chat completions' names and in their forms alone."""
 
 
-def conversation(body: ResponseBody, said: Mapping[str, Value], items: Sequence[Item]) -> Conversation:
-    """Return what is asked; `said` is the request as it came, and `items` all that was said, the input last."""
-    system = [] if body.instructions is None else [{"role": "system", "content": body.instructions}]
-    messages = [*system, *messages_of(items)]
-    if not items:
+class Placed(NamedTuple):
+    """What is asked, and where in the request each of its messages stands."""
+
+    conversation: Conversation
+    places: list[str]
+
+
+def conversation(body: ResponseBody, said: Mapping[str, Value], before: Sequence[Item], own: Sequence[Item]) -> Placed:
+    """Return what is asked; `said` is the request as it came, `own` the items of its input, and `before` what was said before."""
+    if not before and not own:
         raise InvalidInput('input: there is nothing to answer; write "input": "Hello"', field="input")
+    messages = [] if body.instructions is None else [{"role": "system", "content": body.instructions}]
+    places = ["instructions"] * len(messages)
+    for index, message in messages_of([*before, *own]):
+        messages.append(message)
+        places.append(_place(index - len(before), is_text=isinstance(said.get("input"), str)))
+    return Placed(_conversation(body, said, messages), places)
+
+
+def _place(index: int, *, is_text: bool) -> str:
+    if index < 0:
+        return "previous_response_id"
+    return "input" if is_text else f"input[{index}]"
+
+
+def _conversation(body: ResponseBody, said: Mapping[str, Value], messages: Sequence[Mapping[str, Any]]) -> Conversation:
     tools, choice = _tools(body)
     fields, extra = for_workflows({name: value for name, value in said.items() if name not in TRANSLATED}, own=None)
     return Conversation(

@@ -39,6 +39,8 @@ class About:
     created_at: float
     asked: Mapping[str, Any]
     """The fields of the response that repeat the request."""
+    places: Sequence[str] = ()
+    """Where in the request each message stands that the model was told."""
 
     @property
     def id(self) -> str:

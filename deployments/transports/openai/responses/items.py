@@ -72,26 +72,29 @@ def with_ids(items: Sequence[Item], run: str) -> list[Item]:
     ]
 
 
-def messages_of(items: Iterable[Item]) -> list[dict[str, Any]]:
-    """Return items as the messages of a chat: what the assistant thinks, says and calls in one turn is one message."""
-    messages: list[dict[str, Any]] = []
+def messages_of(items: Iterable[Item]) -> list[tuple[int, dict[str, Any]]]:
+    """Return items as the messages of a chat, each with the index of its first item.
+
+    What the assistant thinks, says and calls in one turn is one message.
+    """
+    messages: list[tuple[int, dict[str, Any]]] = []
     turn: dict[str, Any] | None = None
-    for item in items:
+    for index, item in enumerate(items):
         match item["type"]:
             case "message" if item["role"] != "assistant":
-                messages.append({"role": item["role"], "content": _chat_content(item["content"])})
+                messages.append((index, {"role": item["role"], "content": _chat_content(item["content"])}))
                 turn = None
             case "function_call_output":
                 output = item["output"]
                 content = output if isinstance(output, str) else _chat_content(output)
-                messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": content})
+                messages.append((index, {"role": "tool", "tool_call_id": item["call_id"], "content": content}))
                 turn = None
             case "reasoning" if not _thought(item):
                 pass  # only a vendor that encrypted it can read it
             case _:
                 if turn is None or _begins_another(turn, item):
                     turn = {"role": "assistant", "content": ""}
-                    messages.append(turn)
+                    messages.append((index, turn))
                 _say(turn, item)
     return messages
 

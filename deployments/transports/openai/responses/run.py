@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -14,6 +15,8 @@ from deployments.transports.openai.responses.encoder import ALL, About, Response
 from deployments.transports.openai.responses.encoder import Event as ResponseEvent
 from deployments.transports.openai.responses.items import Item, with_ids
 from graphs.errors import AnabranchError, Cancelled
+
+_MESSAGE = re.compile(r"\bmessages(?:\[(\d+)\]|\.(\d+)\b)")
 
 
 class ResponseRun:
@@ -132,6 +135,21 @@ class ResponseRun:
                 return []
 
     def _failed(self, error: AnabranchError) -> list[ResponseEvent]:
+        error = _placed(error, self.about.places)
         if not self._encoder.begun:
             raise error
         return self._encoder.fail(error)
+
+
+def _placed(error: AnabranchError, places: Sequence[str]) -> AnabranchError:
+    """Return an error of a model with the request's own places for the messages that it names."""
+    if "workflow" in error.details:
+        return error  # of a document's workflow, whose messages may be others
+
+    def place(found: re.Match[str]) -> str:
+        index = int(found[1] or found[2])
+        return places[index] if index < len(places) else found[0]
+
+    field = error.details.get("field")
+    details = {**error.details, "field": _MESSAGE.sub(place, field)} if isinstance(field, str) else error.details
+    return error.saying(_MESSAGE.sub(place, error.message), details)

@@ -19,9 +19,9 @@ Remembered = Mapping[str, Sequence[Item]]
 """All that was said up to the end of responses that aren't stored, by their ids."""
 
 
-def as_request(asked: Mapping[str, Value], own: Sequence[Item]) -> Value:
+def as_request(asked: Mapping[str, Value], own: Sequence[Item], places: Sequence[str]) -> Value:
     """Return what is kept with the run of a stored response: `opened` reads it."""
-    return {"response": asked, "input": list(own)}
+    return {"response": asked, "input": list(own), "places": list(places)}
 
 
 async def opened(gateway: Gateway, id: str) -> ResponseRun:
@@ -38,8 +38,8 @@ async def read_back(gateway: Gateway, running: Following, before: Sequence[Item]
     try:
         event = (await anext(entries)).event
         match event.request if isinstance(event, Accepted) else None:
-            case {"response": Mapping() as asked, "input": [*own]}:
-                about = About(running.run.id, running.info.created_at, asked)
+            case {"response": Mapping() as asked, "input": [*own], "places": [*places]}:
+                about = About(running.run.id, running.info.created_at, asked, places)
                 return ResponseRun(running, about, own, before, gateway.plan.controller.primary, entries)
             case _:
                 raise NotFound("this run makes no response")
