@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from html import escape
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
@@ -16,15 +16,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi.client import STRAIGHT
 from deployments.asgi.cors import Cors
-from deployments.asgi.errors import DIALECT, install_handlers
+from deployments.asgi.errors import DIALECT, answer_of, install_handlers, refuse
 from deployments.asgi.guards import AnswerHead, CatchFaults, CheckBody, Compression
 from deployments.asgi.headers import header
+from deployments.asgi.json_values import shortened
 from deployments.asgi.straight import straight_routes
 from deployments.gateway.gateway import Gateway
 from deployments.transports import routers
 from deployments.transports.anthropic.errors import anthropic_error
 from deployments.transports.anthropic.models import VERSION
 from deployments.transports.openai.errors import openai_error
+from graphs.errors import NotFound
 
 DIALECTS = tuple(
     (f"{root}{path}", marked, dialect)
@@ -105,7 +107,15 @@ def build_app(gateway: Gateway, close: Callable[[], Awaitable[None]] | None = No
     app.entrance = app.answer
     for prefix in ("", "/api"):
         _add_docs(app, prefix)
+    app.router.add_websocket_route("/{path:path}", _refuse_socket)
     return app
+
+
+async def _refuse_socket(websocket: WebSocket) -> None:
+    """Answer a WebSocket where there is none."""
+    scope = websocket.scope
+    error = NotFound(f"there is no WebSocket at {shortened(scope['path'])}; send the request over HTTP")
+    await refuse(answer_of(scope, error), scope, websocket.receive, websocket.send)
 
 
 def _under(layers: list[Middleware], app: ASGIApp) -> ASGIApp:

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientError
 
+from deployments.dev.command import Server
+from deployments.dev.graph import Front
 from tests.dev.running import plug_in, running, until
 from tests.fakes.http_server import Answer, Upstream, Wait, openai_events
 from tests.serve.api import END, calling, data
+from tests.transports.socketed import talking, text
 
 DOCUMENT = """
 workflow:
@@ -104,6 +107,25 @@ async def test_a_document_is_written_changed_broken_and_repaired_while_it_is_ser
 
 
 ENDLESS = "component: {type: echo, action: {text: 'one two', interval: 1h}}\nworkflow: {output: '${output as text;sse-text}'}\n"
+
+
+async def test_sockets_are_pinged_and_end_their_requests_when_it_is_stopped(tmp_path: Path):
+    server = Server(Front(), lambda: None)
+    server.take_frames(1000)
+    assert (server.config.ws_ping_interval, server.config.ws_max_size) == (20.0, 2000)
+    (tmp_path / "my.yaml").write_text(ENDLESS)
+    async with running(tmp_path, "my.yaml", "--port", "0") as dev:
+        url = await dev.served()
+        async with talking(url) as idle, talking(url) as busy:
+            await busy.ask("hi", model=None, request_id=1)
+            assert text([await busy.frame(), await busy.frame()]) == "one"
+            dev.stop()
+            assert (await idle.ended())[0] == 1001
+            await busy.say(type="cancel", request_id=1)
+            assert (await busy.error())["code"] == "cancelled"
+            assert (await busy.ended())[0] == 1001
+        assert await dev.ended() == 0
+    assert "Traceback" not in dev.said
 
 
 async def test_a_second_ctrl_c_cuts_streams_that_have_not_ended(tmp_path: Path):

@@ -14,6 +14,7 @@ from tests.dev.marked import TYPES, Marked, document
 from tests.local.acting import turns
 from tests.serve.api import DEADLINE, END, Api, calling, data, error_of
 from tests.transports.served import serving
+from tests.transports.socketed import talking, text
 
 WHOLE = {mark: data(mark, "end") + END for mark in ("a", "b", "c")}
 
@@ -63,6 +64,21 @@ async def test_a_change_serves_new_requests_and_streams_under_way_end_with_what_
         assert await rest() == data("end") + END
         await Marked.said("a closed")
         assert await served.run("it") == WHOLE["b"]
+
+
+async def test_a_socket_ends_its_requests_with_what_they_began_with_and_is_closed():
+    async with serving_first(it="mark: a") as served, talking(served.api.url) as idle, talking(served.api.url) as busy:
+        await busy.ask("hi", model="it", metadata={"input": {"gate": "go"}})
+        frames = [await busy.frame(), await busy.frame()]
+        await served.load(it="mark: b")
+        assert (await idle.ended())[0] == 1001
+        Marked.gate("go").set()
+        assert text([*frames, *await busy.answer()]) == "aend"
+        assert (await busy.ended())[0] == 1001
+        await Marked.said("a closed")
+        async with talking(served.api.url) as fresh:
+            await fresh.ask("hi", model="it")
+            assert text(await fresh.answer()) == "bend"
 
 
 async def test_a_component_that_has_not_changed_is_kept_and_what_is_written_around_it_may_change():

@@ -322,6 +322,18 @@ async def test_a_page_of_another_origin_can_not_open_a_socket() -> None:
     assert b"controller.origins" in refused.value.response.body
 
 
+@pytest.mark.parametrize(("path", "named"), [("/v1/models", '"code"'), ("/nowhere", '"type"')])
+async def test_a_socket_where_there_is_none_is_refused_in_the_words_of_its_api(path: str, named: str) -> None:
+    async with serving(app(answering("One"), TEXT)) as address:
+        with pytest.raises(InvalidStatus) as refused:
+            async with talking(address, path):
+                pass
+    assert refused.value.response.status_code == 404
+    said = refused.value.response.body.decode()
+    assert f"no WebSocket at {path}" in said
+    assert named in said
+
+
 async def test_a_fault_of_the_server_is_told_without_its_traceback() -> None:
     async def broken(_: Invocation) -> Any:
         raise RuntimeError("secret")
