@@ -16,12 +16,13 @@ from deployments.asgi.straight import StraightRoute
 from deployments.conversations.models import Asked, asked
 from deployments.gateway.gateway import Gateway
 from deployments.gateway.running import Running
+from deployments.transports.anthropic import descriptions
 from deployments.transports.anthropic.decode import Asking, decode, decode_count
-from deployments.transports.anthropic.descriptions import described
 from deployments.transports.anthropic.encoder import MessageEncoder
 from deployments.transports.anthropic.errors import REQUEST_ID, placed_error
 from deployments.transports.anthropic.parameters import MessagesBody, PromptBody
 from deployments.transports.begun import begun
+from deployments.transports.openai.descriptions import body
 from deployments.transports.piece_answer import Choice, PieceAnswer
 from graphs.errors import AnabranchError
 
@@ -71,11 +72,13 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
 
     router.add_api_route(
         "/messages", answer, methods=["POST"], summary="Answer a conversation, as Anthropic's API does",
-        response_class=Response, route_class_override=StraightRoute, **described(MessagesBody),
+        response_class=Response, responses=descriptions.answers(descriptions.MESSAGE, streams=True),
+        openapi_extra=body(MessagesBody), route_class_override=StraightRoute,
     )  # fmt: skip
     router.add_api_route(
         "/messages/count_tokens", count, methods=["POST"], summary="Count the tokens of a conversation",
-        response_class=Response, route_class_override=StraightRoute, **described(PromptBody, counts=True),
+        response_class=Response, responses=descriptions.answers(descriptions.TOKENS), openapi_extra=body(PromptBody),
+        route_class_override=StraightRoute,
     )  # fmt: skip
     return router
 
