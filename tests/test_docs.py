@@ -45,7 +45,7 @@ RUNS, RESPONSES = IN_ORDER = ("runs.md", "openai-responses.md")
 """The pages whose requests follow on each other."""
 RUN_ID = re.compile(r"run_[0-9a-f]{32}")
 HEX = re.compile(r"[0-9a-f]{32}")
-CHANGING = re.compile(r"run_[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
+CHANGING = re.compile(r"(?:run|msg|req)_[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 """What differs from run to run: ids and times."""
 TYPES = registry()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,8 @@ from graphs.errors import AnabranchError, Overloaded
 REQUEST_ID = "request-id"
 """The header in which Anthropic's clients look for what to name when they report an error."""
 OVERLOADED = 529
+NAMES = {"max_output_length": "max_tokens"}
+"""Our model components' words -> Anthropic's."""
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -39,14 +41,20 @@ def anthropic_error(error: AnabranchError, run_id: str | None = None) -> Respons
     return Response(json_bytes(error_body(error, id)), _status(error), headers, "application/json")
 
 
-def placed_error(places: Sequence[str], error: AnabranchError, run_id: str | None = None) -> Response:
-    """Return the HTTP answer of an error of a run, whose messages stand at these places in the request."""
+def placed_error(
+    places: Sequence[str], names: Mapping[str, str], error: AnabranchError, run_id: str | None = None
+) -> Response:
+    """Return the HTTP answer of an error of a run, in the request's own words: its messages stand at these `places`, and `names`
+    are its words for those that the error may have."""
 
     def place(found: re.Match[str]) -> str:
         index = int(found[1])
         return places[index] if index < len(places) else found[0]
 
-    return anthropic_error(error.saying(_MESSAGE.sub(place, error.message), error.details), run_id)
+    message = _MESSAGE.sub(place, error.message)
+    for ours, theirs in names.items():
+        message = message.replace(ours, theirs)
+    return anthropic_error(error.saying(message, error.details), run_id)
 
 
 def error_body(error: AnabranchError, request_id: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from deployments.gateway.running import Running
 from deployments.transports.anthropic import descriptions
 from deployments.transports.anthropic.decode import Asking, decode, decode_count
 from deployments.transports.anthropic.encoder import MessageEncoder
-from deployments.transports.anthropic.errors import REQUEST_ID, placed_error
+from deployments.transports.anthropic.errors import NAMES, REQUEST_ID, placed_error
 from deployments.transports.anthropic.parameters import MessagesBody, PromptBody
 from deployments.transports.begun import begun
 from deployments.transports.openai.descriptions import body
@@ -88,5 +88,5 @@ async def _begun(gateway: Gateway, request: Request, asking: Asking) -> tuple[As
     run = asked(gateway.plan, asking.conversation)
     if run.model.is_component:
         asking.check_for_component()
-    request.scope[DIALECT] = partial(placed_error, asking.places)
+    request.scope[DIALECT] = partial(placed_error, asking.places, NAMES if run.model.is_component else {})
     return run, await begun(gateway, run, asking.conversation)

@@ -63,12 +63,11 @@ class PromptBody(Body):
         Honoured(
             "text, calls of tools and their results, thinking; images and documents where the model reads them",
             [{"role": "user", "content": "Hello"}],
-            True,
         ),
     ]
-    system: Annotated[TextOrBlocks | None, Honoured("", "Be brief.", True)] = None
+    system: Annotated[TextOrBlocks | None, Honoured("", "Be brief.")] = None
     tools: Annotated[
-        list[Any] | None, Honoured("tools of your own; those that Anthropic defines or runs are refused", [], True)
+        list[Any] | None, Honoured("tools of your own; those that Anthropic defines or runs are refused", [])
     ] = None
     tool_choice: Annotated[
         ToolChoice | None,
@@ -96,7 +95,7 @@ class PromptBody(Body):
         Honoured("workflows read `user_id` as `input.user`, and its `input` goes into theirs; no effect otherwise"),
     ] = None
     input: Annotated[
-        dict[str, Any] | str | None, Honoured("ours: goes into a workflow's input as it is; refused for a model", {"topic": "rivers"})
+        dict[str, Any] | str | None, Honoured("ours: goes into a workflow's input as it is; refused for a model", {"topic": "rivers"}, True)
     ] = None  # fmt: skip
 
     cache_control: Annotated[Anything, Unread("nothing is billed by what was cached")] = None

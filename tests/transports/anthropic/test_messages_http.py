@@ -178,6 +178,14 @@ async def test_an_error_of_the_model_names_the_place_that_the_client_wrote() -> 
     assert "messages[0].content[0]: the model reads text" in error_of(text)["message"]
 
 
+async def test_an_error_of_a_model_has_the_words_of_the_request() -> None:
+    error = InvalidInput("max_output_length is 9, and the context is 8")
+    _, _, text = await request(answering(error), {**ASKED, "model": "tiny"})
+    assert "max_tokens is 9, and" in error_of(text)["message"]
+    _, _, text = await request(answering(error), ASKED)
+    assert "max_output_length is 9, and" in error_of(text)["message"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "kind", "message"),
     [
