@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi.errors import answer_http, answer_of
@@ -27,9 +28,13 @@ class StraightRoute(APIRoute):
 def straight_routes(router: APIRouter, dependencies: list[Depends]) -> Iterator[tuple[str, ASGIApp]]:
     """Yield the path of each straight route, and the application that answers it; `dependencies` are the whole app's.
 
-    Raise TypeError where FastAPI would have more to do for such a route than to call it.
+    Raise TypeError where FastAPI would have more to do for such a route than to call it, and for a router that includes another.
     """
     for route in router.routes:
+        if not isinstance(route, Route | WebSocketRoute):
+            raise TypeError(
+                f"a router includes {route}, whose straight routes can't be seen; add its routes one by one"
+            )
         if isinstance(route, StraightRoute):
             asked = ", ".join(_asked([*dependencies, *router.dependencies], route))
             if asked:

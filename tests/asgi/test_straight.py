@@ -61,6 +61,13 @@ def test_a_route_is_straight_when_it_says_so():
     assert [path for path, _ in straight_routes(router, [])] == ["/act"]
 
 
+def test_a_router_that_includes_another_is_refused_for_the_straight_routes_in_it_would_not_be_seen():
+    outer = APIRouter()
+    outer.include_router(built())
+    with pytest.raises(TypeError, match="add its routes one by one"):
+        list(straight_routes(outer, []))
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [

@@ -11,7 +11,5 @@ from deployments.transports.run_answer import HEARTBEAT_EVERY
 
 def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
     """Return the routes of Anthropic's API."""
-    router = APIRouter(prefix="/v1", tags=["anthropic"])
-    router.include_router(messages.routes(gateway, heartbeat_every))
-    router.include_router(models.routes(gateway))
-    return router
+    routers = (messages.routes(gateway, heartbeat_every), models.routes(gateway))
+    return APIRouter(routes=[route for router in routers for route in router.routes])

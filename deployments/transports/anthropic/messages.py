@@ -52,7 +52,7 @@ class CountAnswer(Response):
 
 def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     """Return the routes of messages."""
-    router = APIRouter()
+    router = APIRouter(prefix="/v1", tags=["anthropic"])
 
     async def answer(request: Request) -> Response:
         asking = decode(await request.body())

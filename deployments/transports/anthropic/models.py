@@ -34,7 +34,7 @@ class VersionedRoute(APIRoute):
 
 def routes(gateway: Gateway) -> APIRouter:
     """Return the routes of models."""
-    router = APIRouter(route_class=VersionedRoute)
+    router = APIRouter(prefix="/v1", tags=["anthropic"], route_class=VersionedRoute)
 
     @router.get("/models", include_in_schema=False)
     async def listed(request: Request) -> Response:

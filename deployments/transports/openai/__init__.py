@@ -11,9 +11,7 @@ from deployments.transports.run_answer import HEARTBEAT_EVERY
 
 def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
     """Return the routes of OpenAI's API."""
-    router = APIRouter(prefix="/v1", tags=["openai"])
-    router.include_router(models.routes(gateway))
-    router.include_router(embeddings.routes(gateway))
-    for door in (chat, completions, responses, sockets, responses_socket):
-        router.include_router(door.routes(gateway, heartbeat_every))
-    return router
+    doors = (chat, completions, responses, sockets, responses_socket)
+    routers = [models.routes(gateway), embeddings.routes(gateway)]
+    routers += [door.routes(gateway, heartbeat_every) for door in doors]
+    return APIRouter(routes=[route for router in routers for route in router.routes])

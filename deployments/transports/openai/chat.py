@@ -178,7 +178,7 @@ def _message(answer: Answer) -> dict[str, Value]:
 
 def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     """Return the route of chat completions."""
-    router = APIRouter()
+    router = APIRouter(prefix="/v1", tags=["openai"])
 
     async def complete(request: Request) -> Response:
         wanted = decode(parse_object(await request.body()))

@@ -159,7 +159,7 @@ def _finish(ended: Ended | None) -> str:
 
 def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     """Return the route of completions."""
-    router = APIRouter()
+    router = APIRouter(prefix="/v1", tags=["openai"])
 
     async def complete(request: Request) -> Response:
         wanted = decode(parse_object(await request.body()))

@@ -141,7 +141,7 @@ def _usage(usage: Mapping[str, Any]) -> Value:
 
 def routes(gateway: Gateway) -> APIRouter:
     """Return the route of embeddings."""
-    router = APIRouter()
+    router = APIRouter(prefix="/v1", tags=["openai"])
 
     async def embed(request: Request) -> Response:
         body, conversation = decode(parse_object(await request.body()))

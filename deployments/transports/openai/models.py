@@ -15,7 +15,7 @@ from graphs.stream import Value
 
 def routes(gateway: Gateway) -> APIRouter:
     """Return the routes of models."""
-    router = APIRouter()
+    router = APIRouter(prefix="/v1", tags=["openai"])
     since = int(time.time())
 
     def model(id: str) -> dict[str, Value]:

@@ -137,5 +137,5 @@ def routes(gateway: Gateway, _heartbeat_every: float) -> APIRouter:
     async def talk(websocket: WebSocket) -> None:
         await ResponsesSocket(websocket, gateway.plan.controller.max_request_size).attend()
 
-    router.add_websocket_route("/responses", talk)
+    router.add_websocket_route("/v1/responses", talk)
     return router

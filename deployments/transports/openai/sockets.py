@@ -100,5 +100,5 @@ def routes(gateway: Gateway, _heartbeat_every: float) -> APIRouter:
         await RequestSocket(websocket, gateway.plan.controller.max_request_size).attend()
 
     for path in PATHS:
-        router.add_websocket_route(path, talk)
+        router.add_websocket_route(f"/v1{path}", talk)
     return router

@@ -30,7 +30,7 @@ _ITEM = Annotated[str | None, Query(description="those that follow this item")]
 
 def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     """Return the routes of responses."""
-    router = APIRouter()
+    router = APIRouter(prefix="/v1", tags=["openai"])
     how: dict[str, Any] = {"compression": gateway.plan.controller.compression, "heartbeat_every": heartbeat_every}
 
     async def create(request: Request) -> Response:
