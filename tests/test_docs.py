@@ -35,6 +35,7 @@ from graphs.source import Source
 from tests.docs.pages import PAGES, ROOT, Block, Page, Table, blocks, code, commands
 from tests.docs.served import document
 from tests.transports.served import serving
+from tools.parameter_tables import written
 
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-of-the-pages", "SEARCH_URL": "https://search.example.com", "SEARCH_KEY": "key-of-the-pages",
@@ -45,7 +46,7 @@ RUNS, RESPONSES = IN_ORDER = ("runs.md", "openai-responses.md")
 """The pages whose requests follow on each other."""
 RUN_ID = re.compile(r"run_[0-9a-f]{32}")
 HEX = re.compile(r"[0-9a-f]{32}")
-CHANGING = re.compile(r"(?:run|msg|req)_[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
+CHANGING = re.compile(r'[a-z]+[_-][0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z|"created": \d+')
 """What differs from run to run: ids and times."""
 TYPES = registry()
 
@@ -170,7 +171,7 @@ def requests() -> list[tuple[Block, str, str]]:
     found = [(block, *each) for block in shown for each in commands(block)]
     for block in blocks("bash"):
         alone = block.text.startswith("curl ") and "$" not in block.text and block.page.name not in IN_ORDER
-        if alone and block.mark != "demo":
+        if alone and not block.mark.startswith("demo"):
             found.append((block, block.text.replace("\\\n", " "), Page(block.page).after(block).text))
     return found
 
@@ -229,6 +230,16 @@ async def test_the_demo_answers_in_the_way_that_the_page_shows(block: Block) -> 
         assert end == "event: end\ndata:"
         assert all(chunk.startswith("data: ") or (chunk == "…" and text is shown) for chunk in chunks)
         assert len(chunks) > 5
+
+
+@each([block for block in blocks("bash") if block.mark == "demo chat"])
+async def test_the_demo_answers_openais_clients(block: Block) -> None:
+    async with document(load([ROOT / "configs/demo.yaml"], TYPES, {}), TYPES) as address:
+        answer = await output_of(*shlex.split(block.text.replace("\\\n", " ").replace(ADDRESS, address)), "-sS")
+    *chunks, done = answer.strip().split("\n\n")
+    assert done == "data: [DONE]"
+    said = [json.loads(chunk.removeprefix("data: "))["choices"][0]["delta"].get("content", "") for chunk in chunks]
+    assert "anabranch" in "".join(said)
 
 
 async def test_the_head_of_a_stream_is_as_the_page_says() -> None:
@@ -339,6 +350,12 @@ def test_the_tables_of_fields_are_those_of_the_component_types() -> None:
     assert (
         rest.partition("<!-- end of fields -->")[0].strip() == printed("anabranch schema --format markdown")[0].strip()
     )
+
+
+@every_page
+def test_the_tables_of_parameters_are_what_the_code_declares(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == written(text), f"run: python tools/parameter_tables.py {page.relative_to(ROOT)}"
 
 
 def test_the_table_of_errors_is_the_tree_of_errors() -> None:
