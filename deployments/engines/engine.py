@@ -21,6 +21,8 @@ class Sampling:
     """How to generate; None is as the model's own configuration says."""
 
     max_output_length: int | None = None
+    fit_output: bool | None = None
+    """Whether the answer may be shorter than that, where the context has no room for it."""
     min_output_length: int | None = None
     do_sample: bool | None = None
     temperature: float | None = None
@@ -30,6 +32,11 @@ class Sampling:
     repetition_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+
+    @property
+    def needed(self) -> int | None:
+        """The room that the answer needs, if it needs any that is known."""
+        return None if self.fit_output else self.max_output_length
 
 
 @dataclass(frozen=True, slots=True)

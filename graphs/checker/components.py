@@ -35,6 +35,11 @@ class CheckedComponent(NamedTuple):
         chosen = name if name is not None else self.plan.default_action
         return self.plan.actions.get(chosen) if chosen is not None else None
 
+    @property
+    def offers(self) -> bool:
+        """Whether it offers itself as a model to the vendors' APIs."""
+        return self.well and any(self.cls.offers(self.plan.config, {}))
+
     def complaints(self, action: str, empty: str) -> list[tuple[str, str]]:
         """Return what the type says of an action (field, message) when one of its fields turns out null."""
         if not self.well:

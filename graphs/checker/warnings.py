@@ -93,11 +93,11 @@ def _without_bindings(text: str) -> str:
 def warn_of_unused(
     components: Mapping[str, CheckedComponent], workflows: Mapping[str, CheckedWorkflow], mistakes: Mistakes
 ) -> None:
-    """Warn of components that no job calls."""
+    """Warn of components that no job calls. Those that offer themselves as models are called by that."""
     drafts = [draft for workflow in workflows.values() for draft in workflow.drafts.values()]
     called = {draft.called.plan.id for draft in drafts if draft.called}
     for id, component in components.items():
-        if id in called:
+        if id in called or component.offers:
             continue
         layout, asked = component.layout, component.layout.keys.get("resources")
         takes = ""

@@ -118,6 +118,9 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     max_output_length: Positive | None = Field(default=None, description="The most tokens to generate.")
+    fit_output: bool | None = Field(
+        default=None, description="The answer may be shorter than that, where the context has no room for it."
+    )
     min_output_length: Count | None = Field(default=None, description="No end before so many tokens.")
     do_sample: bool | None = Field(default=None, description="False takes the likeliest token every time.")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(

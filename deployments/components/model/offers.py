@@ -9,8 +9,10 @@ from typing import Any
 from graphs.component import Offer, Unknown, Use
 
 GENERATING = ("text-generation", "chat-completion")
-PARAMS = {
+PARAMS: Mapping[str, Any] = {
     "max_output_length": "${input.max_tokens}",
+    # Clients send a limit that suits any model: Anthropic's must send one.
+    "fit_output": True,
     "min_output_length": "${input.min_tokens}",
     "do_sample": "${input.do_sample}",
     "temperature": "${input.temperature}",
@@ -20,7 +22,7 @@ PARAMS = {
     "seed": "${input.seed}",
 }
 """What the request may say of how the model generates, by our names."""
-GENERATION: Mapping[str, Any] = {"params": PARAMS, "stop": "${input.stop}"}
+GENERATION: Mapping[str, Any] = {"params": PARAMS, "stop": "${input.stop}", "logprobs": "${input.logprobs}"}
 CHAT: Mapping[str, Any] = {
     "messages": "${input.messages}",
     "tools": "${input.tools}",
@@ -55,7 +57,7 @@ def _uses(task: str, *, streams: bool) -> Iterator[tuple[Use, Mapping[str, Any]]
         yield "chat", {**CHAT, **GENERATION, **streamed, "answer": "message"}
         yield "completion", {"text": "${input.prompt}", **GENERATION, **streamed}
         yield "count", {**{name: CHAT[name] for name in COUNTED}, "answer": "count"}
-    else:  # translation and summarization read a text, and know of no conversation
+    else:  # what is translated or summarized is what the user says last
         yield "chat", {"text": "${input.prompt}", **GENERATION, **streamed}
         yield "completion", {"text": "${input.prompt}", **GENERATION, **streamed}
 

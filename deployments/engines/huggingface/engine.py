@@ -79,7 +79,7 @@ class HuggingFace(Engine):
             self._batcher.cancel(row)
 
     async def count(self, ask: Ask) -> int:
-        loaded, output = self._loaded, ask.sampling.max_output_length
+        loaded, output = self._loaded, ask.sampling.needed
         return await prompts.count(ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, output)
 
     async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
@@ -101,7 +101,7 @@ class HuggingFace(Engine):
         """Return the request as a row for the loop. Requests that can't be served are refused here."""
         loaded, network = self._loaded, self._network
         prompt = await prompts.prepare(
-            ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, ask.sampling.max_output_length
+            ask, loaded.tokenizer, loaded.config, loaded.task, loaded.context, ask.sampling.needed
         )
         constraint = None if ask.json_schema is None else await self._grammars.compile(ask.json_schema)
         settings = settle(

@@ -75,7 +75,7 @@ class VLLM(Engine):
         from vllm.inputs import tokens_input  # pyright: ignore[reportMissingImports]
 
         prompt = await prompts.prepare(
-            ask, self._tokenizer, self._config, self._task, self._context, ask.sampling.max_output_length
+            ask, self._tokenizer, self._config, self._task, self._context, ask.sampling.needed
         )
         finish: str | None = None
         stop: int | str | None = None
@@ -116,7 +116,7 @@ class VLLM(Engine):
         yield Ended(self._finish(finish), Usage(len(prompt.ids), generated), stop_sequence)
 
     async def count(self, ask: Ask) -> int:
-        output = ask.sampling.max_output_length
+        output = ask.sampling.needed
         return await prompts.count(ask, self._tokenizer, self._config, self._task, self._context, output)
 
     async def pool(self, texts: Sequence[str], batch_size: int, max_input_length: int | None) -> Pooled:
