@@ -143,16 +143,19 @@ def _said(
     return f"{name}: {problem}; component '{component}' takes it{use}", known
 
 
-def _source(template: Template, loc: tuple[int | str, ...]) -> tuple[str | int, ...]:
+def _source(template: Template, loc: tuple[int | str, ...], *, within: bool = False) -> tuple[str | int, ...]:
     """Return the path in the client's input that a field is read from, if its template is a plain `${input.…}`."""
     match template:
         case Binding(expr=Reference(name="input", path=(_, *_) as path)):
             return (*path, *loc)
         case MappingTemplate(items=items) if loc:
             item = dict(items).get(str(loc[0]))
-            return () if item is None else _source(item, loc[1:])
+            if item is None or (isinstance(item, MappingTemplate) and not within):
+                return ()
+            return _source(item, loc[1:], within=within)
         case Overlaid(below=below, above=above):
-            return _source(above, loc) or _source(below, loc)
+            # Called as a model: the client knows its own parameters alone.
+            return _source(above, loc, within=True) or _source(below, loc, within=True)
         case _:
             return ()
 
