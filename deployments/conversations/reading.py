@@ -56,7 +56,7 @@ class Reading:
             output = finished.output
             if isinstance(output, Mapping) and self._primary in output:
                 output = output[self._primary]
-            pieces += self._of(output)
+            pieces += [*_logprobs(finished.notes), *self._of(output)]
         notes = finished.notes
         pieces.append(Ended(self._finish_of(notes), noted_usage(notes) or self._usage, _stop_sequence(notes)))
         return pieces
@@ -132,6 +132,12 @@ class Reading:
         said = [note.data["finish_reason"] for note in notes if isinstance(note.data.get("finish_reason"), str)]
         finish = said[-1] if said else self._finish or "stop"
         return "tool_calls" if self._calls and finish == "stop" else finish
+
+
+def _logprobs(notes: Iterable[Note]) -> list[Piece]:
+    """Return the probabilities of a whole answer: what came last is what answers."""
+    noted = [note.data["logprobs"] for note in notes if isinstance(note.data.get("logprobs"), list)]
+    return [LogProbs(cast("list[Value]", noted[-1]))] if noted else []
 
 
 def _text(content: Any) -> Value:

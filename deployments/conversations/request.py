@@ -72,7 +72,7 @@ class Conversation:
     def for_component(self) -> dict[str, Value]:
         """Return the input of the run that calls a component as a model."""
         said = {**self._said(), "prompt": self._question(), "input": self.texts, "stream": self.stream}
-        said["chat_template_kwargs"] = self._told_to_template()
+        said |= {"chat_template_kwargs": self._told_to_template(), "logprobs": self.logprobs}
         if self.sampling.temperature is not None:
             # The document's own `do_sample` would win over what the request asks for.
             said["do_sample"] = self.sampling.temperature > 0
@@ -111,7 +111,6 @@ class Conversation:
             "response_format": self.response_format,
             "chat_template_kwargs": self.chat_template_kwargs,
             "reasoning_effort": self.reasoning_effort,
-            "logprobs": self.logprobs,
             **self.sampling.fields(),
         }
         return {name: value for name, value in said.items() if value is not None}

@@ -23,7 +23,7 @@ from deployments.transports.openai.parameters import ChatBody
 from deployments.transports.openai.requests import Wanted, choices, for_workflows, sampling
 from deployments.transports.openai.usage import summed
 from deployments.transports.piece_answer import Choice, Encoder, PieceAnswer
-from graphs.errors import AnabranchError
+from graphs.errors import AnabranchError, InvalidInput
 from graphs.stream import Value
 
 
@@ -32,6 +32,8 @@ def decode(said: Mapping[str, Any]) -> Wanted:
     body = decoded(ChatBody, said)
     fields, extra = for_workflows(said)
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    if body.top_logprobs and not body.logprobs:
+        raise InvalidInput('top_logprobs: it needs logprobs; write "logprobs": true beside it', field="top_logprobs")
     conversation = Conversation(
         use="chat",
         model=body.model,

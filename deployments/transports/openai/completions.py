@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from json.encoder import encode_basestring
-from typing import cast
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from deployments.asgi.json_values import json_text, parse_object, utf8
 from deployments.asgi.straight import StraightRoute
 from deployments.conversations.parameters import decoded
-from deployments.conversations.pieces import Answer, Ended, Piece, Refusal
+from deployments.conversations.pieces import Answer, Ended, LogProbs, Piece, Refusal
 from deployments.conversations.request import Conversation
 from deployments.gateway.gateway import Gateway
 from deployments.transports.begun import begun_all
@@ -42,11 +42,15 @@ def decode(said: Mapping[str, object]) -> Wanted:
         raise InvalidInput(
             f"prompt: at most {MOST_CHOICES} choices come at once, not {many}; send fewer", field="prompt"
         )
+    if body.logprobs is not None and body.echo:
+        why = "how likely the tokens of the prompt are isn't known"
+        raise InvalidInput(f"logprobs: {why}; leave it out, or leave echo out", field="logprobs")
     conversation = Conversation(
         use="completion",
         model=body.model,
         stream=bool(body.stream),
         sampling=sampling(body, body.max_tokens),
+        logprobs=body.logprobs,
         fields=fields,
         extra=extra,
         body=CompletionBody,
@@ -67,7 +71,13 @@ def encoder(model: str, begun: Sequence[Choice], wanted: Wanted) -> CompletionEn
     prompts = [conversation.prompt or "" for conversation in wanted.conversations] if wanted.echo else ()
     run = begun[0].running.run.id
     return CompletionEncoder(
-        run, model, len(begun), of_a_prompt=wanted.of_a_prompt, with_usage=wanted.include_usage, echo=prompts
+        run,
+        model,
+        len(begun),
+        of_a_prompt=wanted.of_a_prompt,
+        with_usage=wanted.include_usage,
+        logprobs=wanted.conversations[0].logprobs is not None,
+        echo=prompts,
     )
 
 
@@ -84,10 +94,12 @@ class CompletionEncoder(Encoder):
         *,
         of_a_prompt: int = 1,
         with_usage: bool = False,
+        logprobs: bool = False,
         echo: Sequence[str] = (),
     ) -> None:
         """`run` is the id of the first choice's run; so many choices in a row are of one prompt; `echo` has what each begins with."""
         self._run, self._of_a_prompt, self._with_usage = run, of_a_prompt, with_usage
+        self._logprobs, self._offsets = logprobs, [0] * choices
         self._head = {
             "id": f"cmpl-{run.removeprefix('run_')}",
             "object": "text_completion",
@@ -108,21 +120,38 @@ class CompletionEncoder(Encoder):
         if self._echo and (prompt := self._echo.pop(choice, "")):
             events.append(f"{before}{encode_basestring(prompt)}{after}")
         events += [
-            f"{before}{encode_basestring(piece)}{after}" if type(piece) is str else self._event_of(choice, piece)
+            f"{before}{encode_basestring(piece)}{after}"
+            if type(piece) is str and not self._logprobs
+            else self._event_of(choice, piece)
             for piece in pieces
         ]
         return utf8("".join(events))
 
     def _event_of(self, choice: int, piece: Piece) -> str:
         match piece:
-            case Refusal(text):
-                return f"{self._before[choice]}{encode_basestring(text)}{self._after}"
+            case str() | Refusal():
+                return self._chunk(choice, piece if isinstance(piece, str) else piece.text)
+            case LogProbs():
+                self._answers[choice].add([piece])  # told with the text that follows
+                return ""
             case Ended():
                 self._answers[choice].ended = piece
-                said = {"index": choice, "text": "", "logprobs": None, "finish_reason": _finish(piece)}
-                return self._event({"choices": [said], **({"usage": None} if self._with_usage else {})})
+                return self._chunk(choice, "", _finish(piece))
             case _:
                 return ""
+
+    def _chunk(self, choice: int, text: str, finish: str | None = None) -> str:
+        said = {"index": choice, "text": text, "logprobs": self._told(choice), "finish_reason": finish}
+        return self._event({"choices": [said], **({"usage": None} if self._with_usage else {})})
+
+    def _told(self, choice: int) -> Value:
+        """Return the probabilities that no chunk has told yet, in the form of completions."""
+        answer = self._answers[choice]
+        tokens, answer.logprobs = answer.logprobs, []
+        if not (self._logprobs and tokens):
+            return None
+        told, self._offsets[choice] = _table(tokens, self._offsets[choice])
+        return told
 
     def _event(self, said: dict[str, Value]) -> str:
         return f"data: {json_text({**self._head, **said})}\n\n"
@@ -144,13 +173,28 @@ class CompletionEncoder(Encoder):
             {
                 "index": index,
                 "text": self._echo.get(index, "") + answer.text,
-                "logprobs": None,
+                "logprobs": self._told(index),
                 "finish_reason": _finish(answer.ended),
             }
             for index, answer in enumerate(self._answers)
         ]
         said = {**self._head, "choices": choices}
         return said if usage is None else {**said, "usage": usage}
+
+
+def _table(tokens: Sequence[Any], offset: int) -> tuple[dict[str, Value], int]:
+    """Return the probabilities of tokens as completions list them, the first at an offset in the text; and the end's offset."""
+    offsets: list[int] = []
+    for each in tokens:
+        offsets.append(offset)
+        offset += len(each["token"])
+    told: dict[str, Value] = {
+        "tokens": [each["token"] for each in tokens],
+        "token_logprobs": [each["logprob"] for each in tokens],
+        "top_logprobs": [{top["token"]: top["logprob"] for top in each["top_logprobs"]} for each in tokens],
+        "text_offset": offsets,
+    }
+    return told, offset
 
 
 def _finish(ended: Ended | None) -> str:

@@ -160,9 +160,10 @@ class ChatBody(Generation):
         dict[str, Any] | None,
         Honoured("told to the chat template; wins over `reasoning_effort`", {"enable_thinking": False}),
     ] = None
-    logprobs: Annotated[bool | None, Refused("the engines don't tell probabilities", harmless=(False,))] = None
+    logprobs: Annotated[bool | None, Honoured("each token that was drawn, and how likely it was", True)] = None
     top_logprobs: Annotated[
-        Annotated[Whole, Field(ge=0, le=20)] | None, Refused("the engines don't tell probabilities", harmless=(0,))
+        Annotated[Whole, Field(ge=0, le=20)] | None,
+        Honoured("so many of the likeliest too; beside `logprobs: true`", 5),
     ] = None
     audio: Annotated[dict[str, Any] | None, Refused("models here answer in text")] = None
     modalities: Annotated[list[str] | None, Refused("models here answer in text", harmless=(["text"],))] = None
@@ -192,9 +193,10 @@ class CompletionBody(Generation):
     best_of: Annotated[
         Annotated[Whole, Field(ge=0, le=20)] | None, Refused("answers aren't compared with each other", harmless=(1,))
     ] = None
-    logprobs: Annotated[Annotated[Whole, Field(ge=0, le=5)] | None, Refused("the engines don't tell probabilities")] = (
-        None
-    )
+    logprobs: Annotated[
+        Annotated[Whole, Field(ge=0, le=5)] | None,
+        Honoured("each token that was drawn, and so many of the likeliest; not beside `echo`", 1),
+    ] = None
 
 
 class EmbeddingBody(Named):

@@ -94,6 +94,12 @@ async def ask(
         return await read(wire)
 
 
+def scored(token: str, *likely: str) -> dict[str, Any]:
+    """How likely a token was, as engines note it."""
+    top = [{"token": each, "logprob": -0.25, "bytes": list(each.encode())} for each in likely]
+    return {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": top}
+
+
 def refused(decode: Callable[[Any], Wanted], said: Any) -> Any:
     """What OpenAI's clients are told of a request that begins no run."""
     with pytest.raises(AnabranchError) as refusal:  # noqa: PT012  (either may refuse)

@@ -15,9 +15,20 @@ from deployments.transports.app import build_app
 from deployments.transports.openai.chat import decode
 from graphs.errors import ComponentFailed, InvalidInput, Overloaded, TimedOut
 from graphs.plan import InputField, OutputKind, Store
-from graphs.stream import Value
+from graphs.stream import Note, Value
 from tests.runs.builders import job, workflow
-from tests.transports.openai.models_api import CHAT, HELLO, HUB, USAGE, Answering, ask, models_plan, refused, rest
+from tests.transports.openai.models_api import (
+    CHAT,
+    HELLO,
+    HUB,
+    USAGE,
+    Answering,
+    ask,
+    models_plan,
+    refused,
+    rest,
+    scored,
+)
 from tests.transports.served import Feed, connected, one, serving, soon
 
 STREAM = {"model": "tiny", "messages": HELLO, "stream": True}
@@ -110,6 +121,29 @@ async def test_reasoning_calls_and_refusals_are_deltas() -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
     (choice,) = (await ask(model, CHAT, WHOLE)).json["choices"]
     assert choice["message"] == {"role": "assistant", **thought, **said, **refused, "tool_calls": [CALL]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_probabilities_are_told_with_the_text_of_their_tokens(*, stream: bool) -> None:
+    tokens = [scored("Hel", "Hal"), scored("lo")]
+    model = Answering(Note({"logprobs": tokens[:1]}), "Hel", Note({"logprobs": tokens[1:]}), "lo")
+    answer = await ask(model, CHAT, {**STREAM, "stream": stream, "logprobs": True, "top_logprobs": 1})
+    assert model.inputs[0]["logprobs"] == 1
+    said = [each["choices"][0]["logprobs"] for each in (answer.chunks if stream else [answer.json])]
+    entries = [{"content": [each], "refusal": None} for each in tokens]
+    assert said == ([None, *entries, None] if stream else [{"content": tokens, "refusal": None}])
+
+
+async def test_probabilities_that_are_not_asked_for_are_left_out() -> None:
+    model = Answering(Note({"logprobs": [scored("Hi")]}), "Hi")
+    assert all(each["choices"][0]["logprobs"] is None for each in (await ask(model, CHAT, STREAM)).chunks)
+    assert (await ask(model, CHAT, WHOLE)).json["choices"][0]["logprobs"] is None
+
+
+async def test_a_workflow_reads_how_probabilities_are_asked_for() -> None:
+    asking = Answering("x")
+    await ask(asking, CHAT, {"messages": HELLO, "logprobs": True, "top_logprobs": 2})
+    assert (asking.inputs[0]["logprobs"], asking.inputs[0]["top_logprobs"]) == (True, 2)
 
 
 async def test_only_the_first_call_comes_back_where_one_is_allowed() -> None:
@@ -211,6 +245,8 @@ PARAMETERS = [
     ({"max_tokens": 1.5}, "max_tokens", None, "expected a whole number, got 1.5"),
     ({"stream": "yes"}, "stream", None, "expected true or false, got 'yes'"),
     ({"stop": [None]}, "stop", None, 'write ["\\n"]'),
+    ({"top_logprobs": 21}, "top_logprobs", None, "expected at most 20, got 21"),
+    ({"top_logprobs": 2}, "top_logprobs", None, 'write "logprobs": true beside it'),
     ({"tools": [{"type": "function"}]}, "tools[0].function", None, "expected an object"),
     ({"tool_choice": 1}, "tool_choice", None, "expected none, auto, required or an object, got 1"),
     ({"response_format": "json"}, "response_format", None, 'write {"type": "json_object"}'),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from deployments.transports.openai.completions import decode
-from tests.transports.openai.models_api import COMPLETIONS, USAGE, Answering, ask, refused
+from graphs.stream import Note
+from tests.transports.openai.models_api import COMPLETIONS, USAGE, Answering, ask, refused, scored
 
 ONE = {"model": "tiny", "prompt": "Once upon"}
 TWO = {"model": "tiny", "prompt": ["Once upon", "What is"]}
@@ -67,6 +68,24 @@ async def test_what_has_no_place_in_a_text_is_left_out() -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_probabilities_are_told_with_the_text_of_their_tokens(*, stream: bool) -> None:
+    tokens = [scored(" a", " b"), scored(" time")]
+    model = Answering(Note({"logprobs": tokens[:1]}), " a", Note({"logprobs": tokens[1:]}), " time")
+    answer = await ask(model, COMPLETIONS, {**ONE, "logprobs": 1, "stream": stream})
+    assert model.inputs[0]["logprobs"] == 1
+    said = [each["choices"][0] for each in (answer.chunks if stream else [answer.json])]
+    told = [each["logprobs"] for each in said if each["logprobs"]]
+    tables = {name: [item for each in told for item in each[name]] for name in told[0]}
+    assert tables == {
+        "tokens": [" a", " time"],
+        "token_logprobs": [-0.5, -0.5],
+        "top_logprobs": [{" b": -0.25}, {}],
+        "text_offset": [0, 2],
+    }
+    assert [bool(each["logprobs"]) for each in said] == ([True, True, False] if stream else [True])
+
+
 @pytest.mark.parametrize(
     ("more", "param", "told"),
     [
@@ -78,7 +97,8 @@ async def test_what_has_no_place_in_a_text_is_left_out() -> None:
         ({"prompt": ["x"] * 20, "n": 16}, "prompt", "at most 128 choices come at once, not 20 prompts with 16 choices"),
         ({"suffix": "end"}, "suffix", "leave it out"),
         ({"best_of": 2}, "best_of", "leave it out, or write 1"),
-        ({"logprobs": 2}, "logprobs", "leave it out"),
+        ({"logprobs": 6}, "logprobs", "expected at most 5, got 6"),
+        ({"logprobs": 1, "echo": True}, "logprobs", "leave it out, or leave echo out"),
         ({"messages": []}, "messages", "unknown parameter 'messages'"),
         ({"echo": 1}, "echo", "expected true or false, got 1"),
     ],
