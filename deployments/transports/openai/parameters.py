@@ -175,7 +175,9 @@ class ChatBody(Generation):
     web_search_options: Annotated[dict[str, Any] | None, Refused("models here don't search the web")] = None
     functions: Annotated[Any, Refused("`tools` took its place", everywhere=True)] = None
     function_call: Annotated[Any, Refused("`tool_choice` took its place", everywhere=True)] = None
+    moderation: Annotated[Any, Refused("answers aren't moderated")] = None
     prompt_cache_key: Annotated[str | None, Unread()] = None
+    prompt_cache_options: Annotated[Any, Unread()] = None
     prompt_cache_retention: Annotated[str | None, Unread()] = None
     service_tier: Annotated[str | None, Unread("there is one tier")] = None
 
