@@ -22,8 +22,6 @@ import yaml
 from starlette.responses import Response
 
 from deployments.components import registry
-from deployments.conversations.parameters import table as parameter_table
-from deployments.transports.openai.responses.parameters import ResponseBody
 from graphs import document as spec
 from graphs.checker import check
 from graphs.cli import main
@@ -213,11 +211,6 @@ async def test_a_response_is_made_streamed_read_on_and_deleted_as_the_page_shows
             shown = ".*".join(map(re.escape, HEX.sub(id, expected).rstrip("\n").split("…")))
             assert re.fullmatch(shown, answer.rstrip("\n"), re.DOTALL), answer
             id = HEX.findall(answer)[0]
-
-
-def test_the_parameters_of_responses_are_those_of_the_code() -> None:
-    page = (ROOT / "docs" / RESPONSES).read_text(encoding="utf-8")
-    assert page.partition("<!-- parameters: responses -->\n")[2].strip() == parameter_table(ResponseBody)
 
 
 @each([block for block in blocks("bash") if block.mark == "demo"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments.conversations.parameters import Honoured, Refused, Unread, fates, table
+from deployments.conversations.parameters import Honoured, Refused, Unread, fates
 from deployments.conversations.request import Conversation, Sampling
 from deployments.transports.anthropic.decode import Asking, decode, decode_count
 from deployments.transports.anthropic.parameters import MessagesBody
@@ -341,8 +340,3 @@ def test_each_message_knows_its_place_in_the_request() -> None:
     turns = [*HELLO, assistant(CALL), user({**RESULT, "content": "wet"}, text("And now?"))]
     places = asking(system="Be brief.", messages=turns).places
     assert places == ["system", "messages[0]", "messages[1]", "messages[2].content[0]", "messages[2]"]
-
-
-def test_the_table_of_parameters_is_what_the_code_says() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "anthropic.md").read_text(encoding="utf-8")
-    assert page.partition("<!-- parameters: messages -->\n")[2].strip() == table(MessagesBody)

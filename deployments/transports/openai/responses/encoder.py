@@ -141,8 +141,8 @@ class ResponseEncoder:
 
     def _changed(self, change: PartEvent) -> Iterator[Event]:
         match change:
-            case Grew(text=text, logprobs=logprobs):
-                yield from self._grew(text, logprobs)
+            case Grew(part, text, logprobs):
+                yield from self._grew(text, logprobs if part.kind == "text" else ())
             case Began(part):
                 yield from self._began(part)
             case Closed(part):

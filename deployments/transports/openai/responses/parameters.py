@@ -15,7 +15,6 @@ from graphs.errors import InvalidInput
 TOOL = '{"type": "function", "name": "look_up", "parameters": {…}}'
 CHOICES = ("none", "auto", "required")
 LOGPROBS = "message.output_text.logprobs"
-NO_LOGPROBS = "the engines don't tell probabilities"
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
 
 Includable = Literal[
@@ -184,11 +183,11 @@ class ResponseBody(Named):
     ] = None
     include: Annotated[
         list[Includable] | None,
-        Honoured(
-            f"`{LOGPROBS}` is refused, for {NO_LOGPROBS}; the others have no effect: what they ask for is never there"
-        ),
+        Honoured(f"`{LOGPROBS}`; the others have no effect: what they ask for is never there", [LOGPROBS]),
     ] = None
-    top_logprobs: Annotated[Annotated[Whole, Field(ge=0, le=20)] | None, Refused(NO_LOGPROBS, harmless=(0,))] = None
+    top_logprobs: Annotated[
+        Annotated[Whole, Field(ge=0, le=20)] | None, Honoured("each token, and so many of the likeliest", 5)
+    ] = None
     truncation: Annotated[
         Literal["auto", "disabled"] | None,
         Refused("a conversation that is too long is an error, and is never cut", harmless=("disabled",)),
@@ -223,7 +222,3 @@ def check_parts_for_model(body: ResponseBody) -> None:
     if body.text is not None and body.text.verbosity not in (None, "medium"):
         message = "text.verbosity: no model here can be told so; say it in the instructions, and leave it out"
         raise InvalidInput(message, field="text.verbosity", code="unsupported_parameter")
-    if LOGPROBS in (body.include or ()):
-        raise InvalidInput(
-            f"include: {LOGPROBS}: {NO_LOGPROBS}; leave it out", field="include", code="unsupported_parameter"
-        )
