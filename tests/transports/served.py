@@ -99,7 +99,7 @@ def one(kind: OutputKind | None = None, id: str = "story", **fields: Any) -> Wor
 
 
 def plan(*workflows: WorkflowPlan, default: bool = True, **controller: Any) -> Plan:
-    served = Controller(None, None, None, (), False, 1 << 20, None, Options(), Store("sqlite:////nowhere/runs.db"))
+    served = Controller(None, None, None, (), False, 1 << 20, None, Options(), Store(None))
     chosen = workflows or (one(),)
     known = {each.id: each for each in chosen}
     models = {id: Model(id, {"chat": id, "completion": id}, is_component=False) for id in known}

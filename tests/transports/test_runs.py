@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from deployments.runs.events import Invocation
 from deployments.transports.app import build_app
 from graphs.errors import ComponentFailed, InvalidInput, Overloaded, Unavailable, UpstreamFailed
 from graphs.language import parse
-from graphs.plan import Options, OutputKind, WorkflowPlan
+from graphs.plan import Options, OutputKind, Store, WorkflowPlan
 from graphs.stream import Note
 from tests.runs.builders import job, workflow
 from tests.transports.served import Feed, Invoke, Wire, answering, app, connected, one, plan, serving, soon
@@ -119,8 +120,12 @@ async def test_a_plain_output_is_bare_json() -> None:
 @pytest.mark.parametrize(
     ("chunks", "output"), [(("a", "b"), "ab"), ((1, {"b": 2}), [1, {"b": 2}]), ((b"a", b"b"), "ab")]
 )
-async def test_a_stream_that_is_waited_for_is_joined_in_its_task(chunks: tuple[Any, ...], output: Any) -> None:
-    status, headers, task = await answer(Feed(*chunks), {"session_id": "s", "workflow_id": "story"}, one(TEXT))
+async def test_a_stream_that_is_waited_for_is_joined_in_its_task(
+    chunks: tuple[Any, ...], output: Any, tmp_path: Path
+) -> None:
+    store = Store(f"sqlite:///{tmp_path}/runs.db")
+    asked = {"session_id": "s", "workflow_id": "story"}
+    status, headers, task = await answer(Feed(*chunks), asked, one(TEXT), store=store)
     assert status == 200
     assert task.pop("created_at") <= task.pop("completed_at")
     assert task == {
