@@ -33,7 +33,7 @@ def straight_routes(router: APIRouter, dependencies: list[Depends]) -> Iterator[
     for route in router.routes:
         if not isinstance(route, Route | WebSocketRoute):
             raise TypeError(
-                f"a router includes {route}, whose straight routes can't be seen; add its routes one by one"
+                f"a router includes a {type(route).__name__}, whose straight routes can't be seen; add its routes one by one"
             )
         if isinstance(route, StraightRoute):
             asked = ", ".join(_asked([*dependencies, *router.dependencies], route))

@@ -62,7 +62,7 @@ def test_what_the_request_leaves_out_the_document_says() -> None:
     asked = {"messages": [{"role": "user", "content": "Hi"}], "stream": False, "max_tokens": 5}
     said = {name: value for name, value in called(compiled(CHAT), "qwen", "chat", asked).items() if value is not None}
     params = {name: value for name, value in said.pop("params").items() if value is not None}
-    assert params == {"temperature": 0.3, "max_output_length": 5}
+    assert params == {"temperature": 0.3, "max_output_length": 5, "fit_output": True}
     assert said == {"messages": asked["messages"], "streaming": False, "answer": "message", "max_input_length": 100}
 
 
