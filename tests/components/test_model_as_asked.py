@@ -239,3 +239,13 @@ async def test_a_prompt_that_does_not_fit_is_known_by_its_code(make: Any, asked:
     error = await failure(call(await make("llama-chat", task="chat-completion"), **{"params": GREEDY, **asked}))
     assert error.to_data()["code"] == "context_length_exceeded"
     assert (error.details["field"], error.status) == (field, 422)
+
+
+async def test_an_answer_may_be_shorter_than_the_limit_where_that_is_asked_for(make: Any):
+    model = await make("llama-chat", task="chat-completion")
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "river"}]}
+    error = await failure(call(model, **asked, params={**GREEDY, "max_output_length": 100_000}))
+    assert error.details["field"] == "params.max_output_length"
+    shorter = call(model, **asked, params={**GREEDY, "max_output_length": 100_000, "fit_output": True})
+    (whole,) = [chunk async for chunk in shorter]
+    assert whole.notes["finish_reason"] in ("stop", "length")
