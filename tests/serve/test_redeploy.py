@@ -40,6 +40,9 @@ DOCUMENT = """
           output: ${{response[].choices[0].delta.content}}
 """
 
+BUILT_WITHIN = 90.0
+"""Seconds in which an application is built, or its failure told: Ray tries that four times, each time in a new process."""
+
 
 class Deployment:
     """The application as `serve deploy` and `serve status` see it."""
@@ -71,6 +74,7 @@ class Deployment:
             lambda found: (
                 found["deployed_app_config"]["args"]["revision"] == self._revision and found["status"] == status
             ),
+            BUILT_WITHIN,
         )
 
     async def replicas(self) -> Replicas:
