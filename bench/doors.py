@@ -250,7 +250,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="one short round: does it run, and is it roughly right")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is started and measured (3)")
-    parser.add_argument("--streams", type=int, default=64, help="how many are paced, at 50 chunks a second each (64)")
+    parser.add_argument("--streams", type=int, default=32, help="how many are paced, at 50 chunks a second each (32)")
     keys = [system.key for system in WAYS]
     parser.add_argument("--only", nargs="+", choices=keys, metavar="KEY", help=f"some of: {', '.join(keys)}")
     return parser.parse_args(arguments)
