@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, inspect
 
 from deployments.store.rows import StoreDown
 
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 """The revisions of the tables that this code knows, the newest last."""
 
 _VERSIONS = "anabranch_version"

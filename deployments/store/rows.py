@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from graphs.errors import Unavailable
 
@@ -26,6 +26,31 @@ class Segment(NamedTuple):
     body: bytes
 
 
+OnBusy = Literal["enqueue", "reject", "interrupt"]
+"""What becomes of a turn whose session is answering another: it waits, it is refused, or the others are stopped."""
+TurnState = Literal["complete", "cut", "failed"]
+"""How a turn ended: its run completed, was cancelled, or failed."""
+
+
+class SessionKey(NamedTuple):
+    """Which session: ids are the clients' own, so that each caller has its own."""
+
+    caller: str
+    id: str
+
+
+class NewTurn(NamedTuple):
+    """What makes a run the next turn of its session."""
+
+    said: str
+    """What the user's side says, as JSON: a list of messages."""
+    system: str | None = None
+    """The system prompt from this turn on; None leaves it."""
+    on_busy: OnBusy = "enqueue"
+    most: int = 64
+    """How many turns may wait in the session."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewRun:
     """A run to be accepted, with the first segment of its log."""
@@ -41,6 +66,7 @@ class NewRun:
     """The idempotency key: of the requests of one caller with the same key, one starts a run."""
     digest: str = ""
     """What the request said, to tell another request with the same key."""
+    turn: NewTurn | None = None
 
 
 class RunRow(NamedTuple):
@@ -86,6 +112,72 @@ class Existing(NamedTuple):
 
     run: str
     digest: str
+
+
+class Placed(NamedTuple):
+    """The place of a new turn in its session."""
+
+    number: int
+    before: tuple[str, ...]
+    """The runs of earlier turns that aren't settled, the oldest first."""
+
+
+class Busy(NamedTuple):
+    """The new turn was refused: so many turns of its session haven't ended."""
+
+    under_way: int
+
+
+Answer = Existing | Placed | Busy | None
+"""What comes of a new run. It was inserted if that is None, or the place of its turn."""
+
+
+class SessionRow(NamedTuple):
+    """A session as it stands in the store."""
+
+    key: SessionKey
+    workflow: str
+    """That of the newest turn."""
+    turns: int
+    """How many it holds."""
+    created_at: float
+    updated_at: float
+
+
+class TurnRow(NamedTuple):
+    """A turn as it stands in the store."""
+
+    number: int
+    run: str
+    said: str
+    system: str | None
+    answer: str | None
+    """What was answered, as JSON: one message; None where nothing was."""
+    state: TurnState | None
+    """None: it isn't settled; the answer is in the log of its run, which has ended or hasn't."""
+    created_at: float
+    ended_at: float | None
+    status: str | None
+    """Of its run, while that is kept."""
+
+
+class OpenTurn(NamedTuple):
+    """A turn that isn't settled."""
+
+    key: SessionKey
+    number: int
+    run: str
+    ended: bool
+    """Whether its run has ended, or is gone."""
+
+
+class Settled(NamedTuple):
+    """What is remembered of a turn whose run has ended."""
+
+    run: str
+    state: TurnState
+    answer: str | None
+    ended_at: float
 
 
 class Source(Protocol):

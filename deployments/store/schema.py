@@ -70,3 +70,36 @@ keys = Table(
 Index("keys_by_run", keys.c.run)
 
 owners = Table("owners", metadata, Column("id", TEXT, primary_key=True), Column("beat", BigInteger, nullable=False))
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("caller", TEXT, nullable=False, server_default=""),
+    Column("id", TEXT, nullable=False),
+    Column("workflow", TEXT, nullable=False),
+    Column("system", TEXT),
+    Column("turns", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    PrimaryKeyConstraint("caller", "id"),
+)
+Index("sessions_by_update", sessions.c.updated_at)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("caller", TEXT, nullable=False, server_default=""),
+    Column("session", TEXT, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("run", TEXT, nullable=False),
+    Column("said", TEXT, nullable=False),
+    Column("system", TEXT),
+    Column("answer", TEXT),
+    Column("state", TEXT),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    PrimaryKeyConstraint("caller", "session", "number"),
+)
+Index("turns_by_run", turns.c.run, unique=True)
+_open = turns.c.state.is_(None)
+Index("open_turns", turns.c.caller, turns.c.session, turns.c.number, sqlite_where=_open, postgresql_where=_open)

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Insert, Table, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from deployments.store.rows import PENDING, Existing, NewRun, Segment, State
-from deployments.store.schema import keys, owners, runs, segments
+from deployments.store import turns as turns_of
+from deployments.store.rows import PENDING, Answer, Busy, Existing, NewRun, Segment, State
+from deployments.store.schema import keys, owners, runs, segments, turns
 
 _LARGEST = 16 * 2**20
 """Bytes of bodies in one value, about."""
@@ -38,10 +38,17 @@ def beat(connection: Connection, owner: str, *, new: bool) -> None:
         raise Buried
 
 
-def insert_runs(connection: Connection, owner: str, new: Sequence[NewRun]) -> list[Existing | None]:
-    """Insert runs, and return for each the run that its key stands for already, if there is one."""
-    answers = [_existing(connection, run) for run in new]
-    kept = [run for run, existing in zip(new, answers, strict=True) if existing is None]
+def insert_runs(connection: Connection, owner: str, new: Sequence[NewRun]) -> list[Answer]:
+    """Insert runs; return for each its place as a turn, or the run that its key stands for already, or that it was refused."""
+    answers: list[Answer] = [_existing(connection, run) for run in new]
+    # Sessions are locked in one order, whichever process writes.
+    for index in sorted(range(len(new)), key=lambda index: new[index].session or ""):
+        if answers[index] is None and new[index].turn is not None:
+            answers[index] = turns_of.place(connection, new[index])
+    refused = [run.id for run, answer in zip(new, answers, strict=True) if isinstance(answer, Busy) and run.key]
+    if refused:
+        connection.execute(delete(keys).where(keys.c.run.in_(refused)))
+    kept = [run for run, answer in zip(new, answers, strict=True) if not isinstance(answer, Existing | Busy)]
     if kept:
         connection.execute(_unless_there(connection, runs), [_row(run, owner) for run in kept])
         insert_segments(connection, [run.segment for run in kept])
@@ -88,6 +95,12 @@ def delete_runs(connection: Connection, ids: Collection[str]) -> None:
     connection.execute(delete(segments).where(segments.c.run.in_(gone)))
     connection.execute(delete(keys).where(keys.c.run.in_(gone)))
     connection.execute(delete(runs).where(runs.c.id.in_(gone)))
+
+
+def withdraw_runs(connection: Connection, ids: Collection[str]) -> None:
+    """Delete runs that nobody has heard of, with all that is theirs."""
+    delete_runs(connection, ids)
+    connection.execute(delete(turns).where(turns.c.run.in_(list(ids))))
 
 
 def _existing(connection: Connection, run: NewRun) -> Existing | None:
@@ -146,5 +159,4 @@ FROM json_array_elements(%s::json) AS r WHERE runs.id = r ->> 2
 
 
 def _unless_there(connection: Connection, table: Table) -> Insert:
-    module = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return module.insert(table).on_conflict_do_nothing()
+    return turns_of.insert(connection, table).on_conflict_do_nothing()

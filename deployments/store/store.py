@@ -24,8 +24,9 @@ from sqlalchemy import (
 
 from deployments.store import statements
 from deployments.store.database import Database, Locked
-from deployments.store.rows import Existing, NewRun, RunRow, Segment, Source, StoreDown, Wanted
-from deployments.store.schema import owners, runs, segments
+from deployments.store.rows import Answer, NewRun, RunRow, Segment, Source, StoreDown, Wanted
+from deployments.store.schema import owners, runs, segments, turns
+from deployments.store.sessions import SessionRows
 from deployments.store.writer import Writer
 from graphs.errors import InvalidInput
 
@@ -46,6 +47,7 @@ class Store:
         self._database = database
         self._writer = Writer(database, every)
         self._closed = False
+        self.sessions = SessionRows(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = True, every: float = 0.05) -> Store | None:
@@ -86,8 +88,9 @@ class Store:
     def on_buried(self, call: Callable[[], None] | None) -> None:
         self._writer.on_buried = call
 
-    async def accept(self, run: NewRun) -> Existing | None:
-        """Keep a new run, committed when this returns; return the run that its key stands for already, if there is one.
+    async def accept(self, run: NewRun) -> Answer:
+        """Keep a new run, committed when this returns; return its place as a turn, or why it isn't kept: its key stands for a run
+        already, or its session is busy.
 
         Raise StoreDown if that fails: nothing of the run is kept then.
         """
@@ -352,7 +355,8 @@ _FORGET = delete(runs).where(runs.c.id == bindparam("run"), ~_active)
 _TOTAL = select(func.coalesce(func.sum(runs.c.size), 0))
 _FIRST_ENDED = (
     select(runs.c.id, runs.c.size, runs.c.ended_at)
-    .where(~_active)
+    # A turn that isn't settled has its answer there alone.
+    .where(~_active, ~exists().where(turns.c.run == runs.c.id, turns.c.state.is_(None)))
     .order_by(runs.c.ended_at, runs.c.id)
     .limit(bindparam("step"))
 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from deployments.store import statements
 from deployments.store.database import Database
-from deployments.store.rows import PENDING, Existing, NewRun, Source, State, StoreDown
+from deployments.store.rows import PENDING, Answer, Busy, Existing, NewRun, Source, State, StoreDown
 from deployments.store.statements import Buried, Row
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Writer:
         """Return whether this owner has active runs."""
         return bool(self._own)
 
-    async def accept(self, run: NewRun) -> Existing | None:
+    async def accept(self, run: NewRun) -> Answer:
         """Insert a run, together with others that wait."""
         if self._closed:
             raise self._closing()
@@ -128,7 +128,7 @@ class Writer:
             flushes, self._flushes = self._flushes, []
             self._batch = self._take()
         owner, batch, unwanted = self.owner, self._batch, list(self._unwanted)
-        answers: list[Existing | None] = []
+        answers: list[Answer] = []
         try:
             if accepts or batch or unwanted:
                 new, rows = [accept.run for accept in accepts], [taken.row for taken in batch]
@@ -147,8 +147,8 @@ class Writer:
             self._unwanted.difference_update(unwanted)
             self._batch = []
             self._wait = FIRST_WAIT
-            for accept, existing in zip(accepts, answers, strict=True):
-                self._inserted(accept, existing)
+            for accept, answer in zip(accepts, answers, strict=True):
+                self._answered(accept, answer)
             _finish(flushes)
             self._written(batch)
             if self._flushes:
@@ -202,14 +202,14 @@ class Writer:
         # Rows are locked in one order, whichever process writes.
         return sorted(batch, key=lambda taken: taken.row.segment.run)
 
-    def _inserted(self, accept: _Accept, existing: Existing | None) -> None:
-        if existing is None:
+    def _answered(self, accept: _Accept, answer: Answer) -> None:
+        if _is_inserted(answer):
             self._own[accept.run.id] = _Own(len(accept.run.segment.body))
             if accept.inserted.cancelled():
                 self._withdraw(accept)
                 return
         if not accept.inserted.done():
-            accept.inserted.set_result(existing)
+            accept.inserted.set_result(answer)
 
     def _written(self, batch: list[_Taken]) -> None:
         for source, row in batch:
@@ -236,7 +236,7 @@ class Writer:
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
     def _withdraw(self, accept: _Accept) -> None:
-        if accept.inserted.cancelled() or accept.inserted.result() is None:
+        if accept.inserted.cancelled() or _is_inserted(accept.inserted.result()):
             self._own.pop(accept.run.id, None)
             self._unwanted.add(accept.run.id)
             self._wake.set()
@@ -278,7 +278,7 @@ class _Own:
 
 class _Accept(NamedTuple):
     run: NewRun
-    inserted: asyncio.Future[Existing | None]
+    inserted: asyncio.Future[Answer]
 
     def fail(self, error: StoreDown) -> None:
         _fail(self.inserted, error)
@@ -289,16 +289,18 @@ class _Taken(NamedTuple):
     row: Row
 
 
-def _all(
-    connection: Connection, owner: str, unwanted: list[str], new: list[NewRun], rows: list[Row]
-) -> list[Existing | None]:
+def _all(connection: Connection, owner: str, unwanted: list[str], new: list[NewRun], rows: list[Row]) -> list[Answer]:
     if unwanted:
-        statements.delete_runs(connection, unwanted)
+        statements.withdraw_runs(connection, unwanted)
     answers = statements.insert_runs(connection, owner, new)
     if rows:
         statements.insert_segments(connection, [row.segment for row in rows])
         statements.update_runs(connection, rows)
     return answers
+
+
+def _is_inserted(answer: Answer) -> bool:
+    return not isinstance(answer, Existing | Busy)
 
 
 def _fail(future: asyncio.Future[T], error: StoreDown) -> None:
