@@ -60,6 +60,8 @@ class Conversation:
     chat_template_kwargs: Mapping[str, Any] | None = None
     reasoning_effort: str | None = None
     """As OpenAI says it; a model's chat template is told, unless `chat_template_kwargs` say it."""
+    truncation: str | None = None
+    """`auto`: a model leaves the oldest turns out where all of them are too long for it."""
     logprobs: int | None = None
     """How many likely tokens to tell beside each that was drawn; None tells nothing."""
     fields: Mapping[str, Value] = field(default_factory=dict[str, Value])
@@ -111,6 +113,7 @@ class Conversation:
             "response_format": self.response_format,
             "chat_template_kwargs": self.chat_template_kwargs,
             "reasoning_effort": self.reasoning_effort,
+            "truncation": self.truncation,
             **self.sampling.fields(),
         }
         return {name: value for name, value in said.items() if value is not None}

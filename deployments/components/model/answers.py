@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -219,10 +220,12 @@ def _conversation(input: ModelInput, tools: Sequence[Mapping[str, Any]]) -> dict
 def _ask(input: ModelInput, text: str | None, **chat: Any) -> Ask:
     params = input.params.model_dump(exclude={"stop"})
     stop = tuple(dict.fromkeys(each for each in (*(input.stop or ()), *(input.params.stop or ())) if each))
+    # As many tokens as the model's context has room for.
+    most = sys.maxsize if input.truncation == "auto" and text is None else None
     return Ask(
         text=text,
         sampling=Sampling(**params, stop=stop),
-        max_input_length=input.max_input_length,
+        max_input_length=input.max_input_length or most,
         logprobs=input.logprobs,
         streaming=input.streaming,
         **chat,

@@ -169,6 +169,10 @@ class ModelInput(ActionInput):
     streaming: Truth = Field(default=False, description="Answer as it is generated.")
     batch_size: Positive = Field(default=1, description="How many texts of a list go through the model at once.")
     max_input_length: Positive | None = Field(default=None, description="Longer input is cut to so many tokens.")
+    truncation: Literal["auto", "disabled"] = Field(
+        default="disabled",
+        description="auto: of a conversation that is too long for the model the oldest turns are left out.",
+    )
     stop: Stops | None = Field(default=None, description="Generation ends before any of these.")
     params: Params = Params()
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(

@@ -29,6 +29,7 @@ CHAT: Mapping[str, Any] = {
     "tool_choice": "${input.tool_choice}",
     "response_format": "${input.response_format}",
     "chat_template_kwargs": "${input.chat_template_kwargs}",
+    "truncation": "${input.truncation}",
 }
 COUNTED = ("messages", "tools", "tool_choice", "chat_template_kwargs")
 """What of it says how many tokens the prompt has."""
