@@ -16,10 +16,13 @@ class RunContext:
     session_id: str | None = None
     deadline: float | None = None
     """When the run must have ended, on the clock of this process's event loop; None for no limit."""
+    session_messages: list[Value] | None = None
+    """What was said in the session so far, up to what this run answers; None where no workflow reads it."""
 
     def names(self) -> dict[str, Value]:
         """Return what bindings see of the run."""
-        return {"run": {"id": self.id, "workflow": self.workflow}, "session": {"id": self.session_id}}
+        session: Value = {"id": self.session_id, "messages": self.session_messages}
+        return {"run": {"id": self.id, "workflow": self.workflow}, "session": session}
 
     def since(self, now: float) -> RunContext:
         """Return the context with its deadline counted from `now`, to be sent: each process has a clock of its own."""

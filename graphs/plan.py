@@ -29,6 +29,8 @@ class Plan:
     """What requests to the vendors' APIs may name as their model. Aliases come last."""
     doors: Mapping[str, WorkflowPlan] = field(default_factory=dict[str, "WorkflowPlan"])
     """Workflows that call one component as a model. No document can write their ids, and no list shows them."""
+    reads_messages: bool = False
+    """Whether a binding reads `session.messages`."""
 
     def workflow(self, id: str) -> WorkflowPlan | None:
         """Return the workflow of this id, one of `doors` too."""
@@ -52,6 +54,16 @@ class Webui(NamedTuple):
     port: int | None
 
 
+class Sessions(NamedTuple):
+    """How long sessions are kept, and how much of one a model is sent."""
+
+    keep_for: float = 30 * 86400.0
+    """Seconds after a session's last message."""
+    max_messages: int = 400
+    max_characters: int | None = None
+    """None leaves it to what answers: a model component counts tokens by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Controller:
     """How the document is served."""
@@ -67,6 +79,7 @@ class Controller:
     store: Store
     primary: str | None = None
     """Which of several streams side by side is the answer at the vendors' APIs; without it the first."""
+    sessions: Sessions = field(default_factory=Sessions)
 
 
 SQLITE = "sqlite:///"

@@ -8,7 +8,7 @@ from functools import reduce
 from pathlib import Path
 
 from graphs import document
-from graphs.checker import layout
+from graphs.checker import bindings, layout
 from graphs.checker.calls import warn_of_unread
 from graphs.checker.components import (
     CheckedComponent,
@@ -31,7 +31,7 @@ from graphs.checker.warnings import warn_of_lookalikes, warn_of_lost_results, wa
 from graphs.checker.workflows import CheckedWorkflow, check_workflow, report_recursion, report_unknown_workflows
 from graphs.component import Registry
 from graphs.document import job_types
-from graphs.plan import Controller, Model, Plan, Webui
+from graphs.plan import Controller, Model, Plan, Sessions, Webui
 from graphs.source import DocumentError, Entry, MappingNode, Mistakes, Node, Source, parse
 from graphs.validation import to_data, validate
 
@@ -59,7 +59,7 @@ def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistake
     plan = checker.plan(environment.secrets()) if checker else None
     if plan is None:
         raise DocumentError(mistakes.found)
-    return plan
+    return replace(plan, reads_messages=bindings.reads(root, "session", "messages"))
 
 
 def _merged(roots: list[Node]) -> Node:
@@ -245,6 +245,7 @@ class _Checker:
             options=replace(options(valid, environment), closing_time=closing_time),
             store=store(valid.store or document.Store(), node, self.folder, self.mistakes),
             primary=valid.doors.primary,
+            sessions=Sessions(valid.sessions.keep_for, valid.sessions.max_messages, valid.sessions.max_characters),
         )
 
 

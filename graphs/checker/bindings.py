@@ -24,7 +24,15 @@ AVAILABLE_IN = {
     "session": "jobs and actions",
     "env": "any value",
 }
-FIXED_FIELDS = {"run": ("id", "workflow"), "session": ("id",), "error": ("type", "message")}
+FIXED_FIELDS = {"run": ("id", "workflow"), "session": ("id", "messages"), "error": ("type", "message")}
+
+
+def reads(root: Node, name: str, field: str) -> bool:
+    """Return whether a binding anywhere below a node reads this field."""
+    templates = (bound.template for bound in bounds(root))
+    return any(
+        each.name == name and each.path[:1] == (field,) for template in templates for each in references(template)
+    )
 
 
 def span_in(node: Scalar, at: Offsets) -> Span:

@@ -111,6 +111,17 @@ class Doors(SpecModel):
     )
 
 
+class Sessions(SpecModel):
+    """How long sessions are kept, and how much of one is sent to what answers."""
+
+    keep_for: Timeout = Field(default=30 * 86400.0, description="how long a session is kept after its last message")
+    max_messages: Positive = Field(default=400, description="messages that are sent at most; the oldest are left out")
+    max_characters: Positive | None = Field(
+        default=None,
+        description="characters that are sent at most; 24000 for a workflow. A model component counts tokens by itself",
+    )
+
+
 INGRESS_LIMIT = 4096
 
 
@@ -141,6 +152,7 @@ class Controller(Deployment):
         default={}, description="other names of workflows and models at the vendors' APIs: `gpt-4o: chat`"
     )
     doors: Doors = Field(default_factory=Doors)
+    sessions: Sessions = Field(default_factory=Sessions)
     max_concurrent_count: Annotated[Positive | None, AfterValidator(_or_the_default)] = Field(
         default=INGRESS_LIMIT, description="ongoing requests per replica, streams too"
     )
