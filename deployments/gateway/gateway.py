@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar, cast
 
 from deployments.gateway.admission import Admission
 from deployments.gateway.kept import Keep, Kept
@@ -26,6 +27,16 @@ Ready = Callable[[], Awaitable[Mapping[str, str | None]]]
 
 LONGEST_SHOWN = 80
 
+
+class Companion(Protocol):
+    """What goes with a gateway, one of each kind, and is closed with it."""
+
+    async def aclose(self) -> None:
+        """End what is under way; no run is any more, and the store is still open."""
+
+
+C = TypeVar("C", bound=Companion)
+
 logger = logging.getLogger("anabranch.runs")
 
 
@@ -44,6 +55,13 @@ class Gateway:
         options = plan.controller.options
         self._admission = Admission(options.max_concurrent_count, options.max_queued)
         self.kept = Kept(plan.controller.store, self._events, self.redactor.error)
+        self._companions: dict[object, Companion] = {}
+
+    def companion(self, kind: Callable[[Gateway], C]) -> C:
+        """Return the one companion of this kind, made when it is first asked for."""
+        if kind not in self._companions:
+            self._companions[kind] = kind(self)
+        return cast("C", self._companions[kind])
 
     def workflow(self, id: str | None) -> WorkflowPlan:
         """Return the workflow of this id; of none, the default or only one."""
@@ -101,6 +119,9 @@ class Gateway:
 
     async def aclose(self) -> None:
         """End the kept runs that are still under way, and close the store."""
+        await self.kept.stop()
+        for each in self._companions.values():
+            await each.aclose()
         await self.kept.aclose()
 
     def _start(self, workflow: WorkflowPlan, input: Value, session_id: str | None) -> Running:

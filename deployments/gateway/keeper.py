@@ -11,12 +11,16 @@ from contextlib import aclosing
 from deployments.gateway.entries import ENDS
 from deployments.gateway.log import OwnLog
 from deployments.runs.events import Delta, Event, JobDone, Run, RunCancelled, RunFailed
-from graphs.errors import AnabranchError, RunLost
+from graphs.errors import AnabranchError, Cancelled, RunLost
 
 logger = logging.getLogger("anabranch.runs")
 
 OnDisconnect = str | float
 """What happens when the last reader has left: `cancel`, `continue`, or the seconds after which the run is cancelled."""
+
+
+Events = Callable[[Run], AsyncGenerator[Event, None]]
+"""Gives the events of a run, which begins when they are read."""
 
 
 def policy_text(policy: OnDisconnect) -> str:
@@ -43,9 +47,12 @@ class Keeper:
         self._leaving: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, events: AsyncGenerator[Event, None]) -> None:
-        """Run it, in a task of its own, and in an empty context: nothing of the request that started it stays with it."""
-        self._task = asyncio.get_running_loop().create_task(self._drive(events), context=contextvars.Context())
+    def begin(self, events: Events, before: Callable[[], Awaitable[Run]] | None = None) -> None:
+        """Run it, in a task of its own, and in an empty context: nothing of the request that started it stays with it.
+
+        `before` is waited for first, and gives the run as it is to begin.
+        """
+        self._task = asyncio.get_running_loop().create_task(self._drive(events, before), context=contextvars.Context())
         # Not at the end of the task itself: one that is stopped before its first step never gets there.
         self._task.add_done_callback(self._close)
         if isinstance(self.policy, float):
@@ -104,10 +111,11 @@ class Keeper:
         assert self._task is not None, "it has begun"
         await asyncio.wait([self._task])
 
-    async def _drive(self, events: AsyncGenerator[Event, None]) -> None:
+    async def _drive(self, begin: Events, before: Callable[[], Awaitable[Run]] | None) -> None:
         log = self.log
         try:
-            async with aclosing(events):
+            run = self.run if before is None else await before()
+            async with aclosing(begin(run)) as events:
                 async for event in events:
                     if type(event) is not Delta:
                         if isinstance(event, JobDone):
@@ -123,7 +131,8 @@ class Keeper:
             if self._end is None:
                 raise
         except AnabranchError as error:
-            self._end = self._end or RunFailed(error)
+            ending = RunCancelled(error.message) if isinstance(error, Cancelled) else RunFailed(error)
+            self._end = self._end or ending
 
     def _close(self, task: asyncio.Task[None]) -> None:
         """Have the log end, however the run did."""

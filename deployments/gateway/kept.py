@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from deployments.gateway.entries import ENDS, Accepted, Entry, unpack
 from deployments.gateway.keeper import Keeper, OnDisconnect, policy_text
@@ -16,8 +17,17 @@ from deployments.gateway.log import OwnLog, RunLog
 from deployments.gateway.replicas import WRITE_EVERY, Replicas
 from deployments.gateway.tails import Tails
 from deployments.runs.events import Event, JobEnded, JobEvent, JobRetried, Observer, Run, RunCancelled, RunFailed
-from deployments.store.rows import NewRun, RunRow, StoreDown
-from graphs.errors import AnabranchError, Conflict, InvalidInput, NotFound, RunLost, Unavailable
+from deployments.store.rows import Busy, Existing, NewRun, NewTurn, Placed, RunRow, StoreDown
+from graphs.errors import (
+    RETRY_AFTER,
+    AnabranchError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    RunLost,
+    Unavailable,
+)
 from graphs.plan import Store as StorePlan
 from graphs.stream import Value
 
@@ -44,6 +54,23 @@ STOPPED_WITHIN = 15.0
 """Seconds for which a stop waits for the run's end."""
 
 
+class Turn(Protocol):
+    """What makes a run a turn of its session."""
+
+    @property
+    def new(self) -> NewTurn:
+        """What the store keeps of it."""
+        ...
+
+    async def begin(self, run: Run, placed: Placed) -> Run:
+        """Wait for its turn; return the run as it is to begin."""
+        ...
+
+    def ended(self, run: str) -> None:
+        """Hear that the run has ended."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """How a run is kept."""
@@ -59,6 +86,7 @@ class Keep:
     """Whether the client asks for it; False: all runs are kept."""
     request: Value = None
     """What a transport wants to find again with the run."""
+    turn: Turn | None = None
 
 
 class RunInfo(NamedTuple):
@@ -93,6 +121,8 @@ class Kept:
         self._tails: Tails | None = None
         self._own: dict[str, Keeper] = {}
         self._closed = False
+        self.sweeping: list[Callable[[Store, float], Awaitable[None]]] = []
+        """What is done before runs are swept out of the store, now and then, at a moment."""
 
     @property
     def under_way(self) -> int:
@@ -114,21 +144,26 @@ class Kept:
             segment=log.accept(Accepted(run.workflow, run.input, context.session_id, keep.request)),
             key=keep.key,
             digest=keep.digest,
+            turn=turn.new if (turn := keep.turn) is not None else None,
         )
-        existing = await store.accept(new)
-        if existing is not None:
-            if existing.digest != keep.digest:
+        answer = await store.accept(new)
+        if isinstance(answer, Existing):
+            if answer.digest != keep.digest:
                 raise InvalidInput(
-                    f"the Idempotency-Key '{keep.key}' belongs to another request, that of run {existing.run}; "
+                    f"the Idempotency-Key '{keep.key}' belongs to another request, that of run {answer.run}; "
                     "send each request with a key of its own",
                     field="Idempotency-Key",
                 )
-            return existing.run
+            return answer.run
+        if isinstance(answer, Busy):
+            raise _busy(context.session_id, new.turn, answer)
         if self._closed:
             raise Unavailable("the server is stopping")
-        keeper = Keeper(run, log, keep.on_disconnect, self._reads, self._ended)
+        keeper = Keeper(run, log, keep.on_disconnect, self._reads, lambda keeper: self._ended(keeper, turn))
         self._own[run.id] = keeper
-        keeper.begin(self._begin(run, Observer(self._telling(log), keep.job_chunks)))
+        observer = Observer(self._telling(log), keep.job_chunks)
+        before = partial(turn.begin, run, answer) if turn is not None and answer is not None else None
+        keeper.begin(lambda run: self._begin(run, observer), before)
         return run.id
 
     async def find(self, id: str) -> RunInfo:
@@ -136,7 +171,7 @@ class Kept:
         own = self._own.get(id)
         if own is not None:
             return _info_of(own)
-        store = await self._existing()
+        store = await self.store()
         row = await store.run(id) if store is not None else None
         if row is None:
             raise NotFound(
@@ -149,7 +184,7 @@ class Kept:
         self, *, workflow: str | None, status: str | None, session: str | None, before: str | None, limit: int
     ) -> list[RunInfo]:
         """Return runs, the newest first."""
-        store = await self._existing()
+        store = await self.store()
         if store is None:
             return []
         rows = await store.runs(workflow=workflow, status=status, session=session, before=before, limit=limit)
@@ -211,14 +246,18 @@ class Kept:
             except StoreDown as down:
                 logger.warning("runs can't be kept: %s", down)
 
-    async def aclose(self) -> None:
-        """End the runs of this process as lost, have all written, and close the store."""
+    async def stop(self) -> None:
+        """End the runs of this process as lost; none begins any more."""
         self._closed = True
         running = [keeper for keeper in self._own.values() if not keeper.log.ended]
         for keeper in running:
             keeper.stop(RunFailed(RunLost("the server stopped while it ran")))
         for keeper in running:
             await keeper.ended()
+
+    async def aclose(self) -> None:
+        """End the runs of this process, have all written, and close the store."""
+        await self.stop()
         for each in (self._tails, self._replicas):
             if each is not None:
                 await each.aclose()
@@ -310,11 +349,11 @@ class Kept:
 
     async def _open(self) -> Store:
         """Return the store, opened and made where that is needed."""
-        store = await self._existing(create=True)
+        store = await self.store(create=True)
         assert store is not None, "it was made"
         return store
 
-    async def _existing(self, *, create: bool = False) -> Store | None:
+    async def store(self, *, create: bool = False) -> Store | None:
         """Return the store, opened if need be; None if there is none yet."""
         if self._store is None:
             async with self._opening:
@@ -335,12 +374,17 @@ class Kept:
             return
         store.on_buried = self._buried
         self._tails = Tails(store)
-        self._replicas = Replicas(store, self.plan, self._stop, lambda: bool(self.under_way))
+        self._replicas = Replicas(store, self.plan, self._stop, lambda: bool(self.under_way), self._before_sweep)
         self._store = store
 
     async def _reads(self, id: str) -> int:
         row = await (await self._open()).run(id)
         return 0 if row is None else row.reads
+
+    async def _before_sweep(self, now: float) -> None:
+        assert self._store is not None, "it is swept"
+        for each in self.sweeping:
+            await each(self._store, now)
 
     def _stop(self, id: str) -> None:
         """Stop a run of this process, because another asks for it."""
@@ -375,9 +419,20 @@ class Kept:
         """Let go of a run that has ended and is all in the store."""
         self._own.pop(id, None)
 
-    def _ended(self, keeper: Keeper) -> None:
+    def _ended(self, keeper: Keeper, turn: Turn | None) -> None:
         if not keeper.log.kept:
             self._own.pop(keeper.run.id, None)
+        if turn is not None:
+            turn.ended(keeper.run.id)
+
+
+def _busy(session: str | None, turn: NewTurn | None, busy: Busy) -> AnabranchError:
+    if turn is not None and turn.on_busy == "reject":
+        return Conflict(
+            f"the session '{session}' is answering another message; wait for that, or send on_busy: enqueue"
+        )
+    waiting = f"{busy.under_way} messages of the session '{session}' are under way or wait"
+    return Overloaded(f"{waiting}; try again in {RETRY_AFTER} s", retry_after=RETRY_AFTER)
 
 
 def _end_alone(after: int, *ends: Entry) -> Iterator[Entry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from deployments.gateway.entries import last_segment
@@ -31,7 +31,8 @@ SWEEP_EVERY = 60.0
 
 
 class Replicas:
-    """Looks after the store while it is open. `stop` stops a run of this process; `busy` says whether it has any."""
+    """Looks after the store while it is open. `stop` stops a run of this process; `busy` says whether it has any; `before_sweep`
+    is awaited before runs are deleted."""
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class Replicas:
         plan: StorePlan,
         stop: Callable[[str], None],
         busy: Callable[[], bool],
+        before_sweep: Callable[[float], Awaitable[None]],
         *,
         every: float = EVERY,
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._plan, self._stop, self._busy = store, plan, stop, busy
+        self._before_sweep = before_sweep
         self._every, self._patience, self._clock = every, patience, clock
         self._began = time.time(), clock()
         self._seen: dict[str, tuple[int, float]] = {}
@@ -118,7 +121,9 @@ class Replicas:
     async def _sweep(self) -> None:
         """Delete what is too old, or too much, in small steps."""
         self._swept = self._clock()
-        older = self._now() - self._plan.keep_for
+        now = self._now()
+        await self._before_sweep(now)
+        older = now - self._plan.keep_for
         step = self._store.sweep
         while await step(older_than=older, max_size=self._plan.max_size):
             pass
