@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,6 +71,18 @@ class Turn(Protocol):
         ...
 
 
+class Remembering(Protocol):
+    """Remembers of runs what outlives their logs."""
+
+    async def settle(self, runs: Sequence[str]) -> None:
+        """Remember what these runs said, which have ended, and are about to be deleted."""
+        ...
+
+    async def sweep(self, now: float) -> None:
+        """The same of all runs that have ended; and forget what is too old itself."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """How a run is kept."""
@@ -121,8 +133,7 @@ class Kept:
         self._tails: Tails | None = None
         self._own: dict[str, Keeper] = {}
         self._closed = False
-        self.sweeping: list[Callable[[Store, float], Awaitable[None]]] = []
-        """What is done before runs are swept out of the store, now and then, at a moment."""
+        self.remembering: Remembering | None = None
 
     @property
     def under_way(self) -> int:
@@ -212,6 +223,8 @@ class Kept:
             raise Conflict(f"run {id} is {info.status}; stop it first, with POST /tasks/{id}/cancel")
         store = await self._open()
         await store.flush()
+        if self.remembering is not None and info.session_id is not None:
+            await self.remembering.settle([id])
         self._own.pop(id, None)
         await store.forget(id)
 
@@ -382,9 +395,8 @@ class Kept:
         return 0 if row is None else row.reads
 
     async def _before_sweep(self, now: float) -> None:
-        assert self._store is not None, "it is swept"
-        for each in self.sweeping:
-            await each(self._store, now)
+        if self.remembering is not None:
+            await self.remembering.sweep(now)
 
     def _stop(self, id: str) -> None:
         """Stop a run of this process, because another asks for it."""

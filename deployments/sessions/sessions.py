@@ -73,7 +73,7 @@ class Sessions:
         self._kept = gateway.kept
         self._plan = gateway.plan.controller.sessions
         self.turns = Turns(gateway.kept, self._settled)
-        self._kept.sweeping.append(self._sweep)
+        self._kept.remembering = self
 
     async def say(
         self,
@@ -158,6 +158,18 @@ class Sessions:
         await self._stop_all(key)
         await (await self._store()).sessions.forget(key)
 
+    async def settle(self, runs: Sequence[str]) -> None:
+        """Remember the answers of these runs, which have ended."""
+        await self.turns.settle(runs)
+
+    async def sweep(self, now: float) -> None:
+        """Settle what nobody has, before its log is deleted; delete sessions that nobody uses."""
+        rows = (await self._store()).sessions
+        while ended := await rows.unsettled():
+            await self.turns.settle([each.run for each in ended])
+        while await rows.sweep(now - self._plan.keep_for):
+            pass
+
     async def aclose(self) -> None:
         """Settle what has ended."""
         await self.turns.aclose()
@@ -210,13 +222,6 @@ class Sessions:
         open = [turn.run for turn in await rows.turns(key, None, 1000) if turn.state is None]
         # The last ones first: none of them begins meanwhile.
         await stopped(self._kept, reversed(open))
-
-    async def _sweep(self, store: Store, now: float) -> None:
-        """Settle what nobody has, before its log is deleted; delete sessions that nobody uses."""
-        while ended := await store.sessions.unsettled():
-            await self.turns.settle([each.run for each in ended])
-        while await store.sessions.sweep(now - self._plan.keep_for):
-            pass
 
     async def _known(self, session_id: str) -> SessionKey:
         """Return the key of a session that there is."""

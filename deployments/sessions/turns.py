@@ -23,6 +23,9 @@ LONGEST_PAUSE = 1.0
 GRACE = 10
 """Looks for which the owner of a run that has ended may settle its turn, before another process does."""
 
+CLOSING = 3.0
+"""Seconds for which a process that stops settles its turns; others settle the rest."""
+
 Fold = Callable[[str], Awaitable[Settled]]
 """Gives what is remembered of a turn, by the log of its run."""
 
@@ -76,9 +79,10 @@ class Turns:
 
     async def aclose(self) -> None:
         """Settle the turns of this process; look no more."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._settling is not None:
+            await asyncio.wait([self._settling], timeout=CLOSING)
         for task in filter(None, (self._looking, self._settling)):
+            task.cancel()
             await asyncio.wait([task])
 
     async def _settle_ended(self) -> None:

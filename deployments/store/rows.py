@@ -190,3 +190,12 @@ class Source(Protocol):
     def written(self, last: int) -> None:
         """Hear that all up to this number is in the store."""
         ...
+
+
+def storable(text: str) -> bool:
+    """Return whether every database takes this text; nothing is found under another."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text

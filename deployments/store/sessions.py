@@ -9,7 +9,7 @@ from sqlalchemy import Connection, TextClause, bindparam, delete, exists, func, 
 
 from deployments.store import statements
 from deployments.store.database import Database
-from deployments.store.rows import OpenTurn, SessionKey, SessionRow, Settled, TurnRow
+from deployments.store.rows import OpenTurn, SessionKey, SessionRow, Settled, TurnRow, storable
 from deployments.store.schema import runs, sessions, turns
 
 
@@ -21,12 +21,16 @@ class SessionRows:
 
     async def session(self, key: SessionKey) -> SessionRow | None:
         """Return a session; None if there is none."""
+        if not storable(key.id):
+            return None
         query = _SESSIONS.where(sessions.c.caller == key.caller, sessions.c.id == key.id)
         found = await self._database.read(lambda c: c.execute(query).one_or_none())
         return None if found is None else _session(*found)
 
     async def sessions(self, caller: str, before: tuple[float, str] | None, limit: int) -> list[SessionRow]:
         """Return sessions, the last used first; those after a moment and an id in that order."""
+        if before is not None and not storable(before[1]):
+            return []
         query = _SESSIONS.where(sessions.c.caller == caller).limit(limit)
         query = query.order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
         if before is not None:
@@ -44,6 +48,8 @@ class SessionRows:
 
     async def turn(self, key: SessionKey, run: str) -> TurnRow | None:
         """Return the turn of a run, if it is one of this session."""
+        if not storable(run):
+            return None
         query = _TURNS.where(turns.c.caller == key.caller, turns.c.session == key.id, turns.c.run == run)
         found = await self._database.read(lambda c: c.execute(query).one_or_none())
         return None if found is None else TurnRow(*found)
@@ -60,10 +66,10 @@ class SessionRows:
         wanted = {"keys": json.dumps([list(key) for key in keys])}
         return [_open(*row) for row in await self._database.read(lambda c: c.execute(_firsts(c), wanted).all())]
 
-    async def unsettled(self, run: str | None = None, limit: int = 100) -> list[OpenTurn]:
-        """Return turns whose run has ended and which aren't settled; only that of one run, if it is given."""
-        query = _UNSETTLED.limit(limit) if run is None else _UNSETTLED.where(turns.c.run == run)
-        return [_open(*row) for row in await self._database.read(lambda c: c.execute(query).all())]
+    async def unsettled(self, limit: int = 100) -> list[OpenTurn]:
+        """Return some turns whose run has ended and which aren't settled."""
+        rows = await self._database.read(lambda c: c.execute(_UNSETTLED, {"limit": limit}).all())
+        return [_open(*row) for row in rows]
 
     async def settle(self, settled: Sequence[Settled]) -> list[OpenTurn]:
         """Remember how turns ended; return the next turn of each of their sessions that isn't settled.
@@ -86,10 +92,9 @@ class SessionRows:
         """Forget the turns of a session that have ended, with their runs; return whether there is such a session."""
 
         def work(connection: Connection) -> bool:
-            named = {"caller": key.caller, "session": key.id}
-            if connection.execute(_LOCK, named).rowcount == 0:
+            gone = _locked(connection, key)
+            if gone is None:
                 return False
-            gone = [run for (run,) in connection.execute(_ENDED, named)]
             connection.execute(delete(turns).where(turns.c.run.in_(gone)))
             statements.delete_runs(connection, gone)
             return True
@@ -100,10 +105,10 @@ class SessionRows:
         """Delete a session with its turns, and with the runs of those that have ended; return whether there was one."""
 
         def work(connection: Connection) -> bool:
-            named = {"caller": key.caller, "session": key.id}
-            if connection.execute(_LOCK, named).rowcount == 0:
+            gone = _locked(connection, key)
+            if gone is None:
                 return False
-            statements.delete_runs(connection, [run for (run,) in connection.execute(_ENDED, named)])
+            statements.delete_runs(connection, gone)
             _delete(connection, [key])
             return True
 
@@ -119,6 +124,13 @@ class SessionRows:
             return len(gone)
 
         return await self._database.write(work)
+
+
+def _locked(connection: Connection, key: SessionKey) -> list[str] | None:
+    """Lock a session, and return the runs of its turns that have ended; None if there is no such session."""
+    if connection.execute(_LOCK, {"its_caller": key.caller, "its_id": key.id}).rowcount == 0:
+        return None
+    return [run for (run,) in connection.execute(_ENDED, {"caller": key.caller, "session": key.id})]
 
 
 def _delete(connection: Connection, keys: Sequence[SessionKey]) -> None:
@@ -152,7 +164,6 @@ _TURNS = select(
     turns.c.ended_at, runs.c.status,
 ).select_from(turns.outerjoin(runs, runs.c.id == turns.c.run))  # fmt: skip
 
-_of_session = (turns.c.caller == bindparam("caller"), turns.c.session == bindparam("session"))
 _last_system = turns.alias("said")
 _SYSTEM = select(
     func.coalesce(
@@ -192,6 +203,7 @@ _UNSETTLED = (
     select(turns.c.caller, turns.c.session, turns.c.number, turns.c.run, _ended)
     .select_from(turns.outerjoin(runs, runs.c.id == turns.c.run))
     .where(turns.c.state.is_(None), _ended)
+    .limit(bindparam("limit"))
 )
 _SETTLE = (
     update(turns)
@@ -202,11 +214,15 @@ _OF_RUNS = select(turns.c.caller, turns.c.session).where(turns.c.run.in_(bindpar
 _LOCK = (
     # The system prompt outlives the turns that said it.
     update(sessions)
-    .where(sessions.c.caller == bindparam("caller"), sessions.c.id == bindparam("session"))
+    .where(sessions.c.caller == bindparam("its_caller"), sessions.c.id == bindparam("its_id"))
     .values(
         system=func.coalesce(
             select(turns.c.system)
-            .where(*_of_session, turns.c.system.is_not(None))
+            .where(
+                turns.c.caller == sessions.c.caller,
+                turns.c.session == sessions.c.id,
+                turns.c.system.is_not(None),
+            )
             .order_by(turns.c.number.desc())
             .limit(1)
             .scalar_subquery(),
@@ -214,7 +230,11 @@ _LOCK = (
         )
     )
 )
-_ENDED = select(turns.c.run).select_from(turns.outerjoin(runs, runs.c.id == turns.c.run)).where(*_of_session, _ended)
+_ENDED = (
+    select(turns.c.run)
+    .select_from(turns.outerjoin(runs, runs.c.id == turns.c.run))
+    .where(turns.c.caller == bindparam("caller"), turns.c.session == bindparam("session"), _ended)
+)
 _OUTDATED = (
     select(sessions.c.caller, sessions.c.id)
     .where(

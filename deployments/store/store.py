@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from deployments.store import statements
 from deployments.store.database import Database, Locked
-from deployments.store.rows import Answer, NewRun, RunRow, Segment, Source, StoreDown, Wanted
+from deployments.store.rows import Answer, NewRun, RunRow, Segment, Source, StoreDown, Wanted, storable
 from deployments.store.schema import owners, runs, segments, turns
 from deployments.store.sessions import SessionRows
 from deployments.store.writer import Writer
@@ -111,7 +111,7 @@ class Store:
 
     async def run(self, id: str) -> RunRow | None:
         """Return a run's row; None if there is no such run."""
-        if not _storable(id):
+        if not storable(id):
             return None
         found = await self._database.read(lambda c: c.execute(_RUN, {"id": id}).one_or_none())
         return None if found is None else _run_row(found)
@@ -133,13 +133,13 @@ class Store:
                 query = query.where(runs.c[column] == wanted)
         if before is not None:
             query = query.where(runs.c.id < before)
-        if not all(map(_storable, filter(None, (workflow, status, session, caller, before)))):
+        if not all(map(storable, filter(None, (workflow, status, session, caller, before)))):
             return []
         return [_run_row(row) for row in await self._database.read(lambda c: c.execute(query).all())]
 
     async def segments(self, run: str, first: int, last: int | None = None, limit: int = 64) -> list[Segment]:
         """Return the segments that hold numbers from `first` on (to `last`), in order, at most `limit` of them."""
-        if not _storable(run):
+        if not storable(run):
             return []
         wanted = {"run": run, "first": first, "last": _HIGHEST if last is None else last, "limit": limit}
         return [Segment(*row) for row in await self._database.read(lambda c: c.execute(_SEGMENTS, wanted).all())]
@@ -205,7 +205,7 @@ class Store:
             statements.delete_runs(connection, [run])
             return True
 
-        return _storable(run) and await self._database.write(work)
+        return storable(run) and await self._database.write(work)
 
     async def sweep(self, *, older_than: float | None, max_size: int | None, step: int = 100) -> int:
         """Delete some ended runs, the first to end first; return how many went, 0 when there are no more to delete.
@@ -271,21 +271,12 @@ def _run_row(row: Row[tuple[object, ...]]) -> RunRow:
 def _check(name: str, value: str | None) -> None:
     if value is None:
         return
-    if not _storable(value):
+    if not storable(value):
         raise InvalidInput(
             f"{name} holds a character that can't be stored: a NUL, or half of a surrogate pair", field=name
         )
     if len(value.encode()) > LONGEST_TEXT:
         raise InvalidInput(f"{name} is too long: write at most {LONGEST_TEXT} bytes", field=name)
-
-
-def _storable(text: str) -> bool:
-    """Return whether every database takes this text; nothing is found under another."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
 
 
 def _tail(connection: Connection) -> TextClause:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from deployments.asgi.errors import RUN_ID, described
@@ -16,31 +16,16 @@ from deployments.asgi.straight import StraightRoute
 from deployments.gateway.gateway import Gateway, Running
 from deployments.gateway.keeper import OnDisconnect
 from deployments.gateway.kept import Keep
+from deployments.sessions.sessions import LONGEST_ID, Sessions
+from deployments.store.rows import OnBusy
+from deployments.transports.leaving import Leaving
 from deployments.transports.run_answer import HEARTBEAT_EVERY, RunAnswer
 from deployments.transports.task_json import Task, task
 from graphs.errors import BadRequest, InvalidInput
-from graphs.language import kind_of
-from graphs.units import seconds
 
 DETACHED_FOR = 60.0
 """Seconds without a reader after which a resumable run is cancelled, unless it says otherwise."""
 LONGEST_KEY = 255
-
-
-def _policy(value: Any) -> Any:
-    match value:
-        case None | "cancel" | "continue":
-            return value
-        case {"detach": time, **rest} if not rest:
-            detached = seconds(time)
-            if isinstance(detached, int | float) and detached >= 1:
-                return float(detached)
-            raise ValueError(
-                f'expected detach to be a duration of at least 1 s, got {time!r}; write {{"detach": "60s"}}'
-            )
-        case _:
-            shown = f"'{value}'" if isinstance(value, str) else kind_of(value)
-            raise ValueError(f'expected cancel, continue or {{"detach": "60s"}}, got {shown}')
 
 
 class RunRequest(BaseModel):
@@ -57,15 +42,19 @@ class RunRequest(BaseModel):
     resumable: bool = Field(
         default=False, description="keep what the run says, and number its events, so that a reader can come back"
     )
-    on_disconnect: Annotated[
-        OnDisconnect | None, BeforeValidator(_policy, json_schema_input_type=str | dict[str, str | float] | None)
-    ] = Field(
-        default=None,
-        description="what happens to a kept run when its last reader leaves: `cancel`, `continue`, or `{detach: 60s}`: it is "
-        "cancelled when it has had no reader for that long",
-    )
+    on_disconnect: Leaving = None
     job_chunks: bool = Field(default=False, description="keep the chunks of every job too, for /tasks/{id}/events")
-    session_id: str | None = Field(default=None, max_length=256, description="what the workflow sees as `session.id`")
+    session_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=LONGEST_ID,
+        description="what the workflow sees as `session.id`: the run is the session's next turn",
+    )
+    on_busy: OnBusy | None = Field(
+        default=None,
+        description="what becomes of a run whose session is answering another: `enqueue` waits for that, `reject` answers 409, "
+        "`interrupt` stops the other",
+    )
 
 
 class Asked(NamedTuple):
@@ -81,6 +70,8 @@ def decode(body: bytes, key: str | None = None, record: bool = False) -> Asked:
     request = validated(RunRequest, fields)
     if key is not None and not 0 < len(key) <= LONGEST_KEY:
         raise BadRequest(f"expected Idempotency-Key to have 1 to {LONGEST_KEY} characters, got {len(key)}")
+    if request.on_busy is not None and request.session_id is None:
+        raise InvalidInput("on_busy is for runs of a session; write a session_id beside it", field="on_busy")
     asked = request.resumable or not request.wait_for_completion or request.session_id is not None or key is not None
     if not (asked or record):
         for field, given in (("on_disconnect", request.on_disconnect is not None), ("job_chunks", request.job_chunks)):
@@ -155,11 +146,16 @@ def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRou
 
     controller = gateway.plan.controller
     record = controller.store.record == "all"
+    sessions = gateway.companion(Sessions)
 
     async def start_run(request: Request) -> Response:
         asked, keep = decode(await request.body(), request.headers.get("idempotency-key"), record)
         workflow = gateway.workflow(asked.workflow_id)
-        running = await gateway.begin(workflow, asked.input, asked.session_id, keep)
+        if keep is None or asked.session_id is None:
+            running = await gateway.begin(workflow, asked.input, keep=keep)
+        else:
+            on_busy = asked.on_busy or "enqueue"
+            running = await sessions.run(workflow, asked.input, asked.session_id, keep, on_busy)
         if not asked.wait_for_completion:
             return await _accepted(gateway, running, request.url.path)
         numbered = asked.resumable

@@ -141,6 +141,7 @@ async def die(gateway: Gateway) -> None:
         doomed.append(kept._tails._task)
     for keeper in kept._own.values():
         keeper.log.lose()
+        keeper._done = lambda _: None
         doomed.append(keeper._task)
     for task in doomed:
         task.cancel()

@@ -36,7 +36,7 @@ class Echo:
 
 
 class Told:
-    """A model whose every call is a feed of its own, by the last message."""
+    """A model whose every call is a feed of its own, by the last message: of several that were left unanswered, the last."""
 
     def __init__(self) -> None:
         self._feeds: dict[str, Feed] = {}
@@ -48,7 +48,7 @@ class Told:
     async def __call__(self, invocation: Invocation) -> Stream:
         messages = invocation.input["messages"]
         self.sent.append(messages)
-        return await self[messages[-1]["content"]](invocation)
+        return await self[messages[-1]["content"].rpartition("\n\n")[2]](invocation)
 
 
 def talking(*workflows: WorkflowPlan, **controller: Any) -> Plan:
