@@ -218,11 +218,7 @@ _LOCK = (
     .values(
         system=func.coalesce(
             select(turns.c.system)
-            .where(
-                turns.c.caller == sessions.c.caller,
-                turns.c.session == sessions.c.id,
-                turns.c.system.is_not(None),
-            )
+            .where(turns.c.caller == sessions.c.caller, turns.c.session == sessions.c.id, turns.c.system.is_not(None))
             .order_by(turns.c.number.desc())
             .limit(1)
             .scalar_subquery(),
