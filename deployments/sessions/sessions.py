@@ -93,12 +93,20 @@ class Sessions:
         id = _checked(session_id)
         run = asked(self._gateway.plan, conversation)
         said = [dict(message) for message in conversation.messages]
-        shown = {**conversation.fields, **conversation.sampling.fields(), "messages": said}
+        shown = {**conversation.fields, **conversation.sampling.fields(), "messages": said, **conversation.extra}
         characters = self._plan.max_characters or (OF_MODELS if run.model.is_component else OF_WORKFLOWS)
         if run.model.is_component:
             conversation = replace(conversation, truncation="auto")
         turn = _Turn(NewTurn(stored(said), system_prompt, on_busy), self, conversation, characters)
-        digest = "" if key is None else _digest([shown, session_id, system_prompt])
+        words = [
+            shown,
+            conversation.model,
+            list(conversation.tools),
+            conversation.tool_choice,
+            session_id,
+            system_prompt,
+        ]
+        digest = "" if key is None else _digest(words)
         keep = Keep(on_disconnect, key, digest, request=request, turn=turn)
         running = await self._gateway.begin(run.workflow, shown, id, keep)
         assert isinstance(running, Following), "it is kept"

@@ -68,8 +68,7 @@ def decode(body: bytes, key: str | None = None, record: bool = False) -> Asked:
     """Return what a body asks for; `key` is the Idempotency-Key, and `record` says that all runs are kept."""
     fields = parse_object(body)
     request = validated(RunRequest, fields)
-    if key is not None and not 0 < len(key) <= LONGEST_KEY:
-        raise BadRequest(f"expected Idempotency-Key to have 1 to {LONGEST_KEY} characters, got {len(key)}")
+    check_key(key)
     if request.on_busy is not None and request.session_id is None:
         raise InvalidInput("on_busy is for runs of a session; write a session_id beside it", field="on_busy")
     asked = request.resumable or not request.wait_for_completion or request.session_id is not None or key is not None
@@ -83,6 +82,12 @@ def decode(body: bytes, key: str | None = None, record: bool = False) -> Asked:
         return Asked(request, None)
     digest = "" if key is None else hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
     return Asked(request, Keep(_on_disconnect(request, key), key, digest, request.job_chunks, asked))
+
+
+def check_key(key: str | None) -> None:
+    """Refuse an Idempotency-Key that is empty or too long."""
+    if key is not None and not 0 < len(key) <= LONGEST_KEY:
+        raise BadRequest(f"expected Idempotency-Key to have 1 to {LONGEST_KEY} characters, got {len(key)}")
 
 
 def _on_disconnect(request: RunRequest, key: str | None) -> OnDisconnect:

@@ -17,6 +17,7 @@ from deployments.transports.begun import begun
 from deployments.transports.piece_answer import Choice, PieceAnswer
 from deployments.transports.portal import requests
 from deployments.transports.portal.encoder import PortalEncoder, Progress
+from deployments.transports.runs import check_key
 
 
 class ChatAnswer(BaseModel):
@@ -62,13 +63,14 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
 
     async def turn(request: Request, *, stream: bool) -> Response:
         asking, conversation = requests.turn(await request.body(), stream=stream)
+        check_key(key := request.headers.get("idempotency-key"))
         running = await sessions.say(
             conversation,
             asking.session_id,
             system_prompt=asking.system_prompt,
             on_busy=asking.on_busy,
             on_disconnect=DETACHED_FOR if asking.on_disconnect is None else asking.on_disconnect,
-            key=request.headers.get("idempotency-key"),
+            key=key,
         )
         encoder = PortalEncoder(running.run.context.session_id, _progress(asking))
         return answer(Choice(running, sessions.reading(running)), encoder, stream=stream)

@@ -17,7 +17,9 @@ DEFAULT = "default"
 """What clients call the model that the document answers with."""
 OF_HISTORY = frozenset({"run_id", "state", "at"})
 """What the history says of a message, beside what was said; it may come back with it."""
-OWN = frozenset({"messages", "message", "tools", "tool_choice", "model", "on_busy", "on_disconnect", "progress"})
+OWN = frozenset(
+    {"messages", "message", "tools", "tool_choice", "model", "input", "on_busy", "on_disconnect", "progress"}
+)
 """Fields that a workflow doesn't read as they are."""
 
 
@@ -74,6 +76,7 @@ class Asking(BaseModel):
     model: str = Field(default=DEFAULT, description="a workflow or a model, as /v1/models lists them")
     tools: list[dict[str, Any]] | None = Field(default=None, description="functions that the model may call")
     tool_choice: str | dict[str, Any] | None = None
+    input: dict[str, Any] | None = Field(default=None, description="goes into the input of a workflow as it is")
     progress: bool = Field(default=False, description="tell in a stream how far the answer is")
 
 
@@ -132,4 +135,5 @@ def _conversation(asking: Asking, messages: list[Message], fields: dict[str, Any
         tool_choice=asking.tool_choice if asking.tools else None,
         sampling=Sampling(temperature=asking.temperature, top_p=asking.top_p, max_tokens=asking.max_tokens),
         fields={name: value for name, value in fields.items() if name not in OWN},
+        extra=asking.input or {},
     )
