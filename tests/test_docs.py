@@ -40,7 +40,9 @@ ENVIRONMENT = {
     "BACKUP_KEY": "key-of-the-pages", "API_KEY": "key-of-the-pages",
 }  # fmt: skip
 ADDRESS = "http://localhost:8080"
-RUNS, RESPONSES = IN_ORDER = ("runs.md", "openai-responses.md")
+FOLLOWING = ("runs.md", "portal.md")
+RESPONSES = "openai-responses.md"
+IN_ORDER = (*FOLLOWING, RESPONSES)
 """The pages whose requests follow on each other."""
 RUN_ID = re.compile(r"run_[0-9a-f]{32}")
 HEX = re.compile(r"[0-9a-f]{32}")
@@ -181,8 +183,9 @@ async def test_a_request_is_answered_as_the_page_shows(block: Block, command: st
     assert unchanging(answer) == unchanging(expected)
 
 
-async def test_a_run_that_outlives_its_request_is_read_as_the_page_shows(tmp_path: Path) -> None:
-    page = Page(ROOT / "docs" / RUNS)
+@pytest.mark.parametrize("name", FOLLOWING)
+async def test_what_outlives_its_request_is_read_as_the_page_shows(name: str, tmp_path: Path) -> None:
+    page = Page(ROOT / "docs" / name)
     plan = load_inline(page.files["served.yaml"], TYPES, {})
     store = plan.controller.store._replace(url=f"sqlite:///{tmp_path / 'runs.db'}")
     plan = replace(plan, controller=replace(plan.controller, store=store))
