@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphs.plan import Inputs, Options, Readers
+from graphs.plan import Inputs, Options, Readers, Sessions
 from graphs.source import DocumentError
 from tests.checker.compiling import compiled, messages
 
@@ -194,3 +194,19 @@ def attempted(text: str) -> DocumentError | None:
     except DocumentError as error:
         return error
     return None
+
+
+def test_a_plan_says_whether_a_binding_reads_what_was_said_in_the_session() -> None:
+    echo = "component: {type: echo, text: '%s'}"
+    assert not compiled(echo % "${session.id}").reads_messages
+    assert not compiled(echo % r"\${session.messages}").reads_messages
+    assert compiled(echo % "${session.messages}").reads_messages
+    assert compiled(echo % "${input.x | ${session.messages[-1].content}}").reads_messages
+
+
+def test_sessions_are_kept_and_sent_as_the_document_says() -> None:
+    assert compiled("component: {type: echo, text: x}").controller.sessions == Sessions(30 * 86400.0, 400, None)
+    written = (
+        "controller: {sessions: {keep_for: 2h, max_messages: 9, max_characters: 100}}\ncomponent: {type: echo, text: x}"
+    )
+    assert compiled(written).controller.sessions == Sessions(7200.0, 9, 100)

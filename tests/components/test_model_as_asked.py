@@ -225,6 +225,15 @@ def test_a_number_of_likeliest_tokens_has_bounds(logprobs: Any):
 # too long a prompt
 
 
+async def test_of_a_conversation_that_is_too_long_the_oldest_turns_are_left_out_where_that_is_asked_for(make: Any):
+    component = await make("llama-chat", task="chat-completion")
+    old = [{"role": "user", "content": "river " * 500}, {"role": "assistant", "content": "Ah."}]
+    error = await failure(call(component, messages=[*old, *HELLO]))
+    assert error.to_data()["code"] == "context_length_exceeded"
+    assert await whole(component, messages=[*old, *HELLO], truncation="auto") == await whole(component, messages=HELLO)
+    assert await whole(component, messages=HELLO, truncation="auto") == await whole(component, messages=HELLO)
+
+
 @pytest.mark.parametrize(
     ("asked", "field"),
     [

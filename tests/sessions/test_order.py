@@ -40,9 +40,7 @@ async def test_of_many_messages_to_a_session_at_once_each_is_sent_all_that_was_s
             text = f"{session}-{number}"
             assert await asked(random.choice(gateways), text, session) == f"{text} "
 
-        await asyncio.gather(
-            *(say(f"s{index}", number) for index in range(SESSIONS) for number in range(TURNS)),
-        )
+        await asyncio.gather(*(say(f"s{index}", number) for index in range(SESSIONS) for number in range(TURNS)))
         sent: dict[str, list[list[str]]] = defaultdict(list)
         for messages in model.sent:
             sent[messages[0]["content"].partition("-")[0]].append([each["content"] for each in messages])

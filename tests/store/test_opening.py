@@ -13,6 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from deployments.store import database, migrating, schema
 from deployments.store.rows import StoreDown
@@ -118,3 +119,21 @@ async def test_a_database_with_another_encoding_is_refused(postgres: Postgres) -
     url = postgres.database("ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(StoreDown, match="has the encoding LATIN1: name a database with UTF8"):
         await Store.open(url)
+
+
+async def test_a_store_of_the_release_before_is_upgraded_and_keeps_what_it_has(url: str, opening: Opening) -> None:
+    store = await opening(url)
+    talk = await ended(store)
+
+    def as_before(connection: Connection) -> None:
+        for statement in (
+            "DROP TABLE turns",
+            "DROP TABLE sessions",
+            "UPDATE anabranch_version SET version_num = '0001'",
+        ):
+            connection.exec_driver_sql(statement)
+
+    await store._database.write(as_before)
+    again, other = await asyncio.gather(opening(url), opening(url))
+    assert (await again.run(talk.run)).status == "completed"
+    assert await other.sessions.sessions("", None, 9) == []
