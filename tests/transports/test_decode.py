@@ -81,7 +81,7 @@ def test_many_brackets_side_by_side_are_no_depth() -> None:
             "zzz",
             (
                 "unknown field 'zzz'; the fields are workflow_id, input, wait_for_completion, output_only, resumable, "
-                "on_disconnect, job_chunks, session_id"
+                "on_disconnect, job_chunks, session_id, on_busy"
             ),
         ),
         (b'{"output_only": "yes"}', "output_only", "output_only: expected true or false, got text"),

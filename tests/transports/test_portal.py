@@ -324,7 +324,10 @@ async def test_health_says_whether_there_is_anything_that_answers(tmp_path: Path
 
         served.gateways[0].ready = starting
         answer = await served.ask("GET", "/api/llm/health")
-        assert (answer.status, answer.json["status"]) == (503, "starting")
+        assert (answer.status, answer.json["error"]["message"]) == (
+            503,
+            "not everything that answers is ready: model is loading",
+        )
 
 
 # --- runs of workflows -----------------------------------------------------------------------------------------------

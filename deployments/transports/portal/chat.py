@@ -99,7 +99,7 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
         ("/chat/session/stream", session_stream, "Answer a message of a session while it comes",
          requests.SessionRequest, True),
     ):  # fmt: skip
-        schema = {"required": True, "content": {"application/json": {"schema": body.model_json_schema()}}}
+        schema = {"required": True, "content": {"application/json": {"schema": _schema(body)}}}
         router.add_api_route(
             path,
             endpoint,
@@ -116,3 +116,22 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
 
 def _progress(asking: requests.Asking) -> Progress | None:
     return Progress(asking.max_tokens) if asking.progress else None
+
+
+def _schema(body: type[BaseModel]) -> Any:
+    """Return the schema of a body with what it refers to in place: in OpenAPI's description the reference would lead nowhere."""
+    schema = body.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        match value:
+            case {"$ref": str() as name}:
+                return inlined(definitions[name.removeprefix("#/$defs/")])
+            case dict():
+                return {key: inlined(each) for key, each in value.items()}
+            case list():
+                return [inlined(each) for each in value]
+            case _:
+                return value
+
+    return inlined(schema)

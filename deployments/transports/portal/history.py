@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -19,7 +19,7 @@ from deployments.store.rows import PENDING, SessionRow, TurnRow
 from deployments.transports.piece_answer import Choice, PieceAnswer
 from deployments.transports.portal.encoder import PortalEncoder, Progress
 from deployments.transports.task_json import moment
-from graphs.errors import BadRequest
+from graphs.errors import BadRequest, Unavailable
 
 State = Literal["waiting", "under_way", "complete", "cut", "failed"]
 
@@ -74,9 +74,9 @@ class Forgotten(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether there is anything that answers."""
+    """Everything that answers is ready."""
 
-    status: Literal["ok", "starting"]
+    status: Literal["ok"]
     models: list[str]
 
 
@@ -96,9 +96,8 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     compression = gateway.plan.controller.compression
 
     async def health() -> Response:
-        is_ready = all(state is None for state in (await gateway.ready()).values())
-        body = {"status": "ok" if is_ready else "starting", "models": list(gateway.plan.models)}
-        return _json(body, 200 if is_ready else 503)
+        _check_ready(await gateway.ready())
+        return _json({"status": "ok", "models": list(gateway.plan.models)})
 
     async def list_sessions(before: _OLDER = None, limit: _SESSIONS = 50) -> Response:
         found = await sessions.list(None if before is None else _place(before), limit + 1)
@@ -134,6 +133,7 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
         await sessions.forget(session_id)
         return _json({"session_id": session_id})
 
+    listed = {200: {"model": SessionList}, **described({503: "the store of sessions can't be reached"})}
     shown = {200: {"model": SessionHistory}, **_UNKNOWN}
     gone = {200: {"model": Forgotten}, **_UNKNOWN}
     stream: dict[int | str, dict[str, Any]] = {
@@ -141,11 +141,11 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
         204: {"description": "no answer is under way"},
         **_UNKNOWN,
     }
-    starting: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "a component isn't ready"}}
+    ready = {200: {"model": Health}, **described({503: "a component isn't ready"})}
     one = "/chat/session/{session_id:path}"
     for method, path, endpoint, summary, responses in (
-        ("GET", "/health", health, "Whether there is anything that answers", {200: {"model": Health}, **described({}), **starting}),
-        ("GET", "/chat/sessions", list_sessions, "List sessions, the last used first", {200: {"model": SessionList}, **described({})}),
+        ("GET", "/health", health, "Whether there is anything that answers", ready),
+        ("GET", "/chat/sessions", list_sessions, "List sessions, the last used first", listed),
         ("GET", f"{one}/history", show, "Show what was said in a session", shown),
         ("GET", f"{one}/stream", follow, "Follow the answer of a session that is under way", stream),
         ("GET", one, show, "Show what was said in a session", shown),
@@ -156,6 +156,12 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
             path, endpoint, methods=[method], summary=summary, responses=responses, response_class=Response
         )
     return router
+
+
+def _check_ready(states: Mapping[str, str | None]) -> None:
+    missing = [f"{id} is {state}" for id, state in states.items() if state is not None]
+    if missing:
+        raise Unavailable(f"not everything that answers is ready: {', '.join(missing)}")
 
 
 def _shown(session_id: str, history: History, limit: int) -> dict[str, Any]:
@@ -193,5 +199,5 @@ def _place(before: str) -> tuple[float, str]:
         ) from None
 
 
-def _json(body: Any, status: int = 200) -> Response:
-    return Response(json_bytes(body), status, media_type="application/json")
+def _json(body: Any) -> Response:
+    return Response(json_bytes(body), media_type="application/json")
