@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployments.gateway.entries import ENDS, Accepted, Entry, unpack
 from deployments.gateway.keeper import Keeper, OnDisconnect, policy_text
 from deployments.gateway.log import OwnLog, RunLog
 from deployments.gateway.replicas import WRITE_EVERY, Replicas
 from deployments.gateway.tails import Tails
+from deployments.gateway.turns import Remembering, Turn, busy
 from deployments.runs.events import Event, JobEnded, JobEvent, JobRetried, Observer, Run, RunCancelled, RunFailed
-from deployments.store.rows import Busy, Existing, NewRun, NewTurn, Placed, RunRow, StoreDown
-from graphs.errors import (
-    RETRY_AFTER,
-    AnabranchError,
-    Conflict,
-    InvalidInput,
-    NotFound,
-    Overloaded,
-    RunLost,
-    Unavailable,
-)
+from deployments.store.rows import Busy, Existing, NewRun, RunRow, StoreDown
+from graphs.errors import AnabranchError, Conflict, InvalidInput, NotFound, RunLost, Unavailable
 from graphs.plan import Store as StorePlan
 from graphs.stream import Value
 
@@ -52,35 +44,6 @@ AHEAD = 2**53 - 1
 """The number of the end for a reader that has seen more than was kept: it may know the end's own number as a chunk's."""
 STOPPED_WITHIN = 15.0
 """Seconds for which a stop waits for the run's end."""
-
-
-class Turn(Protocol):
-    """What makes a run a turn of its session."""
-
-    @property
-    def new(self) -> NewTurn:
-        """What the store keeps of it."""
-        ...
-
-    async def begin(self, run: Run, placed: Placed) -> Run:
-        """Wait for its turn; return the run as it is to begin."""
-        ...
-
-    def ended(self, run: str) -> None:
-        """Hear that the run has ended."""
-        ...
-
-
-class Remembering(Protocol):
-    """Remembers of runs what outlives their logs."""
-
-    async def settle(self, runs: Sequence[str]) -> None:
-        """Remember what these runs said, which have ended, and are about to be deleted."""
-        ...
-
-    async def sweep(self, now: float) -> None:
-        """The same of all runs that have ended; and forget what is too old itself."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +130,7 @@ class Kept:
                 )
             return answer.run
         if isinstance(answer, Busy):
-            raise _busy(context.session_id, new.turn, answer)
+            raise busy(context.session_id, new.turn, answer)
         if self._closed:
             raise Unavailable("the server is stopping")
         keeper = Keeper(run, log, keep.on_disconnect, self._reads, lambda keeper: self._ended(keeper, turn))
@@ -436,15 +399,6 @@ class Kept:
             self._own.pop(keeper.run.id, None)
         if turn is not None:
             turn.ended(keeper.run.id)
-
-
-def _busy(session: str | None, turn: NewTurn | None, busy: Busy) -> AnabranchError:
-    if turn is not None and turn.on_busy == "reject":
-        return Conflict(
-            f"the session '{session}' is answering another message; wait for that, or send on_busy: enqueue"
-        )
-    waiting = f"{busy.under_way} messages of the session '{session}' are under way or wait"
-    return Overloaded(f"{waiting}; try again in {RETRY_AFTER} s", retry_after=RETRY_AFTER)
 
 
 def _end_alone(after: int, *ends: Entry) -> Iterator[Entry]:

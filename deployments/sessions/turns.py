@@ -79,9 +79,12 @@ class Turns:
 
     async def aclose(self) -> None:
         """Settle the turns of this process; look no more."""
-        if self._settling is not None:
-            await asyncio.wait([self._settling], timeout=CLOSING)
-        for task in filter(None, (self._looking, self._settling)):
+        tasks = [task for task in (self._looking, self._settling) if task is not None]
+        if not tasks:
+            return
+        # Nothing waits any more, so that both end by themselves: a query that is cut would leave its connection open.
+        _, late = await asyncio.wait(tasks, timeout=CLOSING)
+        for task in late:
             task.cancel()
             await asyncio.wait([task])
 
