@@ -75,6 +75,7 @@ class Database:
         """Close the connections, once what runs has ended; a database that hangs isn't waited for."""
         for lane, engine in ((self._readers, self._reading), (self._writer, self._writing)):
             try:
+                await lane.idle(1)  # a connection in use would come back to a pool that is gone
                 await lane.run(engine.dispose, 1)
             except TimeoutError:
                 logger.warning("the store %s doesn't answer; its connections are left open", self.name)

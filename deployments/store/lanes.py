@@ -42,6 +42,14 @@ class Lane:
         async with asyncio.timeout(limit):
             return await asyncio.wrap_future(future)
 
+    async def idle(self, limit: float) -> None:
+        """Wait until every thread has done what it had begun, also for callers that have left; raise TimeoutError."""
+        together = threading.Barrier(len(self._threads))
+        waits = [self.run(lambda: together.wait(limit), limit) for _ in self._threads]
+        for result in await asyncio.gather(*waits, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise TimeoutError("a thread still waits for the database") from result
+
     def close(self) -> None:
         """Let the threads end once they have done what they were given."""
         self._closed = True
