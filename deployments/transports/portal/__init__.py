@@ -11,7 +11,5 @@ from deployments.transports.run_answer import HEARTBEAT_EVERY
 
 def routes(gateway: Gateway, heartbeat_every: float = HEARTBEAT_EVERY) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix="/llm", tags=["chat"])
-    for each in (chat, history):
-        router.include_router(each.routes(gateway, heartbeat_every))
-    return router
+    routers = [each.routes(gateway, heartbeat_every) for each in (chat, history)]
+    return APIRouter(routes=[route for router in routers for route in router.routes])

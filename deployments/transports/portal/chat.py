@@ -49,7 +49,7 @@ _ERRORS = described(
 
 def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     """Return the routes of conversations."""
-    router = APIRouter()
+    router = APIRouter(prefix="/llm", tags=["chat"])
     sessions = gateway.companion(Sessions)
     compression = gateway.plan.controller.compression
 

@@ -91,7 +91,7 @@ _PROGRESS = Annotated[bool, Query(description="tell how far the answer is")]
 
 def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     """Return the routes of sessions."""
-    router = APIRouter()
+    router = APIRouter(prefix="/llm", tags=["chat"])
     sessions = gateway.companion(Sessions)
     compression = gateway.plan.controller.compression
 

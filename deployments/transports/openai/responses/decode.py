@@ -55,6 +55,7 @@ def _conversation(body: ResponseBody, said: Mapping[str, Value], messages: Seque
         response_format=_response_format(body),
         sampling=Sampling(max_tokens=body.max_output_tokens, temperature=body.temperature, top_p=body.top_p),
         reasoning_effort=None if body.reasoning is None else body.reasoning.effort,
+        truncation=body.truncation,
         logprobs=_logprobs(body),
         fields=fields,
         extra=extra,

@@ -190,7 +190,9 @@ class ResponseBody(Named):
     ] = None
     truncation: Annotated[
         Literal["auto", "disabled"] | None,
-        Refused("a conversation that is too long is an error, and is never cut", harmless=("disabled",)),
+        Honoured(
+            "auto: the oldest turns are left out of a conversation that is too long; else that is an error", "auto"
+        ),
     ] = None
     frequency_penalty: Annotated[
         float | None, Refused("the model can't be told to avoid what was said before", harmless=(0,))
