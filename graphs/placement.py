@@ -22,7 +22,8 @@ def misfits(plan: Plan, nodes: Sequence[Node]) -> list[str]:
     deployed = (each for each in plan.components.values() if each.type != "workflow" and each.placement == "own")
     requests = [(f"component '{each.id}'", each.options) for each in deployed]
     found = [reason for who, options in requests for reason in _alone(who, options, nodes)]
-    return found or list(_together([*requests, ("the ingress", plan.controller.options)], nodes))
+    own = [("the ingress", plan.controller.options), *([("the bridges", Options())] if plan.controller.bridges else [])]
+    return found or list(_together([*requests, *own], nodes))
 
 
 def far_store(plan: Plan, nodes: Sequence[Node]) -> str | None:

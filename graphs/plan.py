@@ -65,6 +65,35 @@ class Sessions(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Bridge:
+    """A broker of MQTT, and how the document is asked through it."""
+
+    id: str
+    host: str
+    port: int
+    tls: Tls | None
+    """None: without TLS."""
+    project: str
+    """What all topics begin with."""
+    client_id: str
+    username: str | None = None
+    password: str | None = None
+    model: str | None = None
+    """What answers where a message doesn't say; None: the default workflow."""
+    max_message_size: int = 256 * 2**10
+    expiry: float = 300.0
+    """Seconds for which the broker keeps an answer."""
+
+
+class Tls(NamedTuple):
+    """Absolute paths of PEM files; None leaves what the system has, and no certificate of one's own."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Controller:
     """How the document is served."""
 
@@ -80,6 +109,7 @@ class Controller:
     primary: str | None = None
     """Which of several streams side by side is the answer at the vendors' APIs; without it the first."""
     sessions: Sessions = field(default_factory=Sessions)
+    bridges: tuple[Bridge, ...] = ()
 
 
 SQLITE = "sqlite:///"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from graphs import document
 from graphs.checker import bindings, layout
+from graphs.checker.bridges import bridges, check_models
+from graphs.checker.bridges import secrets as secrets_of_bridges
 from graphs.checker.calls import warn_of_unread
 from graphs.checker.components import (
     CheckedComponent,
@@ -37,6 +39,8 @@ from graphs.validation import to_data, validate
 
 INGRESS = "Ingress"
 """The name of the deployment that answers HTTP; no component may take it."""
+BRIDGES = "Bridges"
+"""The same of the one that holds the bridges."""
 
 
 def check(sources: Sequence[Source], registry: Registry, lookup: Lookup, mistakes: Mistakes | None = None) -> Plan:
@@ -114,6 +118,7 @@ class _Checker:
             return None
         offered = doors(components, list(workflows), written=bool(self.document.workflows))
         models = {**offered.models, **self._aliases(offered.models)}
+        check_models(controller.bridges, self.document.controller, models, self.mistakes)
         if self.mistakes:
             return None
         self._warn(components, workflows)
@@ -122,7 +127,7 @@ class _Checker:
             components=offered.components,
             workflows={id: each.runnable(workflows) for id, each in workflows.items()},
             default_workflow=default_workflow,
-            secrets=secrets | secrets_of_store(controller.store),
+            secrets=secrets | secrets_of_store(controller.store) | secrets_of_bridges(controller.bridges),
             models=models,
             doors=offered.workflows,
         )
@@ -143,7 +148,7 @@ class _Checker:
 
     def _components(self) -> dict[str, CheckedComponent]:
         nodes = self.document.components
-        ids = identify(nodes, "component", self.mistakes, reserved=INGRESS)
+        ids = identify(nodes, "component", self.mistakes, reserved=(INGRESS, BRIDGES))
         checked: dict[str, CheckedComponent] = {}
         self.ids, self.known = ids, tuple(dict.fromkeys(ids))
         for id, node in zip(ids, nodes, strict=True):
@@ -168,7 +173,7 @@ class _Checker:
         for workflow, workflow_id in zip(self.document.workflows, self._workflow_ids(Mistakes()), strict=True):
             for node, job_id in _inline(workflow):
                 name = node_text(node, "id") or f"{workflow_id}-{job_id}"
-                if name in taken or name == INGRESS:
+                if name in taken or name in (INGRESS, BRIDGES):
                     at, hint = node.get("id") or node, "give this one another `id`"
                     self.mistakes.add(at, f"two components are called '{name}'", hint)
                     continue
@@ -230,6 +235,7 @@ class _Checker:
         valid = validate(document.Controller, node, self.mistakes, "the controller") if node else document.Controller()
         report_bindings(node.get("runtime_env") if node else None, self.mistakes)
         environment = runtime_env(valid.runtime_env, node, self.mistakes) if valid and node else None
+        known = node if valid else None
         valid = valid or document.Controller()
         webui = valid.webui
         guests = (each.plan.options for each in components.values() if each.plan.placement == "ingress")
@@ -246,6 +252,7 @@ class _Checker:
             store=store(valid.store or document.Store(), node, self.folder, self.mistakes),
             primary=valid.doors.primary,
             sessions=Sessions(valid.sessions.keep_for, valid.sessions.max_messages, valid.sessions.max_characters),
+            bridges=bridges(valid, known, self.mistakes),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from graphs import document
 from graphs.document.field_types import ID_PATTERN
@@ -66,7 +66,9 @@ def _as_list(node: Node, singular: str) -> str:
     return f"begin each with `- `, or write `{singular}:` for a single one"
 
 
-def identify(nodes: Iterable[MappingNode], singular: str, mistakes: Mistakes, reserved: str | None = None) -> list[str]:
+def identify(
+    nodes: Iterable[MappingNode], singular: str, mistakes: Mistakes, reserved: Container[str] = ()
+) -> list[str]:
     """Return an id for each: its own, or what it is for the one that may have none. Report ids used twice."""
     ids: list[str] = []
     first: dict[str, Span] = {}
@@ -88,7 +90,7 @@ def identify(nodes: Iterable[MappingNode], singular: str, mistakes: Mistakes, re
             message = f"two {singular}s are called '{name}'"
             hint = f"the first is on line {first.get(name, unnamed or node.span).line}; give this one another id"
             mistakes.add(given, message, hint)
-        elif name == reserved:
+        elif name in reserved:
             mistakes.add(given, f"the id '{name}' is reserved", "choose another")
         first.setdefault(name, given.span)
         ids.append(name)

@@ -1,6 +1,6 @@
 """The document as written, once both layouts are one: pydantic models of every key that isn't a component type's own.
 
-Here are the document's own keys; those of jobs are in `job_types`, those of the store in `store`. Values that may hold bindings are `Any`: the checker
+Here are the document's own keys; those of jobs are in `job_types`, those of the store in `store`, of bridges in `bridges`. Values that may hold bindings are `Any`: the checker
 compiles them from the tree, where they keep their positions.
 """
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from graphs.document.bridges import Mqtt
 from graphs.document.field_types import (
     AboveZero,
     Amount,
@@ -153,6 +154,9 @@ class Controller(Deployment):
     )
     doors: Doors = Field(default_factory=Doors)
     sessions: Sessions = Field(default_factory=Sessions)
+    bridges: Annotated[list[Mqtt], BeforeValidator(listed, json_schema_input_type=Mqtt | list[Mqtt])] = Field(
+        default=[], description="ways in that dial out: brokers of MQTT"
+    )
     max_concurrent_count: Annotated[Positive | None, AfterValidator(_or_the_default)] = Field(
         default=INGRESS_LIMIT, description="ongoing requests per replica, streams too"
     )
