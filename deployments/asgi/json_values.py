@@ -182,7 +182,7 @@ def validated(model: type[M], fields: Mapping[str, Any]) -> M:
 def _said(error: ErrorDetails, model: type[BaseModel]) -> str:
     field = _dotted(error)
     if error["type"] == "extra_forbidden":
-        known = list(model.model_fields)
+        known = [field.alias or name for name, field in model.model_fields.items()]
         near = closest(field, known)
         hint = f"did you mean '{near}'?" if near else f"the fields are {', '.join(known)}"
         return f"unknown field '{field}'; {hint}"

@@ -58,6 +58,23 @@ Piece = str | Thought | CallPiece | Refusal | LogProbs | Ended
 """A text is content. Ended is the last piece of an answer that succeeded."""
 
 
+def as_delta(piece: Piece) -> dict[str, Any] | None:
+    """Return a piece as the delta of a message, as OpenAI names its fields; None for what says nothing."""
+    match piece:
+        case str():
+            return {"content": piece}
+        case Thought(text):
+            return {"reasoning_content": text}
+        case Refusal(text):
+            return {"refusal": text}
+        case CallPiece():
+            function = {"arguments": piece.arguments} | ({"name": piece.name} if piece.name else {})
+            id = {"id": piece.id, "type": "function"} if piece.id else {}
+            return {"tool_calls": [{"index": piece.index, **id, "function": function, **piece.more}]}
+        case _:
+            return None
+
+
 @dataclass(slots=True)
 class Call:
     """A call of a tool, as far as it is known."""

@@ -42,7 +42,9 @@ def check_models(
         known = f"the models are {', '.join(models)}" if models else "the document has no workflow and no model"
         if bridge.model is not None and bridge.model not in models:
             at = node.get("workflow") or node
-            mistakes.add(at, f"there is no workflow or model '{bridge.model}'", did_you_mean(bridge.model, models, known))
+            mistakes.add(
+                at, f"there is no workflow or model '{bridge.model}'", did_you_mean(bridge.model, models, known)
+            )
 
 
 def secrets(of: tuple[Bridge, ...]) -> frozenset[str]:

@@ -15,7 +15,7 @@ URL = re.compile(
     r"(?P<scheme>mqtts?)://(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII | re.IGNORECASE
 )
 WILDCARDS = re.compile(r"[+#]")
-UNWRITABLE = re.compile(r"[\x00-\x1f\x7f]")
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_PROJECT = 512
 """The rest of a topic's 65535 bytes is for the ids of sessions, clients and requests."""
 
@@ -25,7 +25,9 @@ def _url(text: str) -> str:
     text = text.strip()
     scheme, mark, rest = text.partition("://")
     if not mark or scheme.lower() not in ("mqtt", "mqtts"):
-        raise ValueError(f"expected the URL of a broker, got {repr(text) if not mark else repr(scheme + '://…')}; {FORMS}")
+        raise ValueError(
+            f"expected the URL of a broker, got {repr(text) if not mark else repr(scheme + '://…')}; {FORMS}"
+        )
     if "@" in rest:
         raise ValueError(
             "the URL holds a user or a password; write them as `username` and `password`, from the environment"
@@ -78,7 +80,7 @@ class Mqtt(SpecModel):
     workflow: str | None = Field(
         default=None, description="the workflow or model that answers; by default the document's default workflow"
     )
-    max_message_size: Annotated[Size, Field(ge=1024, le=256 * 2**20)] = Field(
+    max_message_size: Annotated[Size, Field(ge=4096, le=256 * 2**20)] = Field(
         default=256 * 2**10, description="the largest message that is read or sent"
     )
     expiry: Timeout = Field(

@@ -8,7 +8,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from deployments.asgi.json_values import json_text, utf8
-from deployments.conversations.pieces import Answer, CallPiece, Ended, LogProbs, Piece, Refusal, Thought
+from deployments.conversations.pieces import Answer, Ended, LogProbs, Piece, as_delta
 from deployments.sessions.history import answer_message
 from deployments.transports.piece_answer import Encoder
 from graphs.errors import AnabranchError
@@ -29,7 +29,7 @@ class PortalEncoder(Encoder):
 
     def encode(self, choice: int, pieces: Sequence[Piece]) -> bytes:  # noqa: ARG002  (there is one)
         text = "".join([
-            f'data: {{"content": {encode_basestring(piece)}}}\n\n' if type(piece) is str else _event(_other(piece))
+            f'data: {{"content": {encode_basestring(piece)}}}\n\n' if type(piece) is str else _event(as_delta(piece))
             for piece in pieces
         ])  # fmt: skip
         if self._progress is not None:
@@ -78,20 +78,6 @@ class Progress:
         passed = now - self._began
         rate = round(self._tokens / passed, 1) if passed > 0 else None
         return {"progress": {"tokens": self._tokens, "per_second": rate, "of": self._most}}
-
-
-def _other(piece: Piece) -> dict[str, Any] | None:
-    match piece:
-        case Thought(text):
-            return {"reasoning_content": text}
-        case Refusal(text):
-            return {"refusal": text}
-        case CallPiece():
-            function = {"arguments": piece.arguments} | ({"name": piece.name} if piece.name else {})
-            id = {"id": piece.id, "type": "function"} if piece.id else {}
-            return {"tool_calls": [{"index": piece.index, **id, "function": function, **piece.more}]}
-        case _:
-            return None
 
 
 def _event(said: dict[str, Any] | None) -> str:

@@ -1,0 +1,1 @@
+"""Questions that come by MQTT, and answers that go the same way."""
