@@ -15,9 +15,6 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-PAHOS_WINDOW = 20
-"""Messages that paho has under way at most, as long as the broker doesn't say less."""
-
 
 class Wire:
     """The client of paho inside a client of aiomqtt that hasn't connected yet."""
@@ -54,7 +51,9 @@ class Wire:
     ) -> None:
         said = fields(properties)
         self.largest = said.get("MaximumPacketSize")
-        paho.max_inflight_messages_set(min(PAHOS_WINDOW, said.get("ReceiveMaximum", PAHOS_WINDOW)))
+        # paho's own setter refuses once there is a connection, and before there is one nobody knows.
+        window = paho._max_inflight_messages  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+        paho._max_inflight_messages = min(window, said.get("ReceiveMaximum", window))  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
         self._connected(paho, userdata, flags, reason, properties)
 
     def _on_publish(self, paho: Paho, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:  # noqa: ARG002

@@ -90,7 +90,7 @@ class Connection:
         is_5 = self._version == ProtocolVersion.V5
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND) if is_5 else None
         try:
-            granted = await self._client.subscribe(topic, qos=1, options=options)
+            granted = await self._client.subscribe(topic, qos=0 if is_5 else 1, options=options)
         except MqttError as error:
             raise Lost(f"the subscription to {topic} failed: {error}") from None
         for each in granted:
