@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray.serve import Application
 
 from deployments.components import registry
-from deployments.serve import ingress, worker
+from deployments.serve import bridges, ingress, worker
 from graphs.component import Registry
 from graphs.errors import BadRequest, Unavailable
 from graphs.load import load, load_inline
@@ -66,8 +66,8 @@ def __getattr__(name: str) -> Application:
 
 
 def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> Application:
-    """Return the application of a plan: a deployment for each component, and the ingress that holds
-    their handles and the components placed in it."""
+    """Return the application of a plan: a deployment for each component, the ingress that holds their handles and the
+    components placed in it, and one for the bridges where there are any."""
     if ray.is_initialized():
         plan = _fitted(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]], check_placement)
     deployed = {id: each for id, each in plan.components.items() if types[each.type].deployed}
@@ -77,7 +77,8 @@ def compose(plan: Plan, types: Registry, *, check_placement: bool = True) -> App
         for id, each in deployed.items()
         if id not in placed
     }
-    return ingress.bind_ingress(plan, workers, placed)
+    bridging = bridges.bind_bridges(plan, workers, placed) if plan.controller.bridges else None
+    return ingress.bind_ingress(plan, workers, placed, bridging)
 
 
 def _fitted(plan: Plan, nodes: Sequence[Node], check_placement: bool) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,15 @@ from deployments.gateway.gateway import Gateway
 if TYPE_CHECKING:
     from deployments.bridges.mqtt.bridge import MqttBridge
 
+LAST_WORDS = 2.0
+"""Seconds in which clients are told that their answers are cut."""
+
 
 class Bridges:
     """The bridges of a plan."""
 
     def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         plans = gateway.plan.controller.bridges
         # The client's library is loaded where there is a broker to be called.
         module = import_module("deployments.bridges.mqtt.bridge") if plans else None
@@ -39,6 +44,19 @@ class Bridges:
         """Wait until all answers are sent."""
         await asyncio.gather(*(each.ended() for each in self._bridges.values()))
 
-    async def aclose(self) -> None:
-        """Disconnect all."""
+    async def aclose(self, patience: float = 0.0) -> None:
+        """Take no more questions; let answers end for so many seconds, end the others, say so, and disconnect."""
+        if not self._bridges:
+            return
+        await self.rest()
+        if not await self._ended_within(patience):
+            await self._gateway.kept.stop()
+            await self._ended_within(LAST_WORDS)
         await asyncio.gather(*(each.aclose() for each in self._bridges.values()))
+
+    async def _ended_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended()
+                return True
+        return False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from deployments.asgi.draining import Draining
+from deployments.bridges.bridges import Bridges
 from deployments.gateway.gateway import Gateway
 from deployments.local.component import LocalComponent, close_all, start_all
 from deployments.local.invoke import LocalInvoke
@@ -31,6 +32,8 @@ class Graph:
         self.plan = plan
         self.components = dict(components)
         self.gateway = Gateway(plan, LocalInvoke(self.components), self._ready)
+        self.bridges = Bridges(self.gateway)
+        self.gateway.bridges = self.bridges.states
         app = build_app(self.gateway)
         self.app = app.entrance = Draining(app.entrance)
 
@@ -90,6 +93,9 @@ class Front:
             old, self.graph = self.graph, Graph(plan, {id: made[id] for id in plan.components if id in made})
             self._graphs.append(self.graph)
             await self.graph.gateway.kept.prepare()
+            if old is not None:
+                await old.bridges.rest()
+            self.graph.bridges.start()
         finally:
             self._wanted = frozenset()
         self._open.set()
@@ -116,6 +122,7 @@ class Front:
         if self._leaving:
             await asyncio.wait(list(self._leaving))
         for graph in self._graphs:
+            await graph.bridges.aclose()
             await graph.gateway.aclose()
         await close_all(self._running())
 
@@ -171,6 +178,7 @@ class Front:
         """Let the requests of an old graph end, and close what no other graph needs."""
         await old.app.drain()
         await old.gateway.ended()
+        await old.bridges.aclose(LAST_CALLS)
         await old.gateway.aclose()
         self._graphs.remove(old)
         needed = {*self._running(), *self._wanted}

@@ -50,6 +50,8 @@ class Gateway:
     def __init__(self, plan: Plan, invoke: Invoke, ready: Ready = _always) -> None:
         self.plan = plan
         self.ready = ready
+        self.bridges: Ready = _always
+        """The same of every bridge. One that isn't connected keeps nobody else from being answered."""
         self.redactor = Redactor(plan.secrets)
         self._invoke = invoke
         options = plan.controller.options

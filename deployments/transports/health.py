@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -24,6 +24,9 @@ class Readiness(BaseModel):
 
     status: Literal["ready", "starting"]
     components: dict[str, str] = Field(description="by id: `ready`, or the state that the component is in")
+    bridges: dict[str, str] | None = Field(
+        default=None, description="by id, where there are any: `connected`, or why it isn't; it is tried again"
+    )
 
 
 def routes(gateway: Gateway) -> APIRouter:
@@ -37,8 +40,10 @@ def routes(gateway: Gateway) -> APIRouter:
         states = await gateway.ready()
         ready = all(state is None for state in states.values())
         components = {id: "ready" if state is None else state for id, state in states.items()}
-        body = json_bytes({"status": "ready" if ready else "starting", "components": components})
-        return Response(body, 200 if ready else 503, media_type="application/json")
+        said: dict[str, Any] = {"status": "ready" if ready else "starting", "components": components}
+        if bridges := await gateway.bridges():
+            said["bridges"] = {id: "connected" if trouble is None else trouble for id, trouble in bridges.items()}
+        return Response(json_bytes(said), 200 if ready else 503, media_type="application/json")
 
     router.add_api_route(
         "/health", health, summary="Whether the server is alive", response_model=Liveness, responses=described({})

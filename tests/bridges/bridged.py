@@ -33,8 +33,12 @@ class Bridged:
     async def until(self, trouble: str | None) -> None:
         """Wait until it is connected, or says in words like these what is wrong."""
         async with asyncio.timeout(DEADLINE):
-            while (said := await self.trouble()) != trouble and (not said or not trouble or trouble not in said):
+            while not _says(await self.trouble(), trouble):  # noqa: ASYNC110  (its state is asked for, as /ready does)
                 await asyncio.sleep(0.01)
+
+
+def _says(said: str | None, trouble: str | None) -> bool:
+    return said is None if trouble is None else said is not None and trouble in said
 
 
 @asynccontextmanager

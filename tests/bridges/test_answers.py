@@ -26,7 +26,9 @@ async def test_a_plain_text_is_answered_as_one_plain_text_in_a_session_of_its_ow
         await client.until(lambda got: any(each.topic.startswith(ANSWERS) for each in got))
         (answer,) = [each for each in client.messages if each.topic.startswith(ANSWERS)]
         assert answer.payload == b"how warm is it "
-        assert answer.topic.startswith(f"{ANSWERS}/session_") and answer.qos == 1 and not answer.retain
+        assert answer.topic.startswith(f"{ANSWERS}/session_")
+        assert answer.qos == 1
+        assert not answer.retain
 
 
 @VERSIONS
@@ -101,9 +103,11 @@ async def test_a_question_that_comes_again_is_not_answered_again(broker: Mosquit
         await client.until(lambda _: any("error" in each.json for each in client.of(f"{ANSWERS}/s/c/1")))
         answers = client.of(f"{ANSWERS}/s/c/1")
         chunks = [each for each in answers if "seq" in each.json]
-        assert joined(chunks) == "once " and len(chunks) == len(in_order(chunks))
+        assert joined(chunks) == "once "
+        assert len(chunks) == len(in_order(chunks))
         (refused,) = [each.json for each in answers if "seq" not in each.json]
-        assert refused["requestId"] == "1" and "belongs to another message" in refused["error"]
+        assert refused["requestId"] == "1"
+        assert "belongs to another message" in refused["error"]
     assert len(model.sent) == 2
 
 
@@ -117,11 +121,13 @@ async def test_a_failure_ends_a_stream_and_stands_in_place_of_a_whole_answer(bro
         model["x"].fail(ComponentFailed("it broke"))
         await client.text(f"{ANSWERS}/s/c/1")
         last = in_order(client.of(f"{ANSWERS}/s/c/1"))[-1]
-        assert last["seq"] == 1 and "it broke" in last["error"]
+        assert last["seq"] == 1
+        assert "it broke" in last["error"]
         await client.ask({**asked, "message": "y", "requestId": "2"})
         model["y"].fail(ComponentFailed("it broke"))
         (whole,) = await client.next(f"{ANSWERS}/s/c/2")
-        assert whole.json["requestId"] == "2" and "it broke" in whole.json["error"]
+        assert whole.json["requestId"] == "2"
+        assert "it broke" in whole.json["error"]
 
 
 async def test_long_texts_are_cut_to_what_a_message_may_hold_and_a_whole_one_is_refused(
@@ -167,7 +173,8 @@ async def test_what_is_wrong_with_a_message_is_told_and_the_bridge_lives_on(brok
         for count, (payload, message) in enumerate(BAD.items(), 1):
             await client.ask(payload)
             told = (await client.next(ERRORS, count))[-1].json
-            assert message in told["error"] and told["requestId"] is None
+            assert message in told["error"]
+            assert told["requestId"] is None
         asked = {"sessionId": "s", "clientId": "c", "requestId": "r", "message": "x"}
         mine = f"{ANSWERS}/s/c/r"
         for count, (more, message) in enumerate(
@@ -182,7 +189,8 @@ async def test_what_is_wrong_with_a_message_is_told_and_the_bridge_lives_on(brok
         ):
             await client.ask({**asked, **more})
             told = (await client.next(mine, count))[-1].json
-            assert message in told["error"] and told["requestId"] == "r"
+            assert message in told["error"]
+            assert told["requestId"] == "r"
         await client.ask({**asked, "requestId": "well"})
         assert (await client.next(f"{ANSWERS}/s/c/well"))[0].payload == b"x "
 
@@ -222,10 +230,9 @@ async def test_the_bridge_names_the_workflow_that_answers_and_a_message_may_name
 
 
 async def test_the_status_is_retained_and_says_when_the_bridge_is_gone(broker: Mosquitto, tmp_path: Path) -> None:
-    async with bridged(Echo(), tmp_path, bridge(broker.port)):
-        async with asker(broker.port) as client:
-            (online,) = await client.next(STATUS)
-            assert (online.payload, online.retain) == (b"online", True)
+    async with bridged(Echo(), tmp_path, bridge(broker.port)), asker(broker.port) as client:
+        (online,) = await client.next(STATUS)
+        assert (online.payload, online.retain) == (b"online", True)
     async with asker(broker.port) as client:
         assert (await client.next(STATUS))[0].payload == b"offline"
 

@@ -20,6 +20,7 @@ class Wire:
     """The client of paho inside a client of aiomqtt that hasn't connected yet."""
 
     def __init__(self, client: Client) -> None:
+        self._client = client
         self._paho: Paho = client._client  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
         self._connected: Any = self._paho.on_connect
         assert self._connected, "aiomqtt sets it when a client is made"
@@ -45,6 +46,12 @@ class Wire:
             raise MqttCodeError(info.rc)
         self._sent[info.mid] = sent
         return sent
+
+    def closed(self) -> None:
+        """Take note of how the connection ended, of which aiomqtt would complain that nobody has."""
+        end = self._client._disconnected  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+        if end.done() and not end.cancelled():
+            end.exception()
 
     def _on_connect(
         self, paho: Paho, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None

@@ -12,9 +12,10 @@ from weakref import WeakValueDictionary
 
 from deployments.bridges.mqtt.answer import Sending
 from deployments.bridges.mqtt.connection import Outgoing
-from deployments.bridges.mqtt.link import Link, Undelivered
+from deployments.bridges.mqtt.link import Link
 from deployments.bridges.mqtt.payloads import JSON, Address, Incoming, Question, Refused, decode, failure
 from deployments.bridges.mqtt.topics import Topics
+from deployments.bridges.mqtt.window import Undelivered
 from deployments.gateway.gateway import Gateway
 from deployments.gateway.running import Following
 from deployments.sessions.sessions import Sessions
@@ -39,6 +40,8 @@ class MqttBridge:
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: OrderedDict[str, None] = OrderedDict()
         """Runs whose answers were sent, or are being sent."""
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        """By the run."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By the session; those that wait hold it."""
 
@@ -82,11 +85,15 @@ class MqttBridge:
             topic = self._topics.errors if question.topic is None else question.topic
             self._refuse(self._gateway.redactor.error(error), Address(topic, question.request_id, question.correlation))
             return
-        if running.run.id in self._begun:
+        id = running.run.id
+        if question.after is None and id in self._begun:
             await running.aclose()  # the question came again
             return
-        self._remember(running.run.id)
-        self._begin(self._answer(question, running))
+        self._remember(id)
+        if (before := self._sending.pop(id, None)) is not None:
+            before.cancel()
+        self._sending[id] = sending = self._begin(self._answer(question, running))
+        sending.add_done_callback(lambda done: self._sent(id, done))
 
     async def _say(self, question: Question) -> Following:
         try:
@@ -112,17 +119,25 @@ class MqttBridge:
         address = Address(topic, question.request_id or run.id, question.correlation)
         reading = self._sessions.reading(running)
         sending = Sending(running, reading, address, self._link, self._plan.max_message_size)
-        await (sending.streamed() if question.conversation.stream else sending.whole())
+        if question.conversation.stream:
+            await sending.streamed(-1 if question.after is None else question.after)
+        else:
+            await sending.whole()
 
     def _refuse(self, error: AnabranchError, address: Address) -> None:
         """Say what is wrong with a message."""
         logger.info("the bridge '%s' refuses a message: %s", self._plan.id, error.message)
         self._begin(self._link.publish(Outgoing(address.topic, failure(address, error), JSON, address.correlation)))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
+
+    def _sent(self, run: str, task: asyncio.Task[None]) -> None:
+        if self._sending.get(run) is task:
+            del self._sending[run]
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

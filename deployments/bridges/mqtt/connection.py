@@ -62,6 +62,13 @@ class Taken(Enum):
     """It may have it, or not: the connection is lost."""
 
 
+class Receipt(NamedTuple):
+    """What a broker says of a message."""
+
+    taken: Taken
+    why: str
+
+
 class Outgoing(NamedTuple):
     """A message to be published."""
 
@@ -130,22 +137,30 @@ class Connection:
         """Return whether the broker takes a message of this size."""
         return self._wire.largest is None or message.size <= self._wire.largest
 
-    async def publish(self, message: Outgoing) -> tuple[Taken, str]:
-        """Publish a message; return what the broker does with it, once it says so, and why."""
+    def publish(self, message: Outgoing) -> asyncio.Future[Receipt]:
+        """Send a message; what is returned tells what the broker does with it, once it says so. Messages arrive in order."""
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         properties = self._properties(message)
         try:
             sent = self._wire.publish(message.topic, message.payload, retain=message.retain, properties=properties)
         except (MqttError, OSError) as error:
             self.lose(f"a message could not be published: {error}")
-            return Taken.LOST, ""
-        await asyncio.wait({sent, self._lost}, timeout=ACKNOWLEDGED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        if not sent.done():
+        else:
+            sent.add_done_callback(lambda sent: receipt.done() or receipt.set_result(_receipt(sent.result())))
+        return receipt
+
+    async def progress(self, receipt: asyncio.Future[Receipt] | None, other: asyncio.Future[Any] | None) -> bool:
+        """Wait for one of both; return whether the connection stands. A broker that doesn't acknowledge is taken for lost."""
+        timeout = ACKNOWLEDGED_WITHIN if receipt is not None else None
+        awaited = [each for each in (receipt, other, self._lost) if each is not None]
+        done, _ = await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
             self.lose(f"the broker acknowledged nothing for {ACKNOWLEDGED_WITHIN:g} s")
-            return Taken.LOST, ""
-        reason = sent.result()
-        if reason.value >= REFUSALS:
-            return Taken.DROPPED, str(reason)
-        return (Taken.UNREAD if reason.value == UNREAD else Taken.SENT), str(reason)
+        return not self._lost.done()
+
+    async def say(self, message: Outgoing) -> None:
+        """Publish a message, and wait until the broker has it, or is lost."""
+        await self.progress(self.publish(message), None)
 
     def lose(self, why: str) -> None:
         """Take the connection for lost."""
@@ -200,6 +215,7 @@ async def connected(
         connection.lose("it was closed")
         with suppress(MqttError, OSError, ValueError):
             await client.__aexit__(None, None, None)
+        wire.closed()
 
 
 async def _enter(client: Client, plan: Bridge) -> None:
@@ -230,6 +246,12 @@ def _lost(error: BaseException, what: str, plan: Bridge | None = None) -> Lost:
         who = "a client without `username`" if plan.username is None else f"the user '{plan.username}'"
         return Lost(f"the broker at {plan.host}:{plan.port} refuses {who}: {reason}", reason.value)
     return Lost(f"{what}: {reason}", reason.value)
+
+
+def _receipt(reason: ReasonCode) -> Receipt:
+    if reason.value >= REFUSALS:
+        return Receipt(Taken.DROPPED, str(reason))
+    return Receipt(Taken.UNREAD if reason.value == UNREAD else Taken.SENT, str(reason))
 
 
 def _connect_properties(*, asking: bool) -> Properties:

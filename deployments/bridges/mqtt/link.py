@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
 
 from aiomqtt import Message, ProtocolVersion
 
@@ -24,6 +23,7 @@ from deployments.bridges.mqtt.connection import (
 )
 from deployments.bridges.mqtt.payloads import TEXT, Incoming
 from deployments.bridges.mqtt.topics import Topics
+from deployments.bridges.mqtt.window import Unread, Window
 from graphs.plan import Bridge
 
 logger = logging.getLogger("anabranch.mqtt")
@@ -35,18 +35,6 @@ GOODBYE_WITHIN = 2.0
 
 Receive = Callable[[Incoming], Awaitable[None]]
 """Takes a message; it is acknowledged when this returns."""
-
-
-UNREAD_PAUSE, LONGEST_UNREAD_PAUSE = 0.1, 2.0
-"""Seconds between two tries to publish what nobody reads yet: after a broker's restart its clients come back one by one."""
-
-
-class Undelivered(Exception):
-    """The broker takes the message from nobody, or to nobody; the message says why in one line."""
-
-
-class TooLong(Undelivered):
-    """The broker takes no message of this size."""
 
 
 class Link:
@@ -70,32 +58,26 @@ class Link:
         self._connection = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._keep_up())
 
-    async def publish(self, message: Outgoing, *, patient: bool = False) -> None:
-        """Publish a message, and return when the broker has it, however long that takes; raise Undelivered.
+    async def publish(self, *messages: Outgoing, patient: bool = False) -> None:
+        """Publish messages; see `publish_all`."""
+        await self.publish_all(_each(messages), patient=patient)
 
-        `patient`: where nobody reads its topic, try again until the message expires.
+    async def publish_all(self, messages: AsyncGenerator[Outgoing], *, patient: bool = True) -> None:
+        """Publish messages in order, and return when the broker has all, however long that takes; raise Undelivered.
+
+        No more are read than are on their way. After a loss, what wasn't acknowledged is sent again, so that a message can come
+        twice. `patient`: where nobody reads the topic, try again until the messages expire.
         """
-        pause, expires = UNREAD_PAUSE, time.monotonic() + self._plan.expiry
-        while True:
-            assert self._connection is not None, "it was started"
-            connection = await asyncio.shield(self._connection)
-            if not connection.fits(message):
-                raise TooLong(f"the broker takes no message of {message.size} bytes")
-            taken, why = await connection.publish(message)
-            match taken:
-                case Taken.SENT:
-                    return
-                case Taken.LOST:
+        unread = Unread(self._plan.expiry)
+        async with aclosing(Window(messages)) as window:
+            while not window.is_empty:
+                assert self._connection is not None, "it was started"
+                connection = await asyncio.shield(self._connection)
+                taken = await window.send(connection, unread if patient else None)
+                if taken is Taken.LOST:
                     self._is_down(connection)
-                case Taken.DROPPED:
-                    raise Undelivered(f"the broker drops what is published on {message.topic}: {why}")
-                case Taken.UNREAD:
-                    if not patient:
-                        return
-                    if time.monotonic() > expires:
-                        raise Undelivered(f"nobody reads {message.topic}")
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_UNREAD_PAUSE)
+                elif taken is Taken.UNREAD:
+                    await unread.pause(window.first.topic)
 
     async def rest(self) -> None:
         """Take no more questions: the broker keeps them for who comes next. What is left can still be published."""
@@ -134,7 +116,8 @@ class Link:
             else:
                 continue
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._turn.wait(), pause * random.uniform(0.5, 1))
+                async with asyncio.timeout(pause * random.uniform(0.5, 1)):
+                    await self._turn.wait()
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _say(self, lost: Lost) -> None:
@@ -153,7 +136,7 @@ class Link:
             try:
                 if asking:
                     await connection.subscribe(self._topics.questions)
-                    await connection.publish(self._status(b"online"))
+                    await connection.say(self._status(b"online"))
                 self._is_up(connection)
                 await self._until_turned(connection)
             finally:
@@ -161,7 +144,7 @@ class Link:
                 if asking and not self._asking:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(GOODBYE_WITHIN):
-                            await connection.publish(self._status(b"offline"))
+                            await connection.say(self._status(b"offline"))
 
     def _is_up(self, connection: Connection) -> None:
         if self.trouble is not None:
@@ -218,6 +201,11 @@ class Link:
 
     def _status(self, status: bytes) -> Outgoing:
         return Outgoing(self._topics.status, status, TEXT, expires=False, retain=True)
+
+
+async def _each(messages: Iterable[Outgoing]) -> AsyncGenerator[Outgoing]:
+    for message in messages:
+        yield message
 
 
 async def _nothing() -> None:

@@ -51,6 +51,8 @@ class Question:
     correlation: bytes | None
     key: str | None
     """The same in a message that comes again; None where nothing tells."""
+    after: int | None
+    """Not None: the answer is to be told again, what follows this number."""
 
 
 class Refused(Exception):
@@ -85,6 +87,8 @@ class Asking(BaseModel):
     client: Level | None = Field(default=None, alias="clientId")
     request_id: Level | None = Field(default=None, alias="requestId")
     stream: bool = False
+    after: int | None = Field(default=None, ge=-1)
+    """The last number that the client has of the answer to an earlier message with this id; -1 if it has none."""
     model: str | None = None
     on_busy: OnBusy = Field(default="enqueue", alias="onBusy")
 
@@ -165,6 +169,7 @@ def _question(asking: Asking, incoming: Incoming, topic: str | None, topics: Top
         topic=topic,
         correlation=incoming.correlation,
         key=_key(asking, incoming, topics.project),
+        after=asking.after,
     )
 
 
