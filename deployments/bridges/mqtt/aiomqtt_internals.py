@@ -47,6 +47,12 @@ class Wire:
         self._sent[info.mid] = sent
         return sent
 
+    def abandon(self) -> bool:
+        """Close what a connection that failed has left open; return whether the broker was there, and didn't answer."""
+        is_there = self._paho.socket() is not None
+        self._paho.disconnect()
+        return is_there
+
     def closed(self) -> None:
         """Take note of how the connection ended, of which aiomqtt would complain that nobody has."""
         end = self._client._disconnected  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001

@@ -27,13 +27,15 @@ KEEPALIVE = 20
 """Seconds of silence after which the broker is asked whether it is there."""
 ACKNOWLEDGED_WITHIN = 30.0
 """Seconds after which a broker that is there and doesn't acknowledge is taken for lost."""
-CONNECTED_WITHIN = 10.0
+CONNECTED_WITHIN = 5.0
 SESSION_KEPT_FOR = 3600
 """Seconds for which the broker keeps questions while the bridge is away."""
 UNKNOWN_VERSION = 132
 UNAUTHORIZED = (134, 135)
 TAKEN_OVER = 142
 """Reasons of MQTT 5; paho gives the ones of 3.1.1 the same numbers."""
+SILENT = -1
+"""No reason of MQTT: some brokers of 3.1.1 say nothing to a client of MQTT 5."""
 UNREAD = 16
 REFUSALS = 128
 """Reasons from here on are failures."""
@@ -207,7 +209,7 @@ async def connected(
     except (OSError, ValueError) as error:
         raise Lost(f"the files of `tls` can't be used: {error}") from None
     wire = Wire(client)
-    await _enter(client, plan)
+    await _enter(client, wire, plan)
     connection = Connection(client, wire, plan, version)
     try:
         yield connection
@@ -218,7 +220,7 @@ async def connected(
         wire.closed()
 
 
-async def _enter(client: Client, plan: Bridge) -> None:
+async def _enter(client: Client, wire: Wire, plan: Bridge) -> None:
     """Connect. A thread does it, and can't be stopped: who is cancelled meanwhile leaves the client to close itself."""
     entering = asyncio.ensure_future(client.__aenter__())
     try:
@@ -228,6 +230,8 @@ async def _enter(client: Client, plan: Bridge) -> None:
         await asyncio.wait([entering], timeout=1)
         raise
     except MqttError as error:
+        if wire.abandon() and not isinstance(error, MqttCodeError):
+            raise Lost(f"the broker at {plan.host}:{plan.port} doesn't answer", SILENT) from None
         raise _lost(error, f"the broker at {plan.host}:{plan.port} can't be reached", plan) from None
 
 

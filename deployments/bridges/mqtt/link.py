@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 from aiomqtt import Message, ProtocolVersion
 
 from deployments.bridges.mqtt.connection import (
+    SILENT,
     TAKEN_OVER,
     UNAUTHORIZED,
     UNKNOWN_VERSION,
@@ -104,6 +105,8 @@ class Link:
                 if lost.reason == UNKNOWN_VERSION and self._version == ProtocolVersion.V5:
                     self._version = ProtocolVersion.V311
                     continue
+                if lost.reason == SILENT:
+                    self._version = ProtocolVersion.V311 if self._version == ProtocolVersion.V5 else ProtocolVersion.V5
                 if self.trouble is None:
                     pause = FIRST_PAUSE  # it was well until now
                 pause = LONGEST_PAUSE if lost.reason in (*UNAUTHORIZED, TAKEN_OVER) else pause
