@@ -84,14 +84,19 @@ serve: $(VENV)/.serve
 dev: $(VENV)/.serve
 	$(BIN)/anabranch dev $(DOCUMENT)
 
-# The tests of the store start a PostgreSQL of their own. It is installed where that takes no password, and tried once.
+# The tests start a PostgreSQL and a Mosquitto of their own. They are installed where that takes no password, and tried once.
 INITDB := command -v initdb || ls /usr/lib/postgresql/*/bin/initdb
 NO_POSTGRESQL := PostgreSQL isn't installed: the tests that need it are skipped. On Debian and Ubuntu, 'apt-get install postgresql' helps.
+MOSQUITTO := command -v mosquitto || ls /usr/sbin/mosquitto
+NO_MOSQUITTO := Mosquitto isn't installed: the tests that need it are skipped. On Debian and Ubuntu, 'apt-get install mosquitto' helps.
 
 services:
 	@{ $(INITDB); } >/dev/null 2>&1 || test -e $(VENV)/.services || \
 		{ mkdir -p $(VENV) && touch $(VENV)/.services && tools/postgresql.sh; } || true
 	@{ $(INITDB); } >/dev/null 2>&1 || echo "$(NO_POSTGRESQL)"
+	@{ $(MOSQUITTO); } >/dev/null 2>&1 || test -e $(VENV)/.mosquitto || \
+		{ mkdir -p $(VENV) && touch $(VENV)/.mosquitto && tools/mosquitto.sh; } || true
+	@{ $(MOSQUITTO); } >/dev/null 2>&1 || echo "$(NO_MOSQUITTO)"
 
 test: $(VENV)/.test services
 	@$(BIN)/python tools/side_by_side.py "$(MAKE) --no-print-directory test-unit" "$(MAKE) --no-print-directory test-serve"

@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from amqtt.broker import Broker
 
 from deployments.bridges.mqtt import connection
 from tests.bridges.bridged import bridge, bridged
 from tests.bridges.clients import ANSWERS, STATUS, V311, asker
-from tests.bridges.mosquitto import free_port
+from tests.bridges.mosquitto import Mosquitto
 from tests.sessions.talking import Echo
+
+MQTT_5 = b"\x00\x04MQTT\x05"
+"""How a CONNECT names its protocol and version."""
+
+
+async def piped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
 
 
 @pytest.fixture
-async def amqtt() -> AsyncIterator[int]:
-    """The port of an amqtt in this process."""
-    port = free_port()
-    broker = Broker(
-        {
-            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
-            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-        }
-    )
-    await broker.start()
-    yield port
-    await broker.shutdown()
+async def older(broker: Mosquitto) -> AsyncIterator[int]:
+    """The port of a broker that says nothing to clients of MQTT 5, as some do that don't know it."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(65536)
+        if MQTT_5 in first[:16]:
+            await reader.read()
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", broker.port)
+        back.write(first)
+        tasks.update({asyncio.create_task(piped(reader, back)), asyncio.create_task(piped(there, writer))})
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_amqtt_brings_questions_and_takes_answers(
-    amqtt: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_older_broker_brings_questions_and_takes_answers(
+    older: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "CONNECTED_WITHIN", 0.5)  # it says nothing to MQTT 5
-    async with bridged(Echo(), tmp_path, bridge(amqtt)), asker(amqtt, V311) as client:
+    monkeypatch.setattr(connection, "CONNECTED_WITHIN", 0.5)
+    async with bridged(Echo(), tmp_path, bridge(older)), asker(older, V311) as client:
         assert (await client.next(STATUS))[0].payload == b"online"
         await client.ask(b"plain")
         await client.until(lambda got: any(each.payload == b"plain " for each in got))
