@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-DEADLINE = 8.0
+DEADLINE = 30.0
 
 
 def binary(name: str = "mosquitto") -> str | None:
