@@ -12,7 +12,7 @@ import pytest
 from tests.bridges.mosquitto import Mosquitto, binary
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 async def no_task_is_left() -> AsyncIterator[None]:
     """Whatever a test does, every task has ended with its bridges."""
     yield
