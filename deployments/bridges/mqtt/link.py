@@ -49,6 +49,7 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._asking = True
         """Whether questions are taken; else what is left is sent."""
+        self._closed = False
         self._turn = asyncio.Event()
         """Set when the link is to be made anew."""
         self.trouble: str | None = "connecting"
@@ -89,7 +90,9 @@ class Link:
         """Say goodbye."""
         if self._task is None:
             return
-        self._asking = False
+        # aiomqtt waits in a way in which Python 3.11 may lose a cancellation: the task must end without it, too.
+        self._asking, self._closed = False, True
+        self._turn.set()
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -97,7 +100,7 @@ class Link:
 
     async def _keep_up(self) -> None:
         pause = FIRST_PAUSE
-        while True:
+        while not self._closed:
             self._turn.clear()
             try:
                 await self._serve()
