@@ -35,6 +35,7 @@ async def test_a_changed_document_answers_what_is_asked_from_then_on(
     await load("before")
     try:
         async with serving(front) as url, calling(url) as api, asker(broker.port) as client:
+            await client.until(lambda _: [each.payload for each in client.of(STATUS)][-1:] == [b"online"])
             await client.ask({"sessionId": "s", "message": "x"})
             assert (await client.next(f"{ANSWERS}/s"))[0].payload == b"before"
             assert (await api.get("/ready")).json()["bridges"] == {"mqtt": "connected"}
