@@ -50,6 +50,9 @@ class Link:
         self._asking = True
         """Whether questions are taken; else what is left is sent."""
         self._closed = False
+        self._rests = asyncio.Event()
+        """Set while there is no connection that takes questions."""
+        self._rests.set()
         self._turn = asyncio.Event()
         """Set when the link is to be made anew."""
         self.trouble: str | None = "connecting"
@@ -82,9 +85,15 @@ class Link:
                     await unread.pause(window.first.topic)
 
     async def rest(self) -> None:
-        """Take no more questions: the broker keeps them for who comes next. What is left can still be published."""
+        """Take no more questions: the broker keeps them for who comes next, and may connect when this returns.
+
+        What is left can still be published.
+        """
         self._asking = False
         self._turn.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * GOODBYE_WITHIN):
+                await self._rests.wait()
 
     async def aclose(self) -> None:
         """Say goodbye."""
@@ -138,6 +147,14 @@ class Link:
     async def _serve(self) -> None:
         """Connect, and serve until the connection is lost, which raises Lost, or is to be made anew."""
         asking = self._asking
+        if asking:
+            self._rests.clear()
+        try:
+            await self._serve_one(asking=asking)
+        finally:
+            self._rests.set()
+
+    async def _serve_one(self, *, asking: bool) -> None:
         async with connected(self._plan, self._topics, self._version, asking=asking) as connection:
             try:
                 if asking:
