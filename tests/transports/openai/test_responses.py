@@ -174,7 +174,7 @@ async def test_while_the_store_is_down_a_response_is_stored_only_if_the_client_d
         async def down(**_: Any) -> Any:
             raise StoreDown("the store is full")
 
-        monkeypatch.setattr(served.gateways[0].kept, "_existing", down)
+        monkeypatch.setattr(served.gateways[0].kept, "store", down)
         assert (await made(served))["store"] is False
         refused = await create(served, store=True)
         assert (refused.status, refused.json["error"]["message"]) == (503, "the store is full")
