@@ -43,8 +43,9 @@ async def server() -> AsyncIterator[HttpServer]:
 async def test_its_chat_streams(server: HttpServer) -> None:
     body = {"model": "tiny", "messages": MESSAGES, "stream": True, "temperature": 0, "max_tokens": LENGTH}
     asked = {"path": "/v1/chat/completions", "body": body, "stream_format": "json"}
-    chunks = await everything(server.run(HttpServer.Input.model_validate(asked)))
+    *chunks, note = await everything(server.run(HttpServer.Input.model_validate(asked)))
     assert len(chunks) > 2
+    assert note.data["finish_reason"] == "length"
     said = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
     # What ends in the middle of a character, vLLM leaves without it.
     meant = await asyncio.to_thread(models.likeliest, "llama-chat", MESSAGES, LENGTH)
