@@ -14,12 +14,8 @@ from graphs.stream import Value
 from graphs.suggest import closest
 
 SHOWN = 20
-PATHS: Mapping[Use, str] = {
-    "chat": "/v1/chat/completions",
-    "completion": "/v1/completions",
-    "embedding": "/v1/embeddings",
-    "count": "/v1/messages/count_tokens",
-}
+USES: Mapping[Use, str] = {"chat": "conversations", "completion": "continuing a text", "embedding": "embeddings"}
+"""What a model may be good for, whichever vendor's API asks."""
 
 
 class Asked(NamedTuple):
@@ -85,8 +81,8 @@ def _misused(name: str, model: Model, use: Use) -> str:
     if use == "count":
         kind = "a workflow" if not model.is_component else "no model that reads a conversation"
         return f"model: '{name}' is {kind}, and only models by themselves count tokens; name a model component"
-    good = " or ".join(PATHS[each] for each in model.uses if each != "count")
-    return f"model: '{name}' is not a model for {PATHS[use]}; use {good}"
+    good = " and ".join(USES[each] for each in model.uses if each in USES)
+    return f"model: '{name}' is not a model for {USES[use]}; it is one for {good}: name another model, or ask this one for that"
 
 
 def _check_required(workflow: WorkflowPlan, input: Mapping[str, Value]) -> None:
