@@ -139,6 +139,11 @@ def table(body: type[Body]) -> str:
     return "\n".join(["| parameter | a model component | a workflow |", "|---|---|---|", *rows])
 
 
+def request_body(body: type[Body]) -> dict[str, Any]:
+    """Return what OpenAPI says of a request, beside what FastAPI knows of its route."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema(body)}}}}
+
+
 def schema(body: type[Body]) -> dict[str, Any]:
     """Return the JSON Schema of a request, with what it refers to in its place: a page of OpenAPI has other `$defs`."""
     schema = body.model_json_schema()

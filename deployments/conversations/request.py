@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -153,3 +154,32 @@ def check_turns(messages: Sequence[Message], name: str = "messages") -> None:
                 "call in its tool_calls first",
                 field=f"{name}[{index}].tool_call_id",
             )
+
+
+def for_workflows(said: Mapping[str, Any], *, own: str | None = "input") -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return the fields of a request as workflows read them, and what wins over them: its `input` and that of its metadata.
+
+    `n` is left out: each choice is a run of its own. `own` names the field whose content is meant for a workflow alone.
+    """
+    fields = {name: value for name, value in said.items() if name not in ("n", own)}
+    metadata = said.get("metadata")
+    inside = metadata.get("input") if isinstance(metadata, Mapping) else None
+    more = {} if own is None else _input(said.get(own), own)
+    return fields, {**_input(inside, "metadata.input"), **more}
+
+
+def _input(said: Any, place: str) -> dict[str, Value]:
+    """Return fields of a workflow's input: an object, or one as JSON text, for OpenAI's own metadata hold text alone."""
+    if said is None:
+        return {}
+    value = said
+    if isinstance(said, str):
+        try:
+            value = json.loads(said)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict):
+        raise InvalidInput(
+            f'{place}: expected an object of fields for the workflow; write {{"topic": "rivers"}}', field=place
+        )
+    return value

@@ -7,10 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 from deployments.asgi.json_values import parse_object
 from deployments.conversations.parameters import check_for_component, decoded
-from deployments.conversations.request import Conversation, Sampling
+from deployments.conversations.request import Conversation, Sampling, for_workflows
 from deployments.transports.anthropic.parameters import MessagesBody, PromptBody, Thinking, Tool, ToolChoice
 from deployments.transports.anthropic.turns import checked, messages_of, system_message
-from deployments.transports.openai.requests import for_workflows
 from graphs.component import Use
 from graphs.errors import InvalidInput
 

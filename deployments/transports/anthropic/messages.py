@@ -14,6 +14,7 @@ from deployments.asgi.errors import DIALECT, RUN_ID, answer_of
 from deployments.asgi.json_values import json_bytes
 from deployments.asgi.straight import StraightRoute
 from deployments.conversations.models import Asked, asked
+from deployments.conversations.parameters import request_body
 from deployments.gateway.gateway import Gateway
 from deployments.gateway.running import Running
 from deployments.transports.anthropic import descriptions
@@ -22,7 +23,6 @@ from deployments.transports.anthropic.encoder import MessageEncoder
 from deployments.transports.anthropic.errors import NAMES, REQUEST_ID, placed_error
 from deployments.transports.anthropic.parameters import MessagesBody, PromptBody
 from deployments.transports.begun import begun
-from deployments.transports.openai.descriptions import body
 from deployments.transports.piece_answer import Choice, PieceAnswer
 from graphs.errors import AnabranchError
 
@@ -73,11 +73,11 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     router.add_api_route(
         "/messages", answer, methods=["POST"], summary="Answer a conversation, as Anthropic's API does",
         response_class=Response, responses=descriptions.answers(descriptions.MESSAGE, streams=True),
-        openapi_extra=body(MessagesBody), route_class_override=StraightRoute,
+        openapi_extra=request_body(MessagesBody), route_class_override=StraightRoute,
     )  # fmt: skip
     router.add_api_route(
         "/messages/count_tokens", count, methods=["POST"], summary="Count the tokens of a conversation",
-        response_class=Response, responses=descriptions.answers(descriptions.TOKENS), openapi_extra=body(PromptBody),
+        response_class=Response, responses=descriptions.answers(descriptions.TOKENS), openapi_extra=request_body(PromptBody),
         route_class_override=StraightRoute,
     )  # fmt: skip
     return router

@@ -13,15 +13,15 @@ from starlette.responses import Response
 
 from deployments.asgi.json_values import json_text, parse_object, utf8
 from deployments.asgi.straight import StraightRoute
-from deployments.conversations.parameters import decoded
+from deployments.conversations.parameters import decoded, request_body
 from deployments.conversations.pieces import Answer, Ended, LogProbs, Piece, Refusal
-from deployments.conversations.request import Conversation
+from deployments.conversations.request import Conversation, for_workflows
 from deployments.gateway.gateway import Gateway
 from deployments.transports.begun import begun_all
 from deployments.transports.openai import descriptions
 from deployments.transports.openai.errors import DONE, RUN_HEADERS, error_event
 from deployments.transports.openai.parameters import CompletionBody
-from deployments.transports.openai.requests import Wanted, choices, for_workflows, sampling
+from deployments.transports.openai.requests import Wanted, choices, sampling
 from deployments.transports.openai.usage import summed
 from deployments.transports.piece_answer import Choice, Encoder, PieceAnswer
 from graphs.errors import AnabranchError, InvalidInput
@@ -217,6 +217,6 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
     router.add_api_route(
         "/completions", complete, methods=["POST"], summary="Continue a text", response_class=Response,
         responses=descriptions.answers(descriptions.COMPLETION, descriptions.COMPLETION_CHUNK),
-        openapi_extra=descriptions.body(CompletionBody), route_class_override=StraightRoute,
+        openapi_extra=request_body(CompletionBody), route_class_override=StraightRoute,
     )  # fmt: skip
     return router

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from deployments.conversations.parameters import Body, schema
 from deployments.transports.openai.errors import RUN_HEADERS
 
 Schema = dict[str, Any]
@@ -74,11 +73,6 @@ _ERRORS = {
     415: "the body is compressed",
 }
 _ANY: dict[int | str, str] = {500: "an internal error; see the server's log", "default": "any other error"}
-
-
-def body(model: type[Body]) -> dict[str, Any]:
-    """Return the description of a route's body."""
-    return {"requestBody": {"required": True, "content": _json(schema(model))}}
 
 
 def answers(

@@ -17,15 +17,14 @@ from deployments.asgi.errors import answer_of
 from deployments.asgi.json_values import json_bytes, parse_object
 from deployments.asgi.straight import StraightRoute
 from deployments.conversations.models import asked
-from deployments.conversations.parameters import decoded
+from deployments.conversations.parameters import decoded, request_body
 from deployments.conversations.reading import noted_usage
-from deployments.conversations.request import Conversation
+from deployments.conversations.request import Conversation, for_workflows
 from deployments.gateway.gateway import Gateway, Running
 from deployments.transports.begun import begun
 from deployments.transports.openai import descriptions
 from deployments.transports.openai.errors import RUN_HEADERS
 from deployments.transports.openai.parameters import EmbeddingBody
-from deployments.transports.openai.requests import for_workflows
 from graphs.errors import AnabranchError, ComponentFailed, InvalidInput
 from graphs.language import kind_of
 from graphs.stream import Value
@@ -151,7 +150,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     router.add_api_route(
         "/embeddings", embed, methods=["POST"], summary="Give the vectors of texts", response_class=Response,
-        responses=descriptions.answers(descriptions.EMBEDDINGS), openapi_extra=descriptions.body(EmbeddingBody),
+        responses=descriptions.answers(descriptions.EMBEDDINGS), openapi_extra=request_body(EmbeddingBody),
         route_class_override=StraightRoute,
     )  # fmt: skip
     return router

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from deployments.conversations.request import Conversation, Sampling
 from deployments.gateway.kept import Keep
 from deployments.transports.openai.parameters import Generation
-from graphs.errors import InvalidInput
-from graphs.stream import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,32 +53,3 @@ def choices(conversation: Conversation, n: int | None) -> list[Conversation]:
         return [conversation] * (n or 1)
     seeds = ((seed + index + 2**63) % 2**64 - 2**63 for index in range(n or 1))
     return [replace(conversation, sampling=replace(conversation.sampling, seed=each)) for each in seeds]
-
-
-def for_workflows(said: Mapping[str, Any], *, own: str | None = "input") -> tuple[dict[str, Value], dict[str, Value]]:
-    """Return the fields of a request as workflows read them, and what wins over them: its `input` and that of its metadata.
-
-    `n` is left out: each choice is a run of its own. `own` names the field whose content is meant for a workflow alone.
-    """
-    fields = {name: value for name, value in said.items() if name not in ("n", own)}
-    metadata = said.get("metadata")
-    inside = metadata.get("input") if isinstance(metadata, Mapping) else None
-    more = {} if own is None else _input(said.get(own), own)
-    return fields, {**_input(inside, "metadata.input"), **more}
-
-
-def _input(said: Any, place: str) -> dict[str, Value]:
-    """Return fields of a workflow's input: an object, or one as JSON text, for OpenAI's own metadata hold text alone."""
-    if said is None:
-        return {}
-    value = said
-    if isinstance(said, str):
-        try:
-            value = json.loads(said)
-        except ValueError:
-            value = None
-    if not isinstance(value, dict):
-        raise InvalidInput(
-            f'{place}: expected an object of fields for the workflow; write {{"topic": "rivers"}}', field=place
-        )
-    return value

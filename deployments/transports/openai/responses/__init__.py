@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from deployments.asgi.json_values import json_bytes, parse_object, shortened
 from deployments.asgi.straight import StraightRoute
+from deployments.conversations.parameters import request_body
 from deployments.gateway.gateway import Gateway
-from deployments.transports.openai.descriptions import body
 from deployments.transports.openai.responses import descriptions, stored
 from deployments.transports.openai.responses.answer import ResponseAnswer, response_answer
 from deployments.transports.openai.responses.encoder import ALL, Item
@@ -45,7 +45,7 @@ def routes(gateway: Gateway, heartbeat_every: float) -> APIRouter:
 
     router.add_api_route(
         "/responses", create, methods=["POST"], summary="Answer, as a response", response_class=Response,
-        responses=descriptions.ANSWERED, openapi_extra=body(ResponseBody), route_class_override=StraightRoute,
+        responses=descriptions.ANSWERED, openapi_extra=request_body(ResponseBody), route_class_override=StraightRoute,
     )  # fmt: skip
     _add_stored(router, gateway, how)
     return router

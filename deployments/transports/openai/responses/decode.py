@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deployments.conversations.request import Conversation, Sampling
-from deployments.transports.openai.requests import for_workflows
+from deployments.conversations.request import Conversation, Sampling, for_workflows
 from deployments.transports.openai.responses.items import Item, messages_of
 from deployments.transports.openai.responses.parameters import LOGPROBS, ResponseBody
 from graphs.errors import InvalidInput
